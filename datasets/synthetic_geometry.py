@@ -1,0 +1,290 @@
+"""Triangle soup for synthetic streets: every corner carries its own texture coordinates.
+
+All shapes live in a flat road frame (x right, y down, z forward, metres) and are written into a
+`Soup`; `Soup.finish` returns one record of arrays that the renderer reads.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+__all__ = [
+    "PARAMETERS",
+    "Geometry",
+    "Material",
+    "Soup",
+    "cloud",
+    "crown_template",
+    "cylinder",
+    "grid_strip",
+    "prism",
+    "quad",
+]
+
+PARAMETERS = 16  # floats of looks per object, read by the materials
+
+
+class Material(enum.IntEnum):
+    """What a face is made of; decides which texture shades it."""
+
+    ROAD = 0
+    PAVEMENT = 1
+    GRASS = 2
+    FACADE = 3
+    ROOF = 4
+    FOLIAGE = 5
+    BARK = 6
+    PLAIN = 7
+    FENCE = 8
+    WALL = 9
+    POSTER = 10
+    PAINT = 11
+    GLASS = 12
+    TYRE = 13
+    LAMP = 14
+    TRIM = 15
+    PLATE = 16
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A finished soup.
+
+    Attributes:
+        corners: (F, 3, 3) float64 road frame, metres.
+        coords: (F, 3, 3) float32 texture coordinates, metres; meaning depends on the material.
+        normals: (F, 3, 3) float32 unit normals at the corners.
+        material: (F,) int64, `Material`.
+        owner: (F,) int64 row of `looks`.
+        looks: (O, PARAMETERS) float32.
+    """
+
+    corners: np.ndarray  # (F, 3, 3)
+    coords: np.ndarray  # (F, 3, 3)
+    normals: np.ndarray  # (F, 3, 3)
+    material: np.ndarray  # (F,)
+    owner: np.ndarray  # (F,)
+    looks: np.ndarray  # (O, PARAMETERS)
+
+
+@dataclass
+class Soup:
+    """Collects pieces of geometry."""
+
+    pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = field(
+        default_factory=list
+    )
+    looks: list[np.ndarray] = field(default_factory=list)
+
+    def add_looks(self, *values: float) -> int:
+        """Register the looks of one object; returns its row."""
+        row = np.zeros(PARAMETERS, np.float32)
+        row[: len(values)] = values
+        self.looks.append(row)
+        return len(self.looks) - 1
+
+    def add(
+        self,
+        corners: np.ndarray,  # (F, 3, 3)
+        coords: np.ndarray,  # (F, 3, 3)
+        material: Material | np.ndarray,
+        owner: int,
+        normals: np.ndarray | None = None,  # (F, 3, 3)
+    ) -> None:
+        """Add faces; flat normals unless given."""
+        if normals is None:
+            flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+            flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+            normals = np.repeat(flat[:, None], 3, axis=1)
+        count = len(corners)
+        kind = np.broadcast_to(np.asarray(material, np.int64), (count,))
+        self.pieces.append(
+            (
+                np.asarray(corners, np.float64),
+                np.asarray(coords, np.float32),
+                np.asarray(normals, np.float32),
+                kind,
+                np.full(count, owner, np.int64),
+            )
+        )
+
+    def face_count(self) -> int:
+        """Faces added so far."""
+        return sum(len(p[0]) for p in self.pieces)
+
+    def finish(self) -> Geometry:
+        """All pieces joined, in the order they came."""
+        joined = [np.concatenate(part) for part in zip(*self.pieces, strict=True)]
+        return Geometry(*joined, np.stack(self.looks))
+
+
+def quad(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    d: np.ndarray,
+    width: float,
+    height: float,
+    start: tuple[float, float] = (0.0, 0.0),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two faces a-b-c-d with coords (0..width, 0..height, 0) + start.
+
+    a, b at the bottom, c, d above b and a. Returns corners and coords, (2, 3, 3) each.
+    """
+    points = np.stack([a, b, c, d])
+    across, up = start
+    plan = np.array(
+        [
+            [across, up, 0],
+            [across + width, up, 0],
+            [across + width, up + height, 0],
+            [across, up + height, 0],
+        ]
+    )
+    order = np.array([[0, 1, 2], [0, 2, 3]])
+    return points[order], plan[order]
+
+
+def prism(
+    footprint: np.ndarray,  # (N, 3)
+    height: float | np.ndarray,
+    wall_coords_from: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Walls and flat top over a footprint polygon (counter-clockwise seen from above, y down).
+
+    Returns wall corners, wall coords (along, up, side index), top corners, top coords.
+    """
+    count = len(footprint)
+    up = np.zeros((count, 3))
+    up[:, 1] = -np.broadcast_to(height, (count,))
+    top = footprint + up
+    walls, wall_coords = [], []
+    along = wall_coords_from
+    for i in range(count):
+        j = (i + 1) % count
+        width = float(np.linalg.norm(footprint[j] - footprint[i]))
+        corners, coords = quad(
+            footprint[i], footprint[j], top[j], top[i], width, float(-up[i, 1]), (along, 0.0)
+        )
+        coords[..., 2] = i
+        walls.append(corners)
+        wall_coords.append(coords)
+        along += width
+    fan = np.stack([np.zeros(count - 2, int), np.arange(1, count - 1), np.arange(2, count)], 1)
+    plan = np.stack([top[:, 0], top[:, 2], np.zeros(count)], axis=1)
+    return np.concatenate(walls), np.concatenate(wall_coords), top[fan], plan[fan]
+
+
+def cylinder(
+    base: np.ndarray,  # (3,)
+    tip: np.ndarray,  # (3,)
+    radii: tuple[float, float],
+    sides: int = 6,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Open truncated cone; coords (around, along, 0). Returns corners, coords, normals."""
+    axis = tip - base
+    length = float(np.linalg.norm(axis))
+    axis = axis / length
+    helper = np.array([1.0, 0, 0]) if abs(axis[0]) < 0.9 else np.array([0, 0, 1.0])
+    first = np.cross(axis, helper)
+    first /= np.linalg.norm(first)
+    second = np.cross(axis, first)
+    angle = np.linspace(0, 2 * np.pi, sides + 1)
+    ring = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second
+    low, high = base + radii[0] * ring, tip + radii[1] * ring
+    i = np.arange(sides)
+    corners = np.concatenate(
+        [
+            np.stack([low[i], low[i + 1], high[i + 1]], axis=1),
+            np.stack([low[i], high[i + 1], high[i]], axis=1),
+        ]
+    )
+    normals = np.concatenate(
+        [
+            np.stack([ring[i], ring[i + 1], ring[i + 1]], axis=1),
+            np.stack([ring[i], ring[i + 1], ring[i]], axis=1),
+        ]
+    )
+    around = angle * radii[0]
+    flat_low = np.stack([around, 0 * around, 0 * around], axis=1)
+    flat_high = np.stack([around, 0 * around + length, 0 * around], axis=1)
+    coords = np.concatenate(
+        [
+            np.stack([flat_low[i], flat_low[i + 1], flat_high[i + 1]], axis=1),
+            np.stack([flat_low[i], flat_high[i + 1], flat_high[i]], axis=1),
+        ]
+    )
+    return corners, coords, normals
+
+
+def grid_strip(points: np.ndarray, coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Faces of a grid of points (N, M, 3) with coords (N, M, 3)."""
+    rows, columns = points.shape[:2]
+    index = np.arange(rows * columns).reshape(rows, columns)
+    a, b = index[:-1, :-1].ravel(), index[:-1, 1:].ravel()
+    c, d = index[1:, 1:].ravel(), index[1:, :-1].ravel()
+    faces = np.concatenate([np.stack([a, c, b], 1), np.stack([a, d, c], 1)])
+    return points.reshape(-1, 3)[faces], coords.reshape(-1, 3)[faces]
+
+
+@lru_cache(maxsize=16)
+def crown_template(kind: int, leaves: int = 420) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A crown in the unit ball: ragged leaf triangles around lumps, with an opaque core.
+
+    Returns corners (F, 3, 3), soft normals (F, 3, 3) and depth into the crown (F, 3) in [0, 1],
+    1 at the outside. The same for every process: `kind` seeds it.
+    """
+    draw = np.random.default_rng(9000 + kind)
+    lumps = 7 + kind % 4
+    centre = draw.normal(size=(lumps, 3))
+    centre *= (0.62 * draw.uniform(0.3, 1, (lumps, 1)) ** 0.5) / np.linalg.norm(
+        centre, axis=1, keepdims=True
+    )
+    radius = draw.uniform(0.3, 0.48, lumps)
+    which = draw.integers(0, lumps, leaves)
+    direction = draw.normal(size=(leaves, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    place = centre[which] + direction * (radius[which] * draw.uniform(0.72, 1.05, leaves))[:, None]
+    size = draw.uniform(0.07, 0.19, leaves)
+    corners = place[:, None] + draw.normal(size=(leaves, 3, 3)) * size[:, None, None]
+    cores = [_ball(centre[k], radius[k] * 0.86) for k in range(lumps)]
+    corners = np.concatenate([corners, *cores])
+    lump_of = np.concatenate([which, np.repeat(np.arange(lumps), len(cores[0]))])
+    outward = corners - centre[lump_of][:, None] * 0.6
+    outward /= np.maximum(np.linalg.norm(outward, axis=2, keepdims=True), 1e-9)
+    outside = np.clip(np.linalg.norm(corners, axis=2), 0, 1)
+    return corners, outward, outside
+
+
+def _ball(centre: np.ndarray, radius: float, rings: int = 4, sides: int = 7) -> np.ndarray:
+    """Faces of a coarse ball, (F, 3, 3)."""
+    polar = np.linspace(0, np.pi, rings + 1)[:, None]
+    turn = np.linspace(0, 2 * np.pi, sides + 1)[None, :]
+    points = np.stack(
+        [np.sin(polar) * np.cos(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.sin(turn)], -1
+    )
+    return grid_strip(centre + radius * points, points)[0]
+
+
+def cloud(
+    kind: int,
+    centre: np.ndarray,  # (3,)
+    radii: np.ndarray,  # (3,)
+    turn: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A crown template placed: corners, coords (x, y, z with depth in the crown), normals.
+
+    Coords are (horizontal metres, vertical metres, depth into the crown).
+    """
+    corners, normals, outside = crown_template(kind)
+    c, s = np.cos(turn), np.sin(turn)
+    spin = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    placed = (corners @ spin.T) * radii
+    coords = np.stack([placed[..., 0] + placed[..., 2], placed[..., 1], outside], axis=-1)
+    tilted = (normals @ spin.T) / radii
+    tilted /= np.linalg.norm(tilted, axis=2, keepdims=True)
+    return placed + centre, coords, tilted

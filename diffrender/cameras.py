@@ -1,0 +1,203 @@
+"""Pinhole cameras in the OpenCV frame: x right, y down, z forward, metres.
+
+Pixel coordinates have their origin at the image's outer corner, so pixel centres lie at +0.5.
+Loaders convert: OpenCV and KITTI count from the centre of the first pixel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from diffrender.errors import InputError, check_shape
+
+__all__ = ["Camera", "PixelCentres"]
+
+PixelCentres = Literal["half", "integer"]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera, or a batch of them with one image size.
+
+    x_pixel = K (R X_world + t), divided by its third row. The third row of K is (0, 0, 1).
+
+    Attributes:
+        intrinsics: (..., 3, 3) K in pixels, corner based.
+        rotation: (..., 3, 3) world-to-camera rotation.
+        translation: (..., 3) world-to-camera translation, metres.
+        size: (height, width) of the image in pixels.
+    """
+
+    intrinsics: Tensor  # (..., 3, 3)
+    rotation: Tensor  # (..., 3, 3)
+    translation: Tensor  # (..., 3)
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        check_shape("Camera.intrinsics", self.intrinsics, "...", 3, 3)
+        check_shape("Camera.rotation", self.rotation, "...", 3, 3)
+        check_shape("Camera.translation", self.translation, "...", 3)
+        height, width = self.size
+        if height < 1 or width < 1:
+            raise InputError(f"Camera.size is {self.size}, expected positive (height, width)")
+
+    @classmethod
+    def from_intrinsics(
+        cls,
+        intrinsics: Tensor,  # (..., 3, 3)
+        size: tuple[int, int],
+        *,
+        pixel_centres: PixelCentres,
+        rotation: Tensor | None = None,  # (..., 3, 3)
+        translation: Tensor | None = None,  # (..., 3)
+    ) -> Camera:
+        """Camera from K; `pixel_centres` says where the caller's pixel centres lie.
+
+        "half": at +0.5 (COLMAP, this library). "integer": on integers (OpenCV, KITTI).
+        """
+        check_shape("intrinsics", intrinsics, "...", 3, 3)
+        if not torch.isfinite(intrinsics).all():
+            raise InputError("intrinsics holds NaN or infinite values")
+        if pixel_centres not in ("half", "integer"):
+            raise InputError(f"pixel_centres is {pixel_centres!r}, expected 'half' or 'integer'")
+        if pixel_centres == "integer":
+            shift = torch.zeros_like(intrinsics)
+            shift[..., :2, 2] = 0.5
+            intrinsics = intrinsics + shift
+        leading = intrinsics.shape[:-2]
+        if rotation is None:
+            rotation = torch.eye(3, dtype=intrinsics.dtype, device=intrinsics.device)
+            rotation = rotation.expand(*leading, 3, 3)
+        if translation is None:
+            translation = intrinsics.new_zeros(*leading, 3)
+        return cls(intrinsics, rotation, translation, size)
+
+    @classmethod
+    def from_projection(
+        cls,
+        projection: Tensor,  # (..., 3, 4)
+        size: tuple[int, int],
+        *,
+        pixel_centres: PixelCentres,
+    ) -> Camera:
+        """Camera from a full 3x4 projection such as KITTI's P2.
+
+        K = P[:, :3] and t = K^-1 P[:, 3]: for P2 the camera sits about 6 cm from the frame
+        of the labels, and dropping the fourth column would shift every object by that much.
+        """
+        check_shape("projection", projection, "...", 3, 4)
+        intrinsics = projection[..., :3]
+        translation = torch.linalg.solve(intrinsics, projection[..., 3:]).squeeze(-1)
+        return cls.from_intrinsics(
+            intrinsics, size, pixel_centres=pixel_centres, translation=translation
+        )
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Leading dimensions shared by the three tensors."""
+        return torch.broadcast_shapes(
+            self.intrinsics.shape[:-2], self.rotation.shape[:-2], self.translation.shape[:-1]
+        )
+
+    @property
+    def centre(self) -> Tensor:
+        """Optical centre in the world frame, metres. Shape (..., 3)."""
+        return -(self.rotation.mT @ self.translation.unsqueeze(-1)).squeeze(-1)
+
+    def to(self, *args: torch.device | torch.dtype | str) -> Camera:
+        """The same camera on another device or in another dtype."""
+        return dataclasses.replace(
+            self,
+            intrinsics=self.intrinsics.to(*args),
+            rotation=self.rotation.to(*args),
+            translation=self.translation.to(*args),
+        )
+
+    def expand(self, *batch: int) -> Camera:
+        """The camera repeated (without copying) over leading dimensions `batch`."""
+        return dataclasses.replace(
+            self,
+            intrinsics=self.intrinsics.expand(*batch, 3, 3),
+            rotation=self.rotation.expand(*batch, 3, 3),
+            translation=self.translation.expand(*batch, 3),
+        )
+
+    def __getitem__(self, index: int | slice | Tensor) -> Camera:
+        """Index the first batch dimension."""
+        whole = self.expand(*self.batch_shape)
+        return Camera(
+            whole.intrinsics[index], whole.rotation[index], whole.translation[index], self.size
+        )
+
+    def world_to_camera(self, points: Tensor) -> Tensor:  # (..., N, 3)
+        """Points moved from the world frame to the camera frame, metres. Differentiable to all.
+
+        Shapes: (..., N, 3) -> (..., N, 3); leading dimensions broadcast with the camera's.
+        """
+        return points @ self.rotation.mT + self.translation.unsqueeze(-2)
+
+    def camera_to_world(self, points: Tensor) -> Tensor:  # (..., N, 3)
+        """Inverse of `world_to_camera`."""
+        return (points - self.translation.unsqueeze(-2)) @ self.rotation
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:  # (..., N, 3)
+        """World points to pixels and depth (z in the camera frame, not ray length).
+
+        Shapes: (..., N, 3) -> pixels (..., N, 2), depth (..., N). Points with z <= 0 give
+        finite but meaningless pixels: test the depth.
+        """
+        in_camera = self.world_to_camera(points)
+        depth = in_camera[..., 2]
+        homogeneous = in_camera @ self.intrinsics.mT
+        tiny = torch.finfo(depth.dtype).eps
+        safe = torch.where(depth.abs() < tiny, torch.full_like(depth, tiny), depth)
+        return homogeneous[..., :2] / safe.unsqueeze(-1), depth
+
+    def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:  # (..., N, 2), (..., N)
+        """Pixels with depth z to world points; inverse of `project`.
+
+        Shapes: (..., N, 2), (..., N) -> (..., N, 3) metres.
+        """
+        ones = torch.ones_like(pixels[..., :1])
+        rays = torch.cat([pixels, ones], dim=-1) @ torch.linalg.inv(self.intrinsics).mT
+        return self.camera_to_world(rays * depth.unsqueeze(-1))
+
+    def crop(self, left: Tensor | float, top: Tensor | float, size: tuple[int, int]) -> Camera:
+        """Camera of the window whose top-left corner is (left, top), of `size` (height, width).
+
+        `left` and `top` in pixels: floats, or tensors of shape (...) for a batch of windows.
+        """
+        left = torch.as_tensor(left).to(self.intrinsics)
+        top = torch.as_tensor(top).to(self.intrinsics)
+        zero = torch.zeros_like(left)
+        column = torch.stack([left, top, zero], dim=-1)
+        shift = torch.stack([torch.zeros_like(column), torch.zeros_like(column), column], dim=-1)
+        return dataclasses.replace(self, intrinsics=self.intrinsics - shift, size=size)
+
+    def scale(self, scale_x: Tensor | float, scale_y: Tensor | float) -> Tensor:
+        """Intrinsics after resizing the image by (scale_x, scale_y), corner based."""
+        scale_x = torch.as_tensor(scale_x).to(self.intrinsics)
+        scale_y = torch.as_tensor(scale_y).to(self.intrinsics)
+        factors = torch.stack([scale_x, scale_y, torch.ones_like(scale_x)], dim=-1)
+        return self.intrinsics * factors.unsqueeze(-1)
+
+    def resize(self, size: tuple[int, int]) -> Camera:
+        """Camera of the image resized to `size` (height, width)."""
+        intrinsics = self.scale(size[1] / self.size[1], size[0] / self.size[0])
+        return dataclasses.replace(self, intrinsics=intrinsics, size=size)
+
+    def crop_resize(self, window: Tensor, size: tuple[int, int]) -> Camera:  # (..., 4)
+        """Camera of windows (left, top, right, bottom) in pixels, each resized to `size`.
+
+        Shapes: (..., 4) -> a camera with batch shape (...).
+        """
+        check_shape("window", window, "...", 4)
+        left, top, right, bottom = window.to(self.intrinsics).unbind(-1)
+        cropped = self.crop(left, top, size)
+        intrinsics = cropped.scale(size[1] / (right - left), size[0] / (bottom - top))
+        return dataclasses.replace(cropped, intrinsics=intrinsics)

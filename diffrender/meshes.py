@@ -1,0 +1,139 @@
+"""Triangle meshes: one mesh with its looks, and a packed batch for the rasterizer."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffrender.errors import InputError, check_shape
+
+__all__ = ["Mesh", "MeshBatch", "face_normals", "pack_meshes", "vertex_normals"]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """One triangle mesh; looks are optional.
+
+    Attributes:
+        vertices: (V, 3) metres.
+        faces: (F, 3) int64, counter-clockwise seen from outside.
+        colours: (V, 3) linear RGB in [0, 1], or None.
+        uv: (T, 2) texture coordinates in [0, 1], origin at the texture's top-left corner.
+        face_uv: (F, 3) int64 into `uv`.
+        texture: (H, W, 3) sRGB-encoded RGB in [0, 1].
+        face_parts: (F,) int64 part labels.
+    """
+
+    vertices: Tensor  # (V, 3)
+    faces: Tensor  # (F, 3)
+    colours: Tensor | None = None  # (V, 3)
+    uv: Tensor | None = None  # (T, 2)
+    face_uv: Tensor | None = None  # (F, 3)
+    texture: Tensor | None = None  # (H, W, 3)
+    face_parts: Tensor | None = None  # (F,)
+
+    def __post_init__(self) -> None:
+        check_shape("Mesh.vertices", self.vertices, None, 3)
+        check_shape("Mesh.faces", self.faces, None, 3)
+        if self.faces.dtype != torch.int64:
+            raise InputError(f"Mesh.faces has dtype {self.faces.dtype}, expected torch.int64")
+        if self.faces.numel() and not (
+            0 <= int(self.faces.min()) and int(self.faces.max()) < len(self.vertices)
+        ):
+            raise InputError(
+                f"Mesh.faces points outside the {len(self.vertices)} vertices "
+                f"(indices {int(self.faces.min())} to {int(self.faces.max())})"
+            )
+        if (self.uv is None) != (self.face_uv is None):
+            raise InputError("Mesh.uv and Mesh.face_uv come together: give both or neither")
+
+    def to(self, *args: torch.device | torch.dtype | str) -> Mesh:
+        """The mesh on another device or with floating tensors in another dtype."""
+        floating = ("vertices", "colours", "uv", "texture")
+        moved: dict[str, Tensor] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                dtypes = [a for a in args if isinstance(a, torch.dtype)]
+                devices = [a for a in args if not isinstance(a, torch.dtype)]
+                wanted = args if field.name in floating or not dtypes else devices
+                moved[field.name] = value.to(*wanted) if wanted else value
+        return dataclasses.replace(self, **moved)  # type: ignore[arg-type]
+
+    def transformed(self, rotation: Tensor, translation: Tensor) -> Mesh:  # (3, 3), (3,)
+        """The mesh with vertices R v + t (for example object_to_world)."""
+        return dataclasses.replace(self, vertices=self.vertices @ rotation.mT + translation)
+
+
+@dataclass(frozen=True)
+class MeshBatch:
+    """B meshes of any sizes, packed end to end: what the rasterizer takes.
+
+    Mesh b owns vertices[vertex_offsets[b]:vertex_offsets[b+1]] and the same slice of faces;
+    `faces` already points into the packed vertices.
+
+    Attributes:
+        vertices: (sum V, 3) metres, in the world frame of the camera that renders them.
+        faces: (sum F, 3) int64 into the packed vertices.
+        vertex_offsets: (B + 1,) int64 on the CPU.
+        face_offsets: (B + 1,) int64 on the CPU.
+    """
+
+    vertices: Tensor  # (sum V, 3)
+    faces: Tensor  # (sum F, 3)
+    vertex_offsets: Tensor  # (B + 1,)
+    face_offsets: Tensor  # (B + 1,)
+
+    def __len__(self) -> int:
+        return len(self.face_offsets) - 1
+
+    @classmethod
+    def shared(cls, vertices: Tensor, faces: Tensor) -> MeshBatch:  # (B, V, 3), (F, 3)
+        """B meshes of one topology, for example many hypotheses of one car."""
+        check_shape("vertices", vertices, None, None, 3)
+        check_shape("faces", faces, None, 3)
+        batch, count, _ = vertices.shape
+        steps = torch.arange(batch + 1)
+        packed = faces + (steps[:-1] * count).to(faces.device)[:, None, None]
+        return cls(vertices.reshape(-1, 3), packed.reshape(-1, 3), steps * count, steps * len(faces))
+
+    def vertex_batch(self) -> Tensor:
+        """Index of the mesh that owns each packed vertex. Shape (sum V,) int64."""
+        counts = self.vertex_offsets.diff()
+        owner = torch.repeat_interleave(torch.arange(len(self)), counts)
+        return owner.to(self.vertices.device)
+
+
+def pack_meshes(meshes: list[Mesh]) -> MeshBatch:
+    """Pack meshes of any sizes into one batch. Raises InputError on an empty list."""
+    if not meshes:
+        raise InputError("pack_meshes got an empty list, expected at least one Mesh")
+    zero = torch.zeros(1, dtype=torch.int64)
+    vertex_offsets = torch.cat([zero, torch.tensor([len(m.vertices) for m in meshes]).cumsum(0)])
+    face_offsets = torch.cat([zero, torch.tensor([len(m.faces) for m in meshes]).cumsum(0)])
+    faces = [m.faces + int(o) for m, o in zip(meshes, vertex_offsets[:-1], strict=True)]
+    return MeshBatch(
+        torch.cat([m.vertices for m in meshes]), torch.cat(faces), vertex_offsets, face_offsets
+    )
+
+
+def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:  # (..., V, 3), (F, 3)
+    """Unit normals of the faces, outward for counter-clockwise faces; zero if degenerate.
+
+    Shapes: (..., V, 3), (F, 3) -> (..., F, 3). Differentiable to the vertices.
+    """
+    a, b, c = (vertices[..., faces[:, i], :] for i in range(3))
+    return torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:  # (..., V, 3), (F, 3)
+    """Area-weighted unit normals at the vertices. Shapes as `face_normals`, (..., V, 3)."""
+    a, b, c = (vertices[..., faces[:, i], :] for i in range(3))
+    weighted = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(vertices)
+    for i in range(3):
+        total = total.index_add(-2, faces[:, i], weighted)
+    return torch.nn.functional.normalize(total, dim=-1)

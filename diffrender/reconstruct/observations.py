@@ -1,0 +1,152 @@
+"""What is known of one object before any fitting: its box, open sides and depth points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from diffrender.cameras import Camera
+from diffrender.errors import InputError
+from diffrender.instances import Instance, box_of_mask
+
+__all__ = ["DepthNoise", "Observation", "UnusableInstanceError", "observe"]
+
+_MIN_MASK_PIXELS = 40
+_MAX_POINTS = 400
+_CAR_DEPTH_SPAN = 5.0  # metres: no car is longer seen end on
+_TOUCH = 2  # pixels between a side of the box and what cuts it
+
+
+class UnusableInstanceError(InputError):
+    """This instance cannot be reconstructed; the others can."""
+
+
+@dataclass(frozen=True)
+class DepthNoise:
+    """What to believe of a depth source.
+
+    Attributes:
+        relative: standard deviation of one pixel's depth, as a share of it.
+        scale: standard deviation (log) of the error common to all pixels of one object.
+        floor: metres, never believe a pixel more than this.
+    """
+
+    relative: float = 0.05
+    scale: float = 0.05
+    floor: float = 0.10
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One instance with its evidence, all in float64.
+
+    Attributes:
+        instance: the 2D instance.
+        mask_box: (4,) left, top, right, bottom of the mask, corner-based pixels.
+        open_sides: (4,) bool, True where a side is the object's own edge: it touches neither the
+            image's border nor another instance.
+        points: (N, 3) depth points on the object, metres, frame of the labels.
+        depth: median z of those points in the camera frame, metres, or NaN without points.
+    """
+
+    instance: Instance
+    mask_box: np.ndarray  # (4,)
+    open_sides: np.ndarray  # (4,)
+    points: np.ndarray  # (N, 3)
+    depth: float
+
+
+def observe(
+    instances: list[Instance], camera: Camera, depth: np.ndarray | None
+) -> tuple[list[Observation], list[tuple[Instance, str]]]:
+    """Observations of the usable instances, and the unusable ones with their reasons.
+
+    Args:
+        depth: (H, W) metres, 0 = unknown, or None.
+    """
+    usable, refused = [], []
+    for instance in instances:
+        try:
+            usable.append(_observe_one(instance, instances, camera, depth))
+        except UnusableInstanceError as error:
+            refused.append((instance, str(error)))
+    return usable, refused
+
+
+def _observe_one(
+    instance: Instance, everyone: list[Instance], camera: Camera, depth: np.ndarray | None
+) -> Observation:
+    mask = instance.mask
+    if mask.shape != tuple(camera.size):
+        raise UnusableInstanceError(
+            f"its mask is {mask.shape[0]} x {mask.shape[1]} pixels, "
+            f"the image is {camera.size[0]} x {camera.size[1]}: resize the mask to the image"
+        )
+    count = int(mask.sum())
+    if count < _MIN_MASK_PIXELS:
+        raise UnusableInstanceError(
+            f"its mask has {count} pixels, at least {_MIN_MASK_PIXELS} are needed"
+        )
+    box = np.array(box_of_mask(mask))
+    points = _depth_points(mask, camera, depth)
+    if depth is not None and len(points) == 0:
+        raise UnusableInstanceError("no depth is known inside its mask")
+    others = np.zeros_like(mask)
+    for other in everyone:
+        if other is not instance and other.mask.shape == mask.shape:
+            others |= other.mask
+    middle = float("nan")
+    if len(points):
+        world = torch.from_numpy(points)
+        middle = float(camera.to(torch.float64).world_to_camera(world)[:, 2].median())
+    return Observation(instance, box, _open_sides(box, mask, others), points, middle)
+
+
+def _open_sides(box: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """A side is closed where the border or another mask lies just beyond the mask's own edge."""
+    height, width = mask.shape
+    left, top, right, bottom = box.astype(int)
+    inside = np.array([left > _TOUCH, top > _TOUCH, right < width - _TOUCH, bottom < height - _TOUCH])
+    band = 2 * _TOUCH
+    strips = [
+        others[top:bottom, max(left - band, 0) : left + band],
+        others[max(top - band, 0) : top + band, left:right],
+        others[top:bottom, max(right - band, 0) : right + band],
+        others[max(bottom - band, 0) : bottom + band, left:right],
+    ]
+    lengths = np.array([bottom - top, right - left, bottom - top, right - left])
+    # A side is hidden when the other mask lines more than a tenth of it.
+    lined = np.array([s.any(axis=1 - i % 2).sum() if s.size else 0 for i, s in enumerate(strips, 0)])
+    return inside & (lined <= 0.1 * lengths)
+
+
+def _depth_points(mask: np.ndarray, camera: Camera, depth: np.ndarray | None) -> np.ndarray:
+    if depth is None:
+        return np.zeros((0, 3))
+    eroded = mask.copy()  # depth maps bleed across the outline
+    if mask.sum() > 400:
+        eroded[1:] &= mask[:-1]
+        eroded[:-1] &= mask[1:]
+        eroded[:, 1:] &= mask[:, :-1]
+        eroded[:, :-1] &= mask[:, 1:]
+    rows, columns = np.nonzero(eroded & (depth > 0) & np.isfinite(depth))
+    if len(rows) == 0:
+        return np.zeros((0, 3))
+    z = depth[rows, columns].astype(np.float64)
+    keep = _densest_window(z, _CAR_DEPTH_SPAN + 0.1 * float(np.median(z)))
+    rows, columns, z = rows[keep], columns[keep], z[keep]
+    if len(z) > _MAX_POINTS:
+        pick = np.linspace(0, len(z) - 1, _MAX_POINTS).astype(int)
+        rows, columns, z = rows[pick], columns[pick], z[pick]
+    pixels = torch.from_numpy(np.stack([columns + 0.5, rows + 0.5], axis=-1))
+    return camera.to(torch.float64).unproject(pixels, torch.from_numpy(z)).numpy()
+
+
+def _densest_window(z: np.ndarray, span: float) -> np.ndarray:
+    """Members of the interval of length `span` that holds most of `z`: drops the background."""
+    ordered = np.sort(z)
+    counts = np.searchsorted(ordered, ordered + span, side="right") - np.arange(len(z))
+    start = ordered[int(counts.argmax())]
+    return (z >= start) & (z <= start + span)
