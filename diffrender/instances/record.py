@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from diffrender.errors import InputError
 
-__all__ = ["Instance", "box_of_mask"]
+__all__ = ["Instance", "Rejected", "box_of_mask"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class Instance:
         left, top, right, bottom = self.box
         if not (left < right and top < bottom):
             raise InputError(f"Instance.box is {self.box}, expected left < right and top < bottom")
+
+
+class Rejected(NamedTuple):
+    """An instance of a file that cannot be used: its name, class, and why."""
+
+    name: str
+    category: str
+    reason: str
 
 
 def box_of_mask(mask: np.ndarray) -> tuple[float, float, float, float]:  # (H, W)

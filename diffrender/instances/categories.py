@@ -1,0 +1,42 @@
+"""Class names of other data sets in KITTI's spelling."""
+
+from __future__ import annotations
+
+__all__ = ["COCO_IDS", "kitti_category"]
+
+_SPELLING = {
+    "car": "Car",
+    "van": "Van",
+    "truck": "Truck",
+    "tram": "Tram",
+    "train": "Tram",
+    "person": "Pedestrian",
+    "pedestrian": "Pedestrian",
+    "person_sitting": "Person_sitting",
+    "person sitting": "Person_sitting",
+    "cyclist": "Cyclist",
+    "misc": "Misc",
+    "dontcare": "DontCare",
+}
+
+COCO_IDS = {
+    1: "person",
+    2: "bicycle",
+    3: "car",
+    4: "motorcycle",
+    5: "airplane",
+    6: "bus",
+    7: "train",
+    8: "truck",
+    9: "boat",
+}
+"""COCO's own ids of people and vehicles, for result lists, which carry no category table."""
+
+
+def kitti_category(name: str) -> str:
+    """KITTI's spelling of a class, whatever the case: "car" -> "Car", "person" -> "Pedestrian".
+
+    Classes that KITTI lacks keep their name with a capital: "bus" -> "Bus".
+    """
+    name = name.strip()
+    return _SPELLING.get(name.lower(), name[:1].upper() + name[1:])
