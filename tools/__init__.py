@@ -1,1 +1,1 @@
-"""(room being furnished)"""
+"""The command line: one file per subcommand, each a thin call into the library."""

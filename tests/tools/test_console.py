@@ -1,0 +1,54 @@
+"""What becomes one line with exit code 2, and what keeps its traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from diffrender.errors import InputError, MissingExtraError
+from diffrender.tools.console import guarded
+
+
+def _app(error: BaseException) -> typer.Typer:
+    app = typer.Typer()
+
+    @app.command()
+    @guarded
+    def command(path: Path = Path("x")) -> None:
+        raise error
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            InputError("a.png does not exist,\n  expected an image"),
+            "a.png does not exist, expected",
+        ),
+        (InputError("a box is [1, 2], expected [bold]4[/bold]"), "[1, 2], expected [bold]4[/bold]"),
+        (
+            MissingExtraError("install it with: pip install 'diffrender[onnx]'"),
+            "'diffrender[onnx]'",
+        ),
+        (PermissionError(13, "Permission denied", "/out"), "/out: Permission denied"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(error: BaseException, line: str) -> None:
+    result = CliRunner().invoke(_app(error), [])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert line in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), OSError("no file named")])
+def test_bugs_are_not_hidden(error: Exception) -> None:
+    result = CliRunner().invoke(_app(error), [])
+    assert result.exit_code == 1
+    assert result.exception is error

@@ -1,0 +1,85 @@
+"""`diffrender bench NAME`: measure, print, and write the one format of all benchmarks."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from diffrender.errors import InputError
+from diffrender.tools.bench_format import Report
+from diffrender.tools.console import guarded, out, print_json
+
+__all__ = ["BENCHMARKS", "bench", "run"]
+
+# name -> "module:function"; the function takes quick=True|False and returns a Report.
+BENCHMARKS: dict[str, str] = {
+    "raster": "diffrender.tools.bench_raster:bench_raster",
+    "reconstruct": "diffrender.tools.bench_reconstruct:bench_reconstruct",
+}
+
+
+def run(name: str, *, quick: bool) -> Report:
+    """Run one registered benchmark.
+
+    Raises:
+        InputError: no benchmark of that name.
+    """
+    if name not in BENCHMARKS:
+        raise InputError(f"no benchmark is called '{name}', expected one of: {_names()}")
+    module, _, function = BENCHMARKS[name].partition(":")
+    report = getattr(importlib.import_module(module), function)(quick=quick)
+    assert isinstance(report, Report)
+    return report
+
+
+@guarded
+def bench(
+    name: Annotated[str, typer.Argument(help="Which benchmark: raster or reconstruct.")],
+    quick: Annotated[bool, typer.Option("--quick", help="End within 50 s on two cores.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")
+    ] = None,
+    to_stdout: Annotated[
+        bool, typer.Option("--print-json", help="Print JSON instead of tables.")
+    ] = False,
+) -> None:
+    """Measure speed or accuracy, and compare with the goals that were set."""
+    report = run(name, quick=quick)
+    if json_file is not None:
+        report.write(json_file)
+    if to_stdout:
+        print_json(report.as_dict())
+    else:
+        _print(report)
+        if json_file is not None:
+            out().print(f"wrote {json_file}")
+
+
+def _names() -> str:
+    return ", ".join(sorted(BENCHMARKS))
+
+
+def _print(report: Report) -> None:
+    console = out()
+    console.print(", ".join(f"{key} {value}" for key, value in report.machine.items() if value))
+    rows = Table("case", "operation", "value", "spread", "peer", "ratio")
+    for row in report.rows:
+        rows.add_row(
+            row.case,
+            row.operation,
+            f"{row.value:.4g} {row.unit}",
+            "" if row.spread is None else f"{row.spread:.2g}",
+            row.peer,
+            "" if row.ratio is None else f"{row.ratio:.2f}",
+        )
+    console.print(rows)
+    if report.targets:
+        targets = Table("goal", "", "measured", "met")
+        for target in report.targets:
+            value = "not measured" if target.value is None else f"{target.value:.4g}"
+            targets.add_row(target.name, target.goal, value, "yes" if target.met else "NO")
+        console.print(targets)

@@ -1,0 +1,68 @@
+"""What every subcommand shares: where output goes, and errors as one line with exit code 2."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from diffrender.errors import InputError, MissingExtraError
+
+__all__ = ["fail", "guarded", "note", "out", "print_json", "warn"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BAD_INPUT = 2
+
+
+def out() -> Console:
+    """Console on standard output: tables and file names."""
+    return Console(file=sys.stdout, highlight=False)
+
+
+def note() -> Console:
+    """Console on standard error: progress, warnings and errors."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """One line of warning on standard error."""
+    note().print(f"[yellow]warning:[/yellow] {escape(' '.join(message.split()))}")
+
+
+def fail(message: str) -> NoReturn:
+    """One clear line on standard error and exit code 2."""
+    note().print(f"[red]error:[/red] {escape(' '.join(message.split()))}")
+    raise typer.Exit(BAD_INPUT)
+
+
+def print_json(value: Any) -> None:
+    """Plain JSON on standard output, without colours or wrapping."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def guarded(command: Callable[P, T]) -> Callable[P, T]:
+    """Wrap a subcommand: what the user can mend becomes one line; a bug keeps its traceback.
+
+    InputError, MissingExtraError and operating-system errors that name a file are the user's.
+    """
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except (InputError, MissingExtraError) as error:
+            fail(str(error))
+        except OSError as error:
+            if error.filename is None:
+                raise
+            fail(f"{error.filename}: {error.strerror or error}")
+
+    return wrapper
