@@ -1,1 +1,15 @@
-"""(room being furnished)"""
+"""Reconstruction: from an image with masks and depth to a scene of posed, textured meshes."""
+
+from diffrender.reconstruct.noise import depth_noise_of as depth_noise_of
+from diffrender.reconstruct.observations import DepthNoise as DepthNoise
+from diffrender.reconstruct.pipeline import Run as Run
+from diffrender.reconstruct.pipeline import objective as objective
+from diffrender.reconstruct.pipeline import reconstruct as reconstruct
+from diffrender.reconstruct.scene import Pose as Pose
+from diffrender.reconstruct.scene import ReconstructedObject as ReconstructedObject
+from diffrender.reconstruct.scene import RejectedObject as RejectedObject
+from diffrender.reconstruct.scene import Scene as Scene
+from diffrender.reconstruct.settings import LossWeights as LossWeights
+from diffrender.reconstruct.settings import ReconstructSettings as ReconstructSettings
+from diffrender.reconstruct.settings import StageSettings as StageSettings
+from diffrender.reconstruct.settings import StepSizes as StepSizes

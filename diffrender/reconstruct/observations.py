@@ -59,17 +59,21 @@ class Observation:
 
 
 def observe(
-    instances: list[Instance], camera: Camera, depth: np.ndarray | None
+    instances: list[Instance],
+    everyone: list[Instance],
+    camera: Camera,
+    depth: np.ndarray | None,  # (H, W)
 ) -> tuple[list[Observation], list[tuple[Instance, str]]]:
     """Observations of the usable instances, and the unusable ones with their reasons.
 
     Args:
-        depth: (H, W) metres, 0 = unknown, or None.
+        everyone: all instances of the image; the others hide parts of this one.
+        depth: metres, 0 = unknown, or None.
     """
     usable, refused = [], []
     for instance in instances:
         try:
-            usable.append(_observe_one(instance, instances, camera, depth))
+            usable.append(_observe_one(instance, everyone, camera, depth))
         except UnusableInstanceError as error:
             refused.append((instance, str(error)))
     return usable, refused

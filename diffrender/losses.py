@@ -1,0 +1,317 @@
+"""Losses between a rendering and the evidence in an image, as named terms that add up.
+
+    loss = Silhouette() + 0.1 * Depth()
+    print(loss)                        # the formula
+    value = loss(rendering, evidence)
+    value.total, value.terms           # (B,), {"silhouette": (B,), "depth": (B,)}
+
+The terms are those of MonoDR (Beker et al., ECCV 2020), whose formulas are not public: each
+docstring states ours. Every term is differentiable to the rendering, never to the evidence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from diffrender.errors import InputError
+
+__all__ = [
+    "Box",
+    "Depth",
+    "Evidence",
+    "GroundContact",
+    "LatentPrior",
+    "Loss",
+    "LossValue",
+    "Photometric",
+    "Rendering",
+    "ScalePrior",
+    "Silhouette",
+    "SizePrior",
+    "Term",
+]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What was drawn for B objects, each in its own window, and the variables behind it.
+
+    Attributes:
+        coverage: (B, H, W) antialiased share of each pixel in [0, 1].
+        depth: (B, H, W) z of the first surface, metres, 0 = nothing.
+        facing: (B, H, W) cosine between the viewing ray and the surface, or None for 1.
+        parts: (B, H, W, P) antialiased share of each part of the surface, or None.
+        box: (B, 4) left, top, right, bottom of the projected vertices, pixels of the window.
+        location: (B, 3) bottom-face centre, metres, camera frame of the labels.
+        size: (B, 3) length, width, height, metres.
+        latent: (B, D) shape code.
+        depth_scale: (B,) log of the factor by which the evidence's depth is too large.
+    """
+
+    coverage: Tensor  # (B, H, W)
+    depth: Tensor  # (B, H, W)
+    box: Tensor  # (B, 4)
+    location: Tensor  # (B, 3)
+    size: Tensor  # (B, 3)
+    latent: Tensor  # (B, D)
+    depth_scale: Tensor  # (B,)
+    facing: Tensor | None = None  # (B, H, W)
+    parts: Tensor | None = None  # (B, H, W, P)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen of the same B objects in the same windows.
+
+    Attributes:
+        mask: (B, H, W) share of each pixel inside the instance, in [0, 1].
+        care: (B, H, W) 0 where nothing can be said: other instances, outside the image.
+        depth: (B, H, W) metres, 0 = unknown or not trusted.
+        depth_sigma: (B, H, W) metres, standard deviation of one pixel.
+        image: (B, H, W, 3) RGB in [0, 1].
+        box: (B, 4) box of the mask, pixels of the window.
+        open_sides: (B, 4) bool, False where a side is cut by the border or another object.
+        size_mean, size_sigma: (B, 3) length, width, height of the object's class, metres.
+    """
+
+    mask: Tensor  # (B, H, W)
+    care: Tensor  # (B, H, W)
+    depth: Tensor  # (B, H, W)
+    depth_sigma: Tensor  # (B, H, W)
+    image: Tensor  # (B, H, W, 3)
+    box: Tensor  # (B, 4)
+    open_sides: Tensor  # (B, 4)
+    size_mean: Tensor  # (B, 3)
+    size_sigma: Tensor  # (B, 3)
+
+    def __getitem__(self, index: Tensor | slice) -> Evidence:
+        """The evidence of some of the objects, or of one object repeated."""
+        picked = {f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)}
+        return Evidence(**picked)
+
+
+@dataclass(frozen=True)
+class LossValue:
+    """Weighted total (B,) and the unweighted terms {name: (B,)}."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Term(Protocol):
+    """One named loss: (rendering, evidence) -> (B,)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A weighted sum of terms; `repr` is its formula."""
+
+    parts: tuple[tuple[float, Term], ...]
+
+    def __post_init__(self) -> None:
+        names = [term.name for _, term in self.parts]
+        if len(set(names)) != len(names):
+            raise InputError(f"a loss holds each term once, got {names}: add up their weights")
+
+    def __call__(self, rendering: Rendering, evidence: Evidence) -> LossValue:
+        terms = {term.name: term.value(rendering, evidence) for _, term in self.parts}
+        total = sum((w * terms[t.name] for w, t in self.parts), torch.zeros_like(rendering.depth_scale))
+        return LossValue(total, terms)
+
+    def __add__(self, other: Loss | _Algebra) -> Loss:
+        return Loss(self.parts + _as_loss(other).parts)
+
+    def __rmul__(self, weight: float) -> Loss:
+        return Loss(tuple((weight * w, t) for w, t in self.parts))
+
+    __mul__ = __rmul__
+
+    def __repr__(self) -> str:
+        return " + ".join(repr(t) if w == 1 else f"{w:g} * {t!r}" for w, t in self.parts)
+
+
+class _Algebra:
+    """Lets a single term be added and scaled."""
+
+    def __add__(self, other: Loss | _Algebra) -> Loss:
+        return _as_loss(self) + other
+
+    def __rmul__(self, weight: float) -> Loss:
+        return weight * _as_loss(self)
+
+    __mul__ = __rmul__
+
+    def __call__(self, rendering: Rendering, evidence: Evidence) -> LossValue:
+        return _as_loss(self)(rendering, evidence)
+
+
+def _as_loss(term: Loss | _Algebra) -> Loss:
+    return term if isinstance(term, Loss) else Loss(((1.0, term),))  # type: ignore[arg-type]
+
+
+def _charbonnier(x: Tensor) -> Tensor:
+    """Quadratic near zero, linear beyond one."""
+    return torch.sqrt(1 + x * x) - 1
+
+
+@dataclass(frozen=True)
+class Silhouette(_Algebra):
+    """1 - IoU of coverage and mask over `levels` resolutions, where it is cared for.
+
+    Coarse levels feel a mismatch several pixels away; the gradient of coverage reaches one pixel.
+    """
+
+    levels: int = 3
+    name: str = dataclasses.field(default="silhouette", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        ours, theirs = rendering.coverage * evidence.care, evidence.mask * evidence.care
+        losses = []
+        for level in range(self.levels):
+            if level:
+                ours, theirs = avg_pool2d(ours, 2), avg_pool2d(theirs, 2)
+            both = torch.minimum(ours, theirs).sum((-2, -1))
+            either = torch.maximum(ours, theirs).sum((-2, -1))
+            losses.append(1 - (both + 1e-3) / (either + 1e-3))
+        return torch.stack(losses).mean(0)
+
+
+@dataclass(frozen=True)
+class Box(_Algebra):
+    """Flat-bottomed distance of the projected box's sides from the mask's, in shares of its size.
+
+    No penalty within `margin`. A closed side (cut by the border or by another object) may lie
+    further out, not further in.
+    """
+
+    margin: float = 0.02
+    name: str = dataclasses.field(default="box", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        extent = evidence.box[:, 2:] - evidence.box[:, :2]
+        scale = torch.cat([extent, extent], dim=-1)
+        outward = torch.tensor([-1.0, -1.0, 1.0, 1.0]).to(scale)
+        beyond = (rendering.box - evidence.box) * outward / scale
+        miss = torch.where(evidence.open_sides, beyond.abs(), (-beyond).clamp(min=0))
+        return (miss - self.margin).clamp(min=0).sum(-1)
+
+
+@dataclass(frozen=True)
+class Depth(_Algebra):
+    """Robust distance of the rendered surface from the depth map, inside the mask only.
+
+    The difference in z is taken along the surface's normal (times `facing`, held constant), so a
+    wall seen at a glancing angle is not blamed for its slope, and is counted in standard
+    deviations of a pixel. `depth_scale` absorbs the error that one object's pixels share.
+    """
+
+    name: str = dataclasses.field(default="depth", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        known = (evidence.depth > 0) & (rendering.depth > 0)
+        weight = known * evidence.mask * evidence.care
+        observed = evidence.depth * torch.exp(-rendering.depth_scale)[:, None, None]
+        residual = (rendering.depth - observed) / evidence.depth_sigma
+        if rendering.facing is not None:
+            residual = residual * rendering.facing.detach()
+        return (weight * _charbonnier(residual)).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Photometric(_Algebra):
+    """Colour left over inside the mask when every part has one colour of its own.
+
+    The colours are the least-squares optimum, held by a prior (tyres and glass are dark, tail
+    lamps red), so the term needs no texture yet tells front from rear. The gradient with the
+    colours held fixed is the gradient of the optimum (envelope theorem).
+
+    Attributes:
+        palette: (P, 3) prior mean colours, tuple of tuples.
+        spread: (P,) prior standard deviations.
+        noise: standard deviation of a pixel's colour about its part's.
+    """
+
+    palette: tuple[tuple[float, float, float], ...]
+    spread: tuple[float, ...]
+    noise: float = 0.2
+    name: str = dataclasses.field(default="photometric", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        if rendering.parts is None:
+            raise InputError("Photometric needs Rendering.parts, got None: render the parts")
+        weight = (evidence.mask * evidence.care).flatten(1)  # (B, N)
+        parts, image = rendering.parts.flatten(1, 2), evidence.image.flatten(1, 2)
+        mean = torch.tensor(self.palette).to(parts)
+        trust = (self.noise / torch.tensor(self.spread).to(parts)) ** 2
+        # One part's worth of evidence is at most that of `cells` independent patches.
+        cells = 30.0
+        share = weight * (cells / weight.sum(1, keepdim=True).clamp(min=1))
+        with torch.no_grad():
+            weighted = parts * share[..., None]
+            normal = weighted.mT @ parts + torch.diag(trust)
+            colours = torch.linalg.solve(normal, weighted.mT @ image + trust[:, None] * mean)
+            penalty = (trust[:, None] * (colours - mean) ** 2).sum((-2, -1))
+        residual = ((parts @ colours - image) ** 2).sum(-1)
+        return ((share * residual).sum(-1) + penalty) / (2 * self.noise**2 * cells)
+
+
+@dataclass(frozen=True)
+class SizePrior(_Algebra):
+    """Half the squared deviation from the class's mean size, in standard deviations."""
+
+    name: str = dataclasses.field(default="size", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        deviation = (rendering.size - evidence.size_mean) / evidence.size_sigma
+        return 0.5 * (deviation**2).sum(-1)
+
+
+@dataclass(frozen=True)
+class LatentPrior(_Algebra):
+    """Half the squared norm of the shape code: the prior's latents are standard normal."""
+
+    name: str = dataclasses.field(default="latent", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        return 0.5 * (rendering.latent**2).sum(-1)
+
+
+@dataclass(frozen=True)
+class ScalePrior(_Algebra):
+    """Half the squared log depth scale of an object, in standard deviations."""
+
+    sigma: float
+    name: str = dataclasses.field(default="depth_scale", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        return 0.5 * (rendering.depth_scale / self.sigma) ** 2
+
+
+@dataclass(frozen=True)
+class GroundContact(_Algebra):
+    """Half the squared height of the object's bottom over a flat road, in standard deviations.
+
+    The deviation grows with distance: sigma = hypot(near, slope * z), since roads tilt and
+    cameras pitch.
+    """
+
+    camera_height: float = 1.65
+    near: float = 0.10
+    slope: float = 0.015
+    name: str = dataclasses.field(default="ground", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        height, z = rendering.location[:, 1], rendering.location[:, 2]
+        sigma = torch.hypot(torch.full_like(z, self.near), self.slope * z).detach()
+        return 0.5 * ((height - self.camera_height) / sigma) ** 2

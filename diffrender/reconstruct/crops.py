@@ -1,0 +1,133 @@
+"""Evidence in windows: each object's surroundings resampled to one small size with its camera."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, grid_sample
+
+from diffrender.cameras import Camera
+from diffrender.losses import Evidence
+from diffrender.reconstruct.observations import DepthNoise, Observation
+
+__all__ = ["Crops", "crop_evidence"]
+
+_MARGIN = 0.3  # of the box on each side: a hypothesis may stick out
+_SUPERSAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Evidence of B objects, and the camera of their windows (batch shape (B,)).
+
+    `window` (B, 4) is left, top, right, bottom in pixels of the image.
+    """
+
+    evidence: Evidence
+    camera: Camera
+    window: Tensor
+
+    def to(self, device: str) -> Crops:
+        """The crops on another device."""
+        names = [f.name for f in dataclasses.fields(Evidence)]
+        moved = Evidence(**{n: getattr(self.evidence, n).to(device) for n in names})
+        return Crops(moved, self.camera.to(device), self.window.to(device))
+
+
+def crop_evidence(
+    observations: list[Observation],
+    image: np.ndarray,  # (H, W, 3)
+    depth: np.ndarray | None,  # (H, W)
+    camera: Camera,
+    noise: DepthNoise,
+    size: tuple[int, int],
+    classes: tuple[Tensor, Tensor],  # (B, 3), (B, 3)
+) -> Crops:
+    """Cut and resample all that is known about each object to `size` (height, width).
+
+    Other instances' masks and everything outside the image are "don't care". Masks and colours
+    are area averages; a depth cell is the mean of the trusted depths that fall in it, so a sparse
+    lidar map loses no point. `classes` are mean and sigma of every object's class size, metres.
+    """
+    boxes = torch.tensor(np.stack([o.mask_box for o in observations]), dtype=torch.float32)
+    extent = boxes[:, 2:] - boxes[:, :2]
+    window = torch.cat([boxes[:, :2] - _MARGIN * extent, boxes[:, 2:] + _MARGIN * extent], dim=1)
+    small = camera.to(torch.float32).crop_resize(window, size)
+
+    inside = np.zeros(image.shape[:2], dtype=np.int64)
+    for observation in observations:
+        inside += observation.instance.mask
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).float() / 255
+    masks, cares, images, depths = [], [], [], []
+    for observation, frame in zip(observations, window, strict=True):
+        mask = observation.instance.mask
+        own = torch.from_numpy(mask).float()
+        free = torch.from_numpy((inside - mask) <= 0).float()
+        stack = torch.cat([own[None], free[None], pixels.permute(2, 0, 1)])
+        sampled = _resample(stack, frame, size)
+        masks.append(sampled[0])
+        cares.append(torch.maximum(sampled[1], sampled[0]))
+        images.append(sampled[2:].permute(1, 2, 0))
+        depths.append(_bin_depth(observation, depth, frame, size, camera))
+    depth_cells = torch.stack(depths)
+    scale = torch.tensor([size[1], size[0], size[1], size[0]]) / (
+        (window[:, 2:] - window[:, :2]).repeat(1, 2)
+    )
+    evidence = Evidence(
+        mask=torch.stack(masks),
+        care=torch.stack(cares),
+        depth=depth_cells,
+        depth_sigma=(noise.relative * depth_cells).clamp(min=noise.floor),
+        image=torch.stack(images),
+        box=(boxes - window[:, [0, 1, 0, 1]]) * scale,
+        open_sides=torch.tensor(np.stack([o.open_sides for o in observations])),
+        size_mean=classes[0],
+        size_sigma=classes[1],
+    )
+    return Crops(evidence, small, window)
+
+
+def _resample(stack: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
+    """(C, H, W) cut to `window` and averaged to `size`; zero outside the image."""
+    height, width = stack.shape[-2:]
+    rows, columns = size[0] * _SUPERSAMPLES, size[1] * _SUPERSAMPLES
+    left, top, right, bottom = window.tolist()
+    x = left + (torch.arange(columns) + 0.5) * (right - left) / columns
+    y = top + (torch.arange(rows) + 0.5) * (bottom - top) / rows
+    grid = torch.stack(torch.meshgrid(2 * x / width - 1, 2 * y / height - 1, indexing="xy"), dim=-1)
+    fine = grid_sample(stack[None], grid[None], mode="bilinear", align_corners=False)
+    return avg_pool2d(fine, _SUPERSAMPLES)[0]
+
+
+def _bin_depth(
+    observation: Observation,
+    depth: np.ndarray | None,
+    window: Tensor,
+    size: tuple[int, int],
+    camera: Camera,
+) -> Tensor:
+    if depth is None or len(observation.points) == 0:
+        return torch.zeros(size)
+    # The foreground interval of the observation's points: the rest is background or bleeding.
+    z_points = camera.to(torch.float64).world_to_camera(torch.from_numpy(observation.points))[:, 2]
+    low, high = float(z_points.min()) - 1e-3, float(z_points.max()) + 1e-3
+    mask = observation.instance.mask
+    core = mask.copy()
+    core[1:] &= mask[:-1]
+    core[:-1] &= mask[1:]
+    core[:, 1:] &= mask[:, :-1]
+    core[:, :-1] &= mask[:, 1:]
+    core = core if core.sum() > 200 else mask
+    rows, columns = np.nonzero(core & (depth >= low) & (depth <= high))
+    left, top, right, bottom = window.tolist()
+    i = np.floor((rows + 0.5 - top) / (bottom - top) * size[0]).astype(int)
+    j = np.floor((columns + 0.5 - left) / (right - left) * size[1]).astype(int)
+    cell = i * size[1] + j
+    count = np.bincount(cell, minlength=size[0] * size[1])
+    total = np.bincount(cell, weights=depth[rows, columns], minlength=size[0] * size[1])
+    mean = np.where(count > 0, total / np.maximum(count, 1), 0.0)
+    return torch.from_numpy(mean.reshape(size)).float()

@@ -1,0 +1,86 @@
+"""Drawing hypotheses into their windows: from variables to the Rendering that losses compare."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from diffrender.cameras import Camera
+from diffrender.losses import Rendering
+from diffrender.meshes import MeshBatch, face_normals
+from diffrender.raster import Fragments, antialias, rasterize
+from diffrender.reconstruct.hypotheses import Hypotheses
+from diffrender.shape_priors import ShapePrior
+
+__all__ = ["draw", "place"]
+
+
+def place(
+    prior: ShapePrior, hypotheses: Hypotheses, camera: Camera, boxes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """World vertices (N, V, 3), bottom-face centres (N, 3) and sizes (N, 3)."""
+    rotation, location, size = hypotheses.pose(camera, boxes)
+    return prior.place(hypotheses.latent, size, rotation, location), location, size
+
+
+def draw(
+    prior: ShapePrior,
+    hypotheses: Hypotheses,
+    camera: Camera,
+    windows: Camera,  # batch (B,)
+    boxes: Tensor,  # (B, 4)
+    with_parts: bool,
+) -> Rendering:
+    """Draw every hypothesis in its owner's window, as one batch.
+
+    Args:
+        camera: of the whole image, which the hypotheses' pixels refer to.
+        windows: the cameras of the objects' windows.
+        boxes: the masks' boxes, pixels of the image.
+        with_parts: also draw the parts (for the photometric term).
+    """
+    vertices, location, size = place(prior, hypotheses, camera, boxes)
+    small = windows[hypotheses.owner]
+    batch = MeshBatch.shared(vertices, prior.faces)
+    fragments = rasterize(batch, small)
+    face = fragments.face[..., 0]  # (N, H, W)
+    hit = (face >= 0).to(vertices.dtype)
+    local = face.remainder(len(prior.faces))
+    if with_parts:
+        parts = one_hot(prior.face_parts[local], len(prior.part_names)).to(hit) * hit[..., None]
+        image = antialias(torch.cat([hit[..., None], parts], dim=-1), fragments, batch, small)
+        coverage, drawn_parts = image[..., 0], image[..., 1:]
+    else:
+        coverage, drawn_parts = antialias(hit[..., None], fragments, batch, small)[..., 0], None
+    pixels, depth = small.project(vertices)
+    ahead = torch.where((depth > 0.1)[..., None], pixels, pixels.detach())
+    box = torch.cat([ahead.amin(-2), ahead.amax(-2)], dim=-1)
+    return Rendering(
+        coverage=coverage,
+        depth=fragments.depth[..., 0],
+        box=box,
+        location=location,
+        size=size,
+        latent=hypotheses.latent,
+        depth_scale=hypotheses.depth_scale,
+        facing=_facing(vertices, prior.faces, fragments, small),
+        parts=drawn_parts,
+    )
+
+
+@torch.no_grad()
+def _facing(vertices: Tensor, faces: Tensor, fragments: Fragments, camera: Camera) -> Tensor:
+    """Cosine between viewing ray and surface normal per pixel, (N, H, W), 0 where empty."""
+    normals = face_normals(camera.world_to_camera(vertices), faces).flatten(0, 1)
+    face = fragments.face[..., 0]
+    height, width = camera.size
+    k = camera.intrinsics
+    x = torch.arange(width, dtype=k.dtype, device=k.device) + 0.5
+    y = torch.arange(height, dtype=k.dtype, device=k.device) + 0.5
+    ray_x = (x - k[:, 0, 2, None]) / k[:, 0, 0, None]  # (N, W)
+    ray_y = (y - k[:, 1, 2, None]) / k[:, 1, 1, None]  # (N, H)
+    picked = normals[face.clamp(min=0)]  # (N, H, W, 3)
+    along = picked[..., 0] * ray_x[:, None] + picked[..., 1] * ray_y[..., None] + picked[..., 2]
+    length = torch.sqrt(1 + ray_x[:, None] ** 2 + ray_y[..., None] ** 2)
+    return torch.where(face >= 0, (along / length).abs(), torch.zeros_like(along))

@@ -1,0 +1,253 @@
+"""Descend and explore: many short descents as one batch, the best kept, its half turn tried."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffrender.cameras import Camera
+from diffrender.losses import Loss, LossValue
+from diffrender.reconstruct.crops import Crops
+from diffrender.reconstruct.drawing import draw
+from diffrender.reconstruct.hypotheses import Hypotheses
+from diffrender.reconstruct.settings import ReconstructSettings, StageSettings, StepSizes
+from diffrender.shape_priors import ShapePrior
+
+__all__ = ["Fit", "Problem", "explore", "stages_total"]
+
+Progress = Callable[[int, dict[str, float]], None]
+_WINDOW = 10  # iterations over which convergence is judged
+_DISTINCT = math.radians(20)  # yaws nearer than this are one hypothesis
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that stays fixed while hypotheses are fitted.
+
+    Attributes:
+        prior: the shape prior, on the device of the run.
+        camera: of the whole image.
+        boxes: (B, 4) the masks' boxes, pixels of the image.
+        crops: evidence at a window size (height, width).
+        loss: the objective at a stage, with or without parts.
+        settings: of the whole run.
+    """
+
+    prior: ShapePrior
+    camera: Camera
+    boxes: Tensor
+    crops: Callable[[tuple[int, int]], Crops]
+    loss: Callable[[bool], Loss]
+    settings: ReconstructSettings
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The best hypothesis of every object and how it came about.
+
+    Attributes:
+        hypotheses: (B,) one per object, in order of the objects.
+        terms: final unweighted terms and "total", (B,) each.
+        history: per object, one dict of terms per iteration of its winning line.
+        stop_reason: per object.
+    """
+
+    hypotheses: Hypotheses
+    terms: dict[str, Tensor]
+    history: list[list[dict[str, float]]]
+    stop_reason: list[str]
+
+
+@dataclass
+class _Line:
+    """Hypotheses with the trace of their own past."""
+
+    hypotheses: Hypotheses
+    history: list[list[dict[str, float]]]
+    total: Tensor
+    terms: dict[str, Tensor]
+    stop_reason: list[str]
+
+
+def stages_total(settings: ReconstructSettings) -> int:
+    """Iterations of the whole run, for a progress bar."""
+    return sum(stage.iterations for stage in settings.stages)
+
+
+def explore(problem: Problem, start: Hypotheses, progress: Progress | None = None) -> Fit:
+    """Run the stages from `start`; each keeps the best hypotheses of the one before.
+
+    `progress(iterations_done, mean_terms)` is called once per iteration.
+    """
+    count = len(problem.boxes)
+    line = _Line(start, [[] for _ in range(len(start))], torch.zeros(len(start)), {}, [])
+    done = 0
+    for number, stage in enumerate(problem.settings.stages):
+        if number:
+            line = _select(line, count, stage.keep)
+            if stage.flips:
+                line = _with_flips(line)
+        for value in _descend(problem, line, stage):
+            done += 1
+            if progress is not None:
+                progress(done, {k: float(v.mean()) for k, v in value.terms.items()})
+    line = _select(line, count, 1)
+    terms = {**line.terms, "total": line.total}
+    return Fit(line.hypotheses, terms, line.history, line.stop_reason)
+
+
+def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[LossValue]:
+    """Adam on every hypothesis; afterwards `line` holds the best point each one passed."""
+    crops, loss = problem.crops(stage.size), problem.loss(stage.parts)
+    evidence = crops.evidence[line.hypotheses.owner]
+    variables = _Variables(line.hypotheses, problem.settings)
+    best, best_total = line.hypotheses, torch.full((len(line.hypotheses),), math.inf)
+    best_total = best_total.to(line.hypotheses.log_depth)
+    best_terms: dict[str, Tensor] = {}
+    totals: list[Tensor] = []
+    for iteration in range(stage.iterations):
+        now = variables.hypotheses()
+        rendering = draw(
+            problem.prior, now, problem.camera, crops.camera, problem.boxes, stage.parts
+        )
+        value = loss(rendering, evidence)
+        total = value.total
+        variables.step(total, iteration / stage.iterations)
+        with torch.no_grad():
+            seen = torch.where(torch.isfinite(total), total, torch.full_like(total, math.inf))
+            better = seen < best_total
+            best = _where(better, now, best)
+            best_terms = {
+                k: torch.where(better, v, best_terms.get(k, v)).detach() for k, v in value.terms.items()
+            }
+            best_total = torch.minimum(seen, best_total).detach()
+            totals.append(seen.detach())
+            _record(line, value)
+        yield value
+    line.hypotheses, line.total, line.terms = best, best_total, best_terms
+    line.stop_reason = _stop_reasons(totals, problem.settings.tolerance)
+
+
+class _Variables:
+    """Adam with one step size per variable, one state per hypothesis."""
+
+    def __init__(self, start: Hypotheses, settings: ReconstructSettings) -> None:
+        steps: StepSizes = settings.steps
+        self._owner = start.owner
+        self._names = [f.name for f in dataclasses.fields(start) if f.name != "owner"]
+        self._leaves = [getattr(start, n).detach().clone().requires_grad_() for n in self._names]
+        tilt = steps.tilt if settings.tilt else 0.0
+        angle = torch.tensor([steps.yaw, tilt, tilt]).to(start.angles)
+        sizes = {
+            "offset": steps.offset, "log_depth": steps.log_depth, "angles": angle,
+            "log_size": steps.log_size, "latent": steps.latent, "depth_scale": steps.depth_scale,
+        }  # fmt: skip
+        self._rates = [sizes[n] for n in self._names]
+        self._first = [torch.zeros_like(v) for v in self._leaves]
+        self._second = [torch.zeros_like(v) for v in self._leaves]
+        self._count = 0
+
+    def hypotheses(self) -> Hypotheses:
+        return Hypotheses(self._owner, **dict(zip(self._names, self._leaves, strict=True)))
+
+    def step(self, total: Tensor, share: float) -> None:
+        gradients = torch.autograd.grad(total.sum(), self._leaves, allow_unused=True)
+        self._count += 1
+        slow = 0.5 * (1 + math.cos(math.pi * share)) * 0.95 + 0.05
+        b1, b2 = 0.9, 0.99
+        with torch.no_grad():
+            for leaf, g, m, v, rate in zip(
+                self._leaves, gradients, self._first, self._second, self._rates, strict=True
+            ):
+                if g is None:
+                    continue
+                g = torch.nan_to_num(g, nan=0.0, posinf=0.0, neginf=0.0)
+                m.mul_(b1).add_(g, alpha=1 - b1)
+                v.mul_(b2).addcmul_(g, g, value=1 - b2)
+                ahead = m / (1 - b1**self._count)
+                spread = torch.sqrt(v / (1 - b2**self._count)) + 1e-8
+                leaf.sub_(slow * rate * ahead / spread)
+
+
+def _where(choice: Tensor, yes: Hypotheses, no: Hypotheses) -> Hypotheses:
+    picked = {}
+    for field in dataclasses.fields(yes):
+        a, b = getattr(yes, field.name), getattr(no, field.name)
+        mask = choice.reshape(-1, *([1] * (a.dim() - 1)))
+        picked[field.name] = torch.where(mask, a, b).detach().clone()
+    return Hypotheses(**picked)
+
+
+def _record(line: _Line, value: LossValue) -> None:
+    names = list(value.terms)
+    rows = torch.stack([*value.terms.values(), value.total], dim=-1).tolist()
+    for trace, row in zip(line.history, rows, strict=True):
+        trace.append(dict(zip([*names, "total"], row, strict=True)))
+
+
+def _select(line: _Line, count: int, keep: int) -> _Line:
+    """The `keep` best hypotheses of every object whose yaws differ."""
+    total, owner = line.total.tolist(), line.hypotheses.owner.tolist()
+    yaw = line.hypotheses.angles[:, 0].tolist()
+    picked: list[int] = []
+    for index in range(count):
+        mine = sorted((i for i, o in enumerate(owner) if o == index), key=lambda i: total[i])
+        chosen: list[int] = []
+        for i in mine:
+            gaps = [abs((yaw[i] - yaw[j] + math.pi) % (2 * math.pi) - math.pi) for j in chosen]
+            if len(chosen) < keep and all(gap > _DISTINCT for gap in gaps):
+                chosen.append(i)
+        picked.extend(chosen)
+    return _take(line, picked)
+
+
+def _take(line: _Line, picked: list[int]) -> _Line:
+    index = torch.tensor(picked, device=line.total.device)
+    return _Line(
+        line.hypotheses[index],
+        [list(line.history[i]) for i in picked],
+        line.total[index],
+        {k: v[index] for k, v in line.terms.items()},
+        [line.stop_reason[i] for i in picked],
+    )
+
+
+def _with_flips(line: _Line) -> _Line:
+    """Every hypothesis and its half turn, unless another one holds that half turn already."""
+    owner = line.hypotheses.owner.tolist()
+    yaw = line.hypotheses.angles[:, 0].tolist()
+    lonely = []
+    for i in range(len(owner)):
+        rivals = [j for j in range(len(owner)) if owner[j] == owner[i]]
+        gaps = [abs((yaw[i] + math.pi - yaw[j] + math.pi) % (2 * math.pi) - math.pi) for j in rivals]
+        if min(gaps) > _DISTINCT:
+            lonely.append(i)
+    if not lonely:
+        return line
+    turned = _take(line, lonely)
+    return _Line(
+        Hypotheses.join(line.hypotheses, turned.hypotheses.turned(math.pi)),
+        line.history + turned.history,
+        torch.cat([line.total, turned.total]),
+        {k: torch.cat([v, turned.terms[k]]) for k, v in line.terms.items()},
+        line.stop_reason + turned.stop_reason,
+    )
+
+
+def _stop_reasons(totals: list[Tensor], tolerance: float) -> list[str]:
+    last = totals[-1]
+    reference = totals[max(len(totals) - 1 - _WINDOW, 0)]
+    reasons = []
+    for now, then in zip(last.tolist(), reference.tolist(), strict=True):
+        if not math.isfinite(now):
+            reasons.append("diverged: the loss is not finite")
+        elif then - now <= tolerance * max(abs(then), 1e-6):
+            reasons.append(f"converged: the loss fell by less than {tolerance:g} in {_WINDOW} iterations")
+        else:
+            reasons.append("iteration limit")
+    return reasons

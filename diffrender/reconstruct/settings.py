@@ -1,0 +1,102 @@
+"""Settings of a reconstruction, saved with every run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from diffrender.errors import InputError
+from diffrender.reconstruct.observations import DepthNoise
+
+__all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """One run of gradient descent: how long, at which resolution, on how many hypotheses.
+
+    `keep` is how many yaws per object enter the stage. `flips` adds each one's half turn, and
+    `parts` draws the parts so that the photometric term counts.
+    """
+
+    iterations: int
+    size: tuple[int, int]
+    keep: int
+    flips: bool = False
+    parts: bool = False
+
+
+@dataclass(frozen=True)
+class StepSizes:
+    """Adam's first step per variable; all decay along a half cosine.
+
+    offset: shares of the box; log_depth, log_size, depth_scale: natural logs; angles: radians.
+    """
+
+    offset: float = 0.02
+    log_depth: float = 0.01
+    yaw: float = 0.04
+    tilt: float = 0.005
+    log_size: float = 0.015
+    latent: float = 0.08
+    depth_scale: float = 0.01
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights that bring every term to the scale of a negative log likelihood.
+
+    silhouette, box: one over the mismatch that a good detector's mask shows anyway.
+    depth: how many of an object's depth pixels err independently of each other.
+    photometric: how many patches of an object have a colour of their own.
+    size, latent, depth_scale, ground: priors, already in standard deviations.
+    """
+
+    silhouette: float = 40.0
+    box: float = 20.0
+    depth: float = 20.0
+    photometric: float = 15.0
+    size: float = 1.0
+    latent: float = 0.5
+    depth_scale: float = 1.0
+    ground: float = 1.0
+
+
+@dataclass(frozen=True)
+class ReconstructSettings:
+    """What `reconstruct` does.
+
+    Attributes:
+        method: "render" optimizes through the renderer; "box" is the render-free baseline.
+        hypotheses: yaws each object starts from, evenly spaced over a full turn.
+        stages: descents, coarse to fine; each keeps the best hypotheses of the one before.
+        depth_noise: what to believe of the depth map; None takes the source's own.
+        ground: use the ground-contact prior (a flat road `camera_height` metres below).
+        tilt: also free pitch and roll.
+        texture_size: side of the baked texture, texels.
+        tolerance: relative fall of the loss over ten iterations that counts as converged.
+    """
+
+    method: Literal["render", "box"] = "render"
+    hypotheses: int = 8
+    stages: tuple[StageSettings, ...] = (
+        StageSettings(iterations=40, size=(48, 48), keep=8),
+        StageSettings(iterations=40, size=(64, 64), keep=2, flips=True, parts=True),
+        StageSettings(iterations=40, size=(96, 96), keep=1, parts=True),
+    )
+    steps: StepSizes = field(default_factory=StepSizes)
+    weights: LossWeights = field(default_factory=LossWeights)
+    depth_noise: DepthNoise | None = None
+    ground: bool = True
+    camera_height: float = 1.65
+    tilt: bool = False
+    texture_size: int = 128
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.method not in ("render", "box"):
+            raise InputError(f"method is {self.method!r}, expected 'render' or 'box'")
+        if self.hypotheses < 1:
+            raise InputError(f"hypotheses is {self.hypotheses}, expected at least 1")
+        if self.method == "render" and not self.stages:
+            raise InputError("stages is empty, expected at least one StageSettings")

@@ -1,0 +1,81 @@
+"""Meshes: packing, normals and the checks at the door."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffrender.errors import InputError, MissingExtraError, require
+from diffrender.meshes import Mesh, MeshBatch, face_normals, pack_meshes, vertex_normals
+
+TETRA = Mesh(
+    torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+    torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]),
+)
+
+
+def test_packing_keeps_every_mesh_apart() -> None:
+    triangle = Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]))
+    batch = pack_meshes([TETRA, triangle])
+    assert len(batch) == 2
+    assert batch.vertex_offsets.tolist() == [0, 4, 7]
+    assert batch.face_offsets.tolist() == [0, 4, 5]
+    assert batch.faces[4].tolist() == [4, 5, 6]
+    assert batch.vertex_batch().tolist() == [0, 0, 0, 0, 1, 1, 1]
+
+
+def test_shared_topology_equals_packing_copies() -> None:
+    moved = Mesh(TETRA.vertices + 1, TETRA.faces)
+    packed = pack_meshes([TETRA, moved])
+    shared = MeshBatch.shared(torch.stack([TETRA.vertices, moved.vertices]), TETRA.faces)
+    assert torch.equal(packed.vertices, shared.vertices)
+    assert torch.equal(packed.faces, shared.faces)
+    assert torch.equal(packed.face_offsets, shared.face_offsets)
+
+
+def test_convention_normals_point_outwards_for_counter_clockwise_faces() -> None:
+    normals = face_normals(TETRA.vertices, TETRA.faces)
+    centres = TETRA.vertices[TETRA.faces].mean(1)
+    assert ((centres - TETRA.vertices.mean(0)) * normals).sum(-1).min() > 0
+    assert torch.allclose(vertex_normals(TETRA.vertices, TETRA.faces).norm(dim=-1), torch.ones(4))
+
+
+def test_degenerate_faces_have_zero_normals() -> None:
+    flat = torch.zeros(3, 3, requires_grad=True)
+    normals = face_normals(flat, torch.tensor([[0, 1, 2]]))
+    assert torch.equal(normals, torch.zeros(1, 3))
+    normals.sum().backward()
+    assert torch.isfinite(flat.grad).all()  # type: ignore[arg-type]
+
+
+def test_dtype_and_pose_move_only_what_they_should() -> None:
+    double = TETRA.to(torch.float64)
+    assert double.vertices.dtype == torch.float64
+    assert double.faces.dtype == torch.int64
+    moved = TETRA.transformed(torch.eye(3), torch.tensor([0.0, 0.0, 5.0]))
+    assert moved.vertices[0].tolist() == [0.0, 0.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("vertices", "faces", "message"),
+    [
+        (torch.zeros(3, 2), torch.tensor([[0, 1, 2]]), r"Mesh.vertices has shape \(3, 2\)"),
+        (torch.zeros(3, 3), torch.tensor([[0, 1, 3]]), "outside the 3 vertices"),
+        (torch.zeros(3, 3), torch.tensor([[0, 1, 2]], dtype=torch.int32), "int64"),
+    ],
+)
+def test_broken_meshes_are_refused(vertices: torch.Tensor, faces: torch.Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Mesh(vertices, faces)
+
+
+def test_uv_without_its_faces_is_refused_and_so_is_an_empty_batch() -> None:
+    with pytest.raises(InputError, match="come together"):
+        Mesh(TETRA.vertices, TETRA.faces, uv=torch.zeros(4, 2))
+    with pytest.raises(InputError, match="empty list"):
+        pack_meshes([])
+
+
+def test_a_missing_package_names_its_extra() -> None:
+    with pytest.raises(MissingExtraError, match=r"diffrender\[viewer\]"):
+        require("no_such_package_here", "viewer")
