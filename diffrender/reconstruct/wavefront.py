@@ -25,7 +25,7 @@ def write_obj(mesh: Mesh, path: Path) -> list[Path]:
     vertices = mesh.vertices.detach().cpu().double().numpy() @ Y_UP.T
     faces = mesh.faces.cpu().numpy() + 1
     texture = texture_bytes(mesh)
-    lines = ["# diffrender; metres; x forward, y up, z to the right-hand side of travel negated"]
+    lines = ["# diffrender; metres; x forward, y up, z to the right"]
     written: list[Path] = []
     columns = vertices
     if texture is None and mesh.colours is not None:
