@@ -1,1 +1,15 @@
-"""(room being furnished)"""
+"""The C++ kernels: a C ABI without torch or Python, found beside this file and loaded by ctypes.
+
+One library is built for each instruction set; the widest one that the processor has is taken.
+`DIFFRENDER_NATIVE=off` leaves them unused, `=baseline` or `=avx2` caps the instruction set.
+"""
+
+from __future__ import annotations
+
+from diffrender.native._library import NativeError as NativeError
+from diffrender.native._library import instruction_set as instruction_set
+from diffrender.native._library import library as library
+from diffrender.native._library import reason_missing as reason_missing
+from diffrender.native._library import signature as signature
+
+__all__ = ["NativeError", "instruction_set", "library", "reason_missing", "signature"]

@@ -1,1 +1,15 @@
-"""(room being furnished)"""
+"""Rasterization: hard visibility, interpolation, antialiasing and soft silhouettes.
+
+Pure functions over tensors with one immutable record between them, `Fragments`. Every one has a
+plain-torch twin and a C++ kernel; `backends()` says which are usable and why others are not.
+"""
+
+from __future__ import annotations
+
+from diffrender.raster.antialias import antialias as antialias
+from diffrender.raster.backends import backends as backends
+from diffrender.raster.fragments import Fragments as Fragments
+from diffrender.raster.interpolate import interpolate as interpolate
+from diffrender.raster.rasterize import rasterize as rasterize
+
+__all__ = ["Fragments", "antialias", "backends", "interpolate", "rasterize"]

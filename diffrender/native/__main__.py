@@ -1,0 +1,11 @@
+"""`python -m diffrender.native`: compile the kernels in place, for developers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffrender.native._build import build
+
+if __name__ == "__main__":
+    for library in build(Path(__file__).parent):
+        print(library)

@@ -1,0 +1,86 @@
+"""Find and load the compiled kernels, or say why they are not there."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from diffrender.native._build import LEVELS, library_name
+
+__all__ = ["NativeError", "instruction_set", "library", "reason_missing", "signature"]
+
+ABI = 1  # of diffrender_abi() in src/pool.cpp
+_FOLDER = Path(__file__).parent
+_HINT = "rebuild with: python -m diffrender.native (needs a C++17 compiler)"
+
+
+class NativeError(RuntimeError):
+    """The native kernels cannot be used; the message says why and how to get them."""
+
+
+def _open(level: str) -> ctypes.CDLL:
+    path = _FOLDER / library_name(level)
+    if not path.is_file():
+        raise NativeError(f"{path.name} was not built at install; {_HINT}")
+    try:
+        found = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeError(f"{path.name} does not load ({error}); {_HINT}") from error
+    found.diffrender_abi.restype = ctypes.c_int64
+    found.diffrender_cpu_level.restype = ctypes.c_int64
+    if found.diffrender_abi() != ABI:
+        raise NativeError(
+            f"{path.name} has ABI {found.diffrender_abi()}, this package expects {ABI}; {_HINT}"
+        )
+    return found
+
+
+@functools.cache
+def _load() -> tuple[ctypes.CDLL | None, str, str]:
+    """The library, its instruction set, and the reason when there is none."""
+    wish = os.environ.get("DIFFRENDER_NATIVE", "")
+    if wish == "off":
+        return None, "", "switched off by DIFFRENDER_NATIVE=off"
+    names = list(LEVELS)
+    try:
+        chosen, level = _open("baseline"), 0
+        highest = names.index(wish) if wish in names else len(names) - 1
+        for step in range(min(int(chosen.diffrender_cpu_level()), highest), 0, -1):
+            if (_FOLDER / library_name(names[step])).is_file():
+                chosen, level = _open(names[step]), step
+                break
+    except NativeError as error:
+        return None, "", str(error)
+    return chosen, names[level], ""
+
+
+def library() -> ctypes.CDLL:
+    """The loaded kernels. Raises NativeError with the reason when they cannot be used."""
+    found, _, reason = _load()
+    if found is None:
+        raise NativeError(reason)
+    return found
+
+
+def reason_missing() -> str | None:
+    """Why the native kernels cannot be used, or None when they can."""
+    found, _, reason = _load()
+    return None if found is not None else reason
+
+
+def instruction_set() -> str | None:
+    """Which build is loaded ("baseline", "avx2", "avx512"), or None."""
+    found, level, _ = _load()
+    return level if found is not None else None
+
+
+def signature(name: str, arguments: str) -> Callable[..., int]:
+    """The kernel `name`; `arguments` has "p" for a pointer and "i" for an int64, in order."""
+    function = getattr(library(), name)
+    kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int64}
+    function.argtypes = [kinds[letter] for letter in arguments.replace(" ", "")]
+    function.restype = ctypes.c_int64
+    return function

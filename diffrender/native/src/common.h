@@ -1,0 +1,74 @@
+// What every kernel shares: three-vectors in double, status codes, and the thread pool.
+//
+// Kernels are templates over the tensor's type (float or double) and compute in double. They are
+// built with -ffp-contract=off, so a x b is exactly -(b x a): two faces that share an edge see
+// exactly opposite edge functions, and every instruction set gives the same bits.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <new>
+#include <vector>
+
+#define DIFFRENDER_API extern "C" __attribute__((visibility("default")))
+
+namespace diffrender {
+
+enum Status : int64_t {
+  kDone = 0,
+  kNotFinite = 1,   // a vertex is NaN or infinite
+  kBadIndex = 2,    // a face points outside its mesh's vertices
+  kNoMemory = 3,
+};
+
+constexpr double kNear = 0.01;  // metres; the Python side says the same
+
+struct Vec3 {
+  double x, y, z;
+};
+
+inline Vec3 cross(const Vec3& a, const Vec3& b) {
+  return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x};
+}
+inline double dot(const Vec3& a, const Vec3& b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
+inline Vec3 operator*(const Vec3& a, double s) { return {a.x * s, a.y * s, a.z * s}; }
+inline Vec3 operator+(const Vec3& a, const Vec3& b) { return {a.x + b.x, a.y + b.y, a.z + b.z}; }
+
+template <class T>
+inline Vec3 load(const T* h, int64_t vertex) {
+  const T* p = h + 3 * vertex;
+  return {double(p[0]), double(p[1]), double(p[2])};
+}
+
+template <class T>
+inline void add(T* grad, int64_t vertex, const Vec3& value) {
+  T* p = grad + 3 * vertex;
+  p[0] += T(value.x);
+  p[1] += T(value.y);
+  p[2] += T(value.z);
+}
+
+// Runs task(0) ... task(count - 1), each once, on up to `threads` threads; returns when all are
+// done. Which thread runs a task is not fixed, so a task writes only what is its own.
+void parallel(int64_t threads, int64_t count, const std::function<void(int64_t)>& task);
+
+// How many pieces to cut each of `meshes` into so that `threads` have work.
+inline int64_t pieces(int64_t threads, int64_t meshes, int64_t limit) {
+  if (threads <= 1 || meshes >= 2 * threads || meshes == 0) return 1;
+  return std::max<int64_t>(1, std::min<int64_t>(limit, (2 * threads + meshes - 1) / meshes));
+}
+
+// Runs `body` and turns an exhausted memory into a status.
+template <class Body>
+int64_t guarded(Body&& body) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return kNoMemory;
+  }
+}
+
+}  // namespace diffrender

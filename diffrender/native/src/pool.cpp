@@ -1,0 +1,131 @@
+// A small persistent thread pool, and the two numbers that the loader asks for.
+//
+// Workers sleep between calls. A child process after fork() has none of its parent's threads, so
+// it forgets the parent's pool and makes its own. A call that finds the pool busy (another Python
+// thread is inside) runs on the caller's thread alone: results do not depend on threads.
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+#include "common.h"
+
+namespace diffrender {
+namespace {
+
+struct Job {
+  const std::function<void(int64_t)>* task;
+  int64_t count;
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> no_memory{false};
+
+  void work() {
+    for (int64_t i = next++; i < count; i = next++) {
+      try {
+        (*task)(i);
+      } catch (const std::bad_alloc&) {
+        no_memory = true;
+      }
+    }
+  }
+};
+
+class Pool {
+ public:
+  // False when another thread is inside.
+  bool run(int64_t threads, Job& job) {
+    std::unique_lock<std::mutex> busy(entry_, std::try_to_lock);
+    if (!busy.owns_lock()) return false;
+    const int64_t helpers = std::min(threads, job.count) - 1;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      while (int64_t(workers_) < helpers) {
+        std::thread([this, id = workers_] { loop(id); }).detach();
+        ++workers_;
+      }
+      job_ = &job;
+      wanted_ = helpers;
+      running_ = helpers;
+      ++round_;
+    }
+    wake_.notify_all();
+    job.work();
+    std::unique_lock<std::mutex> lock(mutex_);
+    done_.wait(lock, [this] { return running_ == 0; });
+    job_ = nullptr;
+    return true;
+  }
+
+ private:
+  void loop(int64_t id) {
+    uint64_t seen = 0;
+    for (;;) {
+      Job* job = nullptr;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return round_ != seen && job_ != nullptr; });
+        seen = round_;
+        if (id >= wanted_) continue;
+        job = job_;
+      }
+      job->work();
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (--running_ == 0) done_.notify_one();
+    }
+  }
+
+  std::mutex entry_, mutex_;
+  std::condition_variable wake_, done_;
+  Job* job_ = nullptr;
+  int64_t workers_ = 0, wanted_ = 0, running_ = 0;
+  uint64_t round_ = 0;
+};
+
+std::atomic<Pool*> current{nullptr};
+
+Pool& pool() {
+  Pool* found = current.load();
+  if (found == nullptr) {
+#if !defined(_WIN32)
+    static std::once_flag once;
+    std::call_once(once, [] { pthread_atfork(nullptr, nullptr, [] { current = nullptr; }); });
+#endif
+    Pool* made = new Pool();  // never freed: its workers may outlive main()
+    if (current.compare_exchange_strong(found, made)) return *made;
+    delete made;
+  }
+  return *found;
+}
+
+}  // namespace
+
+void parallel(int64_t threads, int64_t count, const std::function<void(int64_t)>& task) {
+  Job job;
+  job.task = &task;
+  job.count = count;
+  if (threads <= 1 || count <= 1 || !pool().run(threads, job)) job.work();
+  if (job.no_memory) throw std::bad_alloc();
+}
+
+}  // namespace diffrender
+
+// Raised whenever the signature of any exported function changes.
+DIFFRENDER_API int64_t diffrender_abi() { return 1; }
+
+// The widest instruction set this processor has among those built: 0 baseline, 1 AVX2, 2 AVX-512.
+DIFFRENDER_API int64_t diffrender_cpu_level() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+    return 2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+  return 0;
+}
