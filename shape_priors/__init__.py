@@ -8,6 +8,12 @@ from diffrender.shape_priors.car_params import CAR_KINDS as CAR_KINDS
 from diffrender.shape_priors.files import list_priors as list_priors
 from diffrender.shape_priors.files import load_prior as load_prior
 from diffrender.shape_priors.files import save_prior as save_prior
+from diffrender.shape_priors.learn import learn_prior as learn_prior
 from diffrender.shape_priors.prior import ShapePrior as ShapePrior
+from diffrender.shape_priors.registration import FitResult as FitResult
+from diffrender.shape_priors.registration import FitSettings as FitSettings
+from diffrender.shape_priors.registration import fit_prior as fit_prior
 from diffrender.shape_priors.texture import default_texture as default_texture
 from diffrender.shape_priors.texture import part_colours as part_colours
+from diffrender.shape_priors.volume import volumetric_iou as volumetric_iou
+from diffrender.shape_priors.volume import voxel_occupancy as voxel_occupancy

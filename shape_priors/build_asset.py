@@ -11,9 +11,7 @@ import sys
 
 import torch
 
-from diffrender.meshes import Mesh
-from diffrender.shape_priors.car_atlas import car_atlas
-from diffrender.shape_priors.car_family import sample_car
+from diffrender.shape_priors.car_family import family_atlas, sample_car
 from diffrender.shape_priors.car_lattice import PART_NAMES, lattice
 from diffrender.shape_priors.files import prior_path, save_prior
 from diffrender.shape_priors.pca import principal_components
@@ -50,7 +48,7 @@ def build_car_prior(samples: int = SAMPLES, latent_size: int = LATENT_SIZE) -> S
     metric = size_mean[[0, 2, 1]]
     mean, basis, explained = principal_components(torch.stack(shapes), latent_size, metric)
     skin = lattice()
-    uv, face_uv = car_atlas((mean * metric).numpy())
+    uv, face_uv = family_atlas()
     return ShapePrior(
         mean=mean.float(),
         basis=basis.float(),
@@ -73,9 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file", nargs="?", default=str(prior_path("car")))
     prior = build_car_prior()
     path = save_prior(prior, parser.parse_args(arguments).file)
-    mesh: Mesh = prior.mesh()
     shares = ", ".join(f"{100 * share:.1f}" for share in prior.explained)
-    print(f"{path}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces")
+    print(f"{path}: {len(prior.mean)} vertices, {len(prior.faces)} faces")
     print(f"variance explained (%): {shares}; together {100 * sum(prior.explained):.1f}")
     return 0
 

@@ -8,6 +8,7 @@ skin, so the silhouette bulges down at the axles.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffrender.meshes import Mesh
+from diffrender.shape_priors.car_atlas import car_atlas
 from diffrender.shape_priors.car_lattice import (
     FRONT_WHEEL,
     NX,
@@ -25,9 +27,9 @@ from diffrender.shape_priors.car_lattice import (
     WINDSCREEN,
     lattice,
 )
-from diffrender.shape_priors.car_params import CarParameters, draw_parameters
+from diffrender.shape_priors.car_params import CarParameters, draw_parameters, typical_parameters
 
-__all__ = ["CarSample", "car_surface", "sample_car"]
+__all__ = ["CarSample", "car_surface", "family_atlas", "sample_car"]
 
 Array = NDArray[np.float64]
 
@@ -37,7 +39,8 @@ class CarSample:
     """One procedural car.
 
     Attributes:
-        mesh: vertices in the unit box (x in [-.5, .5], y in [-1, 0], z in [-.5, .5]), parts.
+        mesh: vertices in the unit box (x in [-.5, .5], y in [-1, 0], z in [-.5, .5]), with the
+            parts and the texture atlas that all cars and the shipped prior share.
         size: (3,) length, width, height in metres.
         kind: body style, one of CAR_KINDS.
     """
@@ -54,12 +57,21 @@ def sample_car(kind: str, generator: torch.Generator) -> CarSample:
     unit = (surface - [(low[0] + high[0]) / 2, high[1], 0]) / (high - low)
     size = (high - low)[[0, 2, 1]]
     skin = lattice()
+    uv, face_uv = family_atlas()
     mesh = Mesh(
         torch.from_numpy(unit).float(),
         torch.from_numpy(skin.faces),
+        uv=torch.from_numpy(uv).float(),
+        face_uv=torch.from_numpy(face_uv),
         face_parts=torch.from_numpy(skin.face_parts),
     )
     return CarSample(mesh, torch.from_numpy(size).float(), kind)
+
+
+@lru_cache(maxsize=1)
+def family_atlas() -> tuple[Array, NDArray[np.int64]]:
+    """Texture coordinates (T, 2) and face_uv (F, 3) of every car: those of a typical hatchback."""
+    return car_atlas(car_surface(typical_parameters("hatchback")))
 
 
 def car_surface(car: CarParameters) -> Array:
@@ -135,8 +147,7 @@ def _bottom_stations(car: CarParameters) -> tuple[Array, Array, Array]:
     x[0], x[NX] = car.corner_rear, car.length - car.corner_front
     x[1] = 0.5 * (x[0] + x[2])
     x[NX - 1] = 0.5 * (x[NX] + x[NX - 2])
-    arcs_y[[0, NX], 0] = car.clearance + 0.09
-    arcs_y[[1, NX - 1], 0] = car.clearance + 0.04
+    arcs_y[[0, 1, NX - 1, NX], 0] = car.clearance + np.array([0.07, 0.03, 0.0, 0.02])
     arcs_x = np.repeat(x[:, None], 3, 1)
     for first, last in (REAR_WHEEL, FRONT_WHEEL):  # the hub row spans the whole diameter
         axle = x[(first + last) // 2]
@@ -195,12 +206,12 @@ def _half_widths(car: CarParameters, x: Array, y: Array) -> Array:
     inset[:, 0] = car.side_tuck
     inset[:, 1] = 0.35 * car.side_tuck
     for first, last in (REAR_WHEEL, FRONT_WHEEL):
-        inset[first : last + 1, :2] = 0.015
-        inset[first : last + 1, 2] = 0.010
+        inset[first : last + 1, :2] = 0.01
+        inset[first : last + 1, 2] = 0.005
     inset[:, 4] = 0.035
     lean = car.tumblehome * (y[:, 5] - y[:, 4])
     inset[:, 5] = 0.035 + lean
-    inset[:, 6] = inset[:, 5] + np.clip(1.2 * (y[:, 6] - y[:, 5]), 0.03, 0.09)
+    inset[:, 6] = inset[:, 5] + np.clip(y[:, 6] - y[:, 5], 0.03, 0.06)
     return half - inset
 
 

@@ -1,9 +1,9 @@
 """The one topology of every procedural car: a box lattice, its faces, parts and texture atlas.
 
 The surface is the skin of a box of NX x NY x NZ cells. Stations i count from the tail to the
-nose, rows j from the bottom edge to the roof edge, columns k from the right side (z < 0) to the left.
-Every node has a meaning that is the same for a van and for a coupé (station 10 is always the top
-of the windscreen), so averages and principal components of cars are cars.
+nose, rows j from the bottom edge to the roof edge, columns k from the car's right side (z < 0) to
+its left. Every node has a meaning that is the same for a van and for a coupé (station 10 is always
+the top of the windscreen), so averages and principal components of cars are cars.
 
     station  0 tail edge, 2 foot and 5 top of the rear window, 10 top and 13 foot of the
              windscreen, 19 nose; below, 2..6 and 13..17 carry the wheels
