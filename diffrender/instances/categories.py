@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["COCO_IDS", "kitti_category"]
+__all__ = ["COCO_IDS", "is_known_category", "kitti_category"]
 
 _SPELLING = {
     "car": "Car",
@@ -40,3 +40,8 @@ def kitti_category(name: str) -> str:
     """
     name = name.strip()
     return _SPELLING.get(name.lower(), name[:1].upper() + name[1:])
+
+
+def is_known_category(name: str) -> bool:
+    """Whether the name, in any case, is one of the classes with a spelling in KITTI."""
+    return name.strip().lower() in _SPELLING

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffrender.errors import InputError
+from diffrender.instances.boxes import clip_box, clip_score, row_name
+from diffrender.instances.categories import kitti_category
 from diffrender.instances.kitti_rows import KittiLabel
 from diffrender.instances.reading import read_id_image
 from diffrender.instances.record import Instance, Rejected, box_of_mask
 
 __all__ = ["ID_LIMIT", "instances_from_ids", "load_instance_png"]
 
-ID_LIMIT = 4096
+ID_LIMIT = 1000
 """More different ids than this in one image is taken for a wrong file (a depth map, say)."""
 
 
@@ -29,7 +31,7 @@ def load_instance_png(
         size: (height, width) of the image that the PNG belongs to.
 
     Raises:
-        InputError: the file is unreadable, coloured, of another size, or holds over 4096 ids.
+        InputError: the file is unreadable, coloured, of another size, or holds over 1000 ids.
     """
     ids = read_id_image(path)
     if ids.shape != tuple(size):
@@ -57,7 +59,7 @@ def instances_from_ids(
     Shapes: (H, W) -> masks (H, W).
 
     Raises:
-        InputError: over 4096 different ids, or a negative one.
+        InputError: over 1000 different ids, or a negative one.
     """
     present = np.unique(ids)
     if len(present) and present[0] < 0:
@@ -79,15 +81,10 @@ def instances_from_ids(
         row = labels[number - 1]
         if not row.is_object:
             continue
-        name = row_name(row, number)
+        name, category = row_name(row, number), kitti_category(row.type)
         try:
-            score = 1.0 if row.score is None else min(max(row.score, 0.0), 1.0)
-            instances.append(Instance(mask, row.box_corner, row.type, score, name))
+            box = clip_box(row.box_corner, (ids.shape[0], ids.shape[1]))
+            instances.append(Instance(mask, box, category, clip_score(row.score), name))
         except InputError as error:
-            rejected.append(Rejected(name, row.type, str(error)))
+            rejected.append(Rejected(name, category, str(error)))
     return instances, rejected
-
-
-def row_name(row: KittiLabel, number: int) -> str:
-    """Name of the object in row `number` (from 1): "car_03"."""
-    return f"{row.type.lower()}_{number:02d}"
