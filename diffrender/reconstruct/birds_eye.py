@@ -14,8 +14,10 @@ from diffrender.reconstruct.scene import Scene
 __all__ = ["depth_points", "draw_birds_eye"]
 
 
-def depth_points(scene: Scene, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most `limit` points of the depth map, evenly picked, with the colours of the image.
+def depth_points(
+    scene: Scene, limit: int, farthest: float = np.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most `limit` points of the depth map up to `farthest` metres, with the image's colours.
 
     Returns:
         (N, 3) float32 metres in the frame of the labels and (N, 3) uint8 sRGB; N = 0 without
@@ -23,7 +25,8 @@ def depth_points(scene: Scene, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """
     if scene.depth is None:
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8)
-    rows, columns = np.nonzero(np.isfinite(scene.depth) & (scene.depth > 0))
+    known = np.isfinite(scene.depth) & (scene.depth > 0) & (scene.depth <= farthest)
+    rows, columns = np.nonzero(known)
     if len(rows) > limit:
         # Drawn once with a fixed seed: a regular stride would show as stripes.
         keep = np.random.default_rng(0).choice(len(rows), limit, replace=False)

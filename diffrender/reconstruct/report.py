@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from html import escape
 from importlib import resources
 from typing import Any
@@ -69,9 +69,8 @@ def report_html(
 def viewer_record(scene: Scene, surfaces: list[Surface]) -> dict[str, Any]:
     """What the 3D view draws, in y-up axes: meshes, boxes, depth points, road and camera."""
     ground = ground_of(scene)
-    points, colours = depth_points(scene, MAX_POINTS * 2)
-    keep = np.flatnonzero(points[:, 2] <= FARTHEST)[:: 1 + len(points) // (MAX_POINTS + 1)]
-    centimetres = np.clip(np.rint(points[keep] @ Y_UP.T * 100), -32767, 32767)
+    points, colours = depth_points(scene, MAX_POINTS, FARTHEST)
+    centimetres = np.clip(np.rint(points @ Y_UP.T * 100), -32767, 32767)
     camera = scene.camera
     height, width = camera.size
     pixels = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]])
@@ -87,7 +86,7 @@ def viewer_record(scene: Scene, surfaces: list[Surface]) -> dict[str, Any]:
             ],
             "points": {
                 "centimetres": _packed(centimetres, "<i2"),
-                "colours": _packed(colours[keep], "u1"),
+                "colours": _packed(colours, "u1"),
             },
             "ground": {"height": ground.height, "slope": ground.slope, "extent": ground.extent},
             "camera": {
@@ -167,19 +166,20 @@ def _number(value: float | None, form: str = ".2f") -> str:
 
 def _facts(scene: Scene) -> str:
     height, width = scene.camera.size
+    seconds = scene.timings.get("total", sum(scene.timings.values()))
     pairs = [
         ("objects", str(len(scene.objects))),
         ("not reconstructed", str(len(scene.rejected))),
         ("image", f"{width} × {height}"),
         ("depth", scene.depth_source),
-        ("seconds", _number(sum(scene.timings.values()), ".1f")),
+        ("seconds", _number(seconds, ".1f")),
         ("seed", str(scene.seed)),
     ]
     return "".join(f"<li>{escape(name)} <b>{escape(value)}</b></li>" for name, value in pairs)
 
 
-def _table(head: Iterable[str], rows: Iterable[str]) -> str:
-    titles = "".join(f"<th>{cell}</th>" for cell in head)
+def _table(head: Iterable[str], rows: Iterable[str], text: Container[str] = ()) -> str:
+    titles = "".join(f"<th{' class=text' * (cell in text)}>{cell}</th>" for cell in head)
     return (
         f'<div class="scroll"><table><thead><tr>{titles}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
@@ -209,12 +209,12 @@ def _object_table(objects: list[ReconstructedObject]) -> str:
             f"{_number(item.confidence)}</td>"
             f'<td class="text">{escape(item.stop_reason)}</td></tr>'
         )
-    head = ["Name", '<span class="text">Class</span>', "x", "y", "z", "l × w × h", "Yaw"]
+    head = ["Name", "Class", "x", "y", "z", "l × w × h", "Yaw", "Confidence", "Stopped"]
     note = (
         '<p class="note">Centre of the bottom face and size in metres; x right, y down, '
         "z ahead of the camera. Yaw is KITTI’s rotation_y. A row brings its object into view.</p>"
     )
-    return _table([*head, "Confidence", "Stopped"], rows) + note
+    return _table(head, rows, text=("Class", "Stopped")) + note
 
 
 def _rejected_table(scene: Scene) -> str:
@@ -225,11 +225,12 @@ def _rejected_table(scene: Scene) -> str:
         f'<td class="text">{escape(item.reason)}</td></tr>'
         for item in scene.rejected
     ]
-    return _table(["Name", "Class", "Reason"], rows)
+    return _table(["Name", "Class", "Reason"], rows, text=("Class", "Reason"))
 
 
 def _loss_table(objects: list[ReconstructedObject]) -> str:
-    terms = sorted({key for item in objects for key in item.losses}, key=lambda k: k == "total")
+    named = dict.fromkeys(key for item in objects for key in item.losses)  # in order, once each
+    terms = sorted(named, key=lambda key: key == "total")
     if not terms:
         return '<p class="note">No losses were kept.</p>'
     rows = []

@@ -19,7 +19,8 @@ def line_chart(title: str, history: list[dict[str, float]]) -> str:
     Values that are missing or not finite break their curve. The axis is logarithmic if every
     value is positive and they span more than a factor of 20.
     """
-    terms = sorted({k for r in history for k in r if k != "iteration"}, key=lambda k: k != "total")
+    named = dict.fromkeys(key for record in history for key in record if key != "iteration")
+    terms = sorted(named, key=lambda key: key != "total")
     values = [r[k] for r in history for k in terms if _finite(r.get(k))]
     if not values:
         return (
@@ -87,7 +88,9 @@ def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
         return whole if len(whole) > 1 else [low, high]
     step = 10 ** math.floor(math.log10(high - low))
     step = next(s for s in (step * 0.2, step * 0.5, step, step * 2) if (high - low) / s <= 5)
-    return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return [
+        i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    ]
 
 
 def _number(value: float) -> str:

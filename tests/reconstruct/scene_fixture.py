@@ -28,10 +28,7 @@ def car_mesh(size: tuple[float, float, float], body: tuple[float, float, float])
     count = len(PROFILE)
     flat = np.array([*PROFILE, CENTRE])
     vertices = np.concatenate(
-        [
-            np.concatenate([flat, np.full((count + 1, 1), side)], axis=1)
-            for side in (-0.5, 0.5)
-        ]
+        [np.concatenate([flat, np.full((count + 1, 1), side)], axis=1) for side in (-0.5, 0.5)]
     )
     faces = []
     for i in range(count):

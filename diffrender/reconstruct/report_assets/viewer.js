@@ -110,6 +110,7 @@
     button.addEventListener("click", () => { views[button.dataset.view](); press(button.dataset.view); changed(); });
   }
   for (const box of document.querySelectorAll("[data-show]")) {
+    show[box.dataset.show] = box.checked; // a reloaded page keeps its ticks
     box.addEventListener("change", () => { show[box.dataset.show] = box.checked; changed(); });
   }
   for (const row of document.querySelectorAll("tr[data-object]")) {

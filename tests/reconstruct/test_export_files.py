@@ -1,0 +1,112 @@
+"""Outputs are whole or absent, and stay inside their folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scene_fixture import make_scene
+
+from diffrender._files import atomic_path, write_bytes_atomic, write_text_atomic
+from diffrender.reconstruct.export import file_names, save_scene
+
+HOSTILE = ("<script>alert(1)</script>", "../../x")
+
+
+def test_a_failure_inside_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
+    target = write_text_atomic(tmp_path / "result.json", "old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_the_temporary_file_lies_beside_its_place_with_the_same_suffix(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "picture.png"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".png"
+        assert not target.exists()
+        temporary.write_bytes(b"x")
+    assert target.read_bytes() == b"x"
+    assert len(list(target.parent.iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file modes are a matter of POSIX")
+def test_a_written_file_has_the_modes_of_an_ordinary_one(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    written = write_bytes_atomic(tmp_path / "atomic", b"\0\1")
+    assert written.read_bytes() == b"\0\1"
+    modes = {stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+def test_text_is_utf8_with_unix_line_ends(tmp_path: Path) -> None:
+    assert write_text_atomic(tmp_path / "a.txt", "é\n").read_bytes() == b"\xc3\xa9\n"
+
+
+def test_save_writes_every_output_and_returns_the_paths(tmp_path: Path) -> None:
+    scene = make_scene()
+    written = save_scene(scene, tmp_path / "out")
+    relative = [p.relative_to(tmp_path / "out").as_posix() for p in written]
+    singles = ["scene.glb", "000114.txt", "result.json", "overlay.png", "bev.png", "report.html"]
+    objects = [f"objects/car_{n}.{e}" for n in (1, 2) for e in ("glb", "obj", "png", "mtl")]
+    assert sorted(relative) == sorted(singles + objects)
+    assert [name for name in relative if "/" not in name] == singles
+    on_disk = sorted(p for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert on_disk == sorted(written)
+    assert all(p.stat().st_size > 0 for p in written)
+
+
+def test_scene_save_is_the_same_call(tmp_path: Path) -> None:
+    assert len(make_scene().save(str(tmp_path))) == 14
+
+
+def test_hostile_names_stay_inside_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b" / "out"
+    save_scene(make_scene(HOSTILE, frame="../../../frame"), folder)
+    outside = [p for p in tmp_path.rglob("*") if p.is_file() and folder not in p.parents]
+    assert outside == []
+    assert (folder / "frame.txt").is_file()
+    record = json.loads((folder / "result.json").read_text())
+    assert record["frame"] == "../../../frame"
+    assert [o["name"] for o in record["objects"]] == list(HOSTILE)
+    assert all((folder / o["files"]["obj"]).is_file() for o in record["objects"])
+
+
+def test_a_scene_without_objects_or_depth_saves(tmp_path: Path) -> None:
+    scene = make_scene()
+    scene.objects.clear()
+    object.__setattr__(scene, "depth", None)
+    written = save_scene(scene, tmp_path)
+    assert len(written) == 6
+    assert (tmp_path / "000114.txt").read_text() == ""
+    assert "No object was reconstructed" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["car 1", "car 1", "Car 1"], ["car_1", "car_1_2", "Car_1_3"]),
+        (["a", "a", "a_2"], ["a", "a_2", "a_2_2"]),
+        (["../../x", "/etc/passwd", ".hidden"], ["x", "etc_passwd", "hidden"]),
+        (["", "..", "車"], ["object", "object_2", "object_3"]),
+        (["con", "NUL.txt", "console"], ["_con", "_NUL.txt", "console"]),
+        (["x" * 200], ["x" * 64]),
+        (["a\x00b\nc"], ["a_b_c"]),
+    ],
+)
+def test_file_names(names: list[str], expected: list[str]) -> None:
+    assert file_names(names) == expected
+
+
+def test_the_same_scene_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = save_scene(make_scene(), tmp_path / "1")
+    second = save_scene(make_scene(), tmp_path / "2")
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+    assert np.array_equal(make_scene().image, make_scene().image)
