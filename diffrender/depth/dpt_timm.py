@@ -1,0 +1,181 @@
+"""The `dpt-timm` entry: a DPT head over a timm backbone, weights and configuration in one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrender.depth.dpt import DptConfig, DptNet
+from diffrender.depth.images import resize_map, to_input
+from diffrender.depth.model import DepthCard, DepthModel, DepthPrediction
+from diffrender.errors import InputError
+
+__all__ = ["CARD", "DptTimm", "load_dpt", "save_dpt", "shipped_weights"]
+
+CARD = DepthCard(
+    name="dpt-timm",
+    kind="metric",
+    summary="Small DPT over a timm backbone; the shipped weights saw synthetic streets only.",
+    paper="Ranftl, Bochkovskiy, Koltun, Vision Transformers for Dense Prediction, ICCV 2021",
+    code_licence="Apache-2.0 (timm: Apache-2.0)",
+    weights_licence="Apache-2.0 for the shipped ones, trained here from scratch",
+)
+
+_KEY = "diffrender.dpt"
+_MAX_BYTES = 2 << 30
+_SHIPPED = "dpt_street.safetensors"
+
+
+def shipped_weights() -> Path:
+    """Path of the weights that come with the package.
+
+    Raises:
+        InputError: this build holds none.
+    """
+    path = Path(str(resources.files("diffrender.depth"))) / "assets" / _SHIPPED
+    if not path.is_file():
+        raise InputError(
+            "this build has no shipped depth weights yet; name a file with weights=FILE (made by "
+            "`python -m diffrender.depth.train`), or use 'rt-monodepth', 'pydnet', 'onnx' or 'hub'"
+        )
+    return path
+
+
+def save_dpt(net: DptNet, path: str | Path, *, half: bool = False) -> Path:
+    """Write weights and configuration as safetensors; the file appears whole or not at all.
+
+    Args:
+        net: the network.
+        path: file to write.
+        half: store float16 (half the size; values differ by one part in 2000).
+    """
+    from safetensors.torch import save
+
+    path = Path(path)
+    tensors = {}
+    for name, tensor in net.state_dict().items():
+        small = half and tensor.dtype == torch.float32
+        tensors[name] = (
+            tensor.detach().cpu().to(torch.float16 if small else tensor.dtype).contiguous()
+        )
+    config = json.dumps(dataclasses.asdict(net.config))
+    blob = save(tensors, metadata={_KEY: config})
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(blob)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def load_dpt(path: str | Path) -> DptNet:
+    """The network of a file written by `save_dpt`, in evaluation mode.
+
+    Raises:
+        InputError: no such file, not safetensors, no configuration in it, or tensors that do not
+            fit the network that the configuration describes.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected dpt-timm weights (.safetensors)")
+    if path.stat().st_size > _MAX_BYTES:
+        raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_BYTES}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            config = _parse_config(path, metadata.get(_KEY))
+            net = DptNet(config)
+            expected = net.state_dict()
+            _check_tensors(path, set(file.keys()), set(expected))
+            for name, old in expected.items():
+                shape = tuple(file.get_slice(name).get_shape())
+                if shape != tuple(old.shape):
+                    raise InputError(
+                        f"{path}: '{name}' has shape {shape}, expected {tuple(old.shape)}"
+                    )
+                expected[name] = _finite(path, name, file.get_tensor(name)).to(old.dtype)
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors file ({error})") from error
+    net.load_state_dict(expected)
+    return net.eval().requires_grad_(False)
+
+
+class DptTimm(DepthModel):
+    """The network on one device; images keep their aspect ratio, sides rounded to 32 pixels."""
+
+    def __init__(self, weights: str | Path | None, device: torch.device) -> None:
+        self.card = CARD
+        self.device = device
+        self.net = load_dpt(shipped_weights() if weights is None else weights).to(device)
+
+    def _predict(self, image: np.ndarray, focal: float | None) -> DepthPrediction:  # (H, W, 3)
+        height, width = image.shape[:2]
+        config = self.net.config
+        size = _input_size((height, width), config.size)
+        with torch.inference_mode():
+            x = to_input(image, size, self.device)
+            both = self.net(torch.cat([x, x.flip(-1)]))
+            if config.output == "affine_inverse":
+                values = resize_map((both[:1] + both[1:].flip(-1)) / 2, (height, width))
+                return DepthPrediction(values.cpu().numpy(), "affine_inverse")
+            # Inverse depth is what bilinear upsampling leaves undistorted on a plane.
+            inverse = (both[:1].reciprocal() + both[1:].flip(-1).reciprocal()) / 2
+            values = resize_map(inverse, (height, width)).reciprocal()
+            if focal is None:
+                return DepthPrediction(values.cpu().numpy(), "relative_depth")
+            focal_of_input = focal * size[1] / width
+            values = values * (focal_of_input / config.reference_focal)
+        return DepthPrediction(values.cpu().numpy(), "metric")
+
+
+def _input_size(image: tuple[int, int], trained: tuple[int, int]) -> tuple[int, int]:
+    """Input of about as many pixels as in training, with the image's aspect ratio."""
+    area = trained[0] * trained[1]
+    height = (area * image[0] / image[1]) ** 0.5
+    width = area / height
+    return max(64, round(height / 32) * 32), max(64, round(width / 32) * 32)
+
+
+def _parse_config(path: Path, text: str | None) -> DptConfig:
+    if text is None:
+        raise InputError(
+            f"{path}: its metadata holds no '{_KEY}', so it is not a file written by save_dpt"
+        )
+    try:
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise TypeError("not an object")
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return DptConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: its configuration cannot be read ({error})") from error
+
+
+def _check_tensors(path: Path, found: set[str], expected: set[str]) -> None:
+    missing, extra = sorted(expected - found), sorted(found - expected)
+    if missing or extra:
+        raise InputError(
+            f"{path}: the tensors do not fit its configuration: {len(missing)} missing "
+            f"({', '.join(missing[:3])}), {len(extra)} unknown ({', '.join(extra[:3])}); "
+            "another timm version may name them differently"
+        )
+
+
+def _finite(path: Path, name: str, tensor: Tensor) -> Tensor:
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise InputError(f"{path}: '{name}' holds NaN or infinite values")
+    return tensor

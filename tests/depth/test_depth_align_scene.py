@@ -1,0 +1,180 @@
+"""Scale and shift from the road and from object heights, on streets whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from diffrender.cameras import Camera
+from diffrender.depth import Aligned, DepthPrediction, SizePrior, align_to_scene
+from diffrender.errors import InputError
+from diffrender.instances import Instance, box_of_mask
+
+HEIGHT, WIDTH, FOCAL = 120, 400, 240.0
+CAR = SizePrior()
+
+
+def camera() -> Camera:
+    intrinsics = torch.tensor([[FOCAL, 0, 200.0], [0, FOCAL, 55.0], [0, 0, 1]], dtype=torch.float64)
+    return Camera.from_intrinsics(intrinsics, (HEIGHT, WIDTH), pixel_centres="half")
+
+
+def street(
+    cars: tuple[tuple[float, float], ...] = ((-2.5, 9.0), (1.5, 16.0), (4.0, 25.0)),
+    camera_height: float = 1.65,
+    pitch: float = 0.0,
+    car_height: float = CAR.mean[2],
+    wall: float = 40.0,
+) -> tuple[np.ndarray, list[Instance]]:
+    """Depth of a flat road, a far wall and upright boards (x, z) of a car's height."""
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5
+    ray_x, ray_y = (columns - 200) / FOCAL, (rows - 55) / FOCAL
+    down = np.cos(pitch) * ray_y + np.sin(pitch)
+    road = np.where(down > 1e-6, camera_height / np.maximum(down, 1e-6), np.inf)
+    depth = np.minimum(road, wall)
+    instances = []
+    for number, (x, z) in sorted(enumerate(cars), key=lambda item: -item[1][1]):
+        feet = (camera_height / z - np.sin(pitch)) / np.cos(pitch) * z
+        y = ray_y * z
+        mask = (y <= feet) & (y >= feet - car_height) & (np.abs(ray_x * z - x) < 0.9)
+        depth = np.where(mask & (z < depth + 1e-6), z, depth)
+        instances.append(Instance(mask, box_of_mask(mask), name=f"car {number}"))
+    return depth, instances
+
+
+def spoil(depth: np.ndarray, share: float) -> np.ndarray:
+    draw = np.random.default_rng(2)
+    wrong = draw.random(depth.shape) < share
+    return np.where(wrong, depth * draw.uniform(0.3, 3.0, depth.shape), depth)
+
+
+def relative(depth: np.ndarray, scale: float) -> DepthPrediction:
+    return DepthPrediction((depth / scale).astype(np.float32), "relative_depth")
+
+
+def inverse(depth: np.ndarray, scale: float, shift: float) -> DepthPrediction:
+    return DepthPrediction(((1 / depth - shift) / scale).astype(np.float32), "affine_inverse")
+
+
+def anchor(aligned: Aligned, name: str) -> tuple[bool, str]:
+    (found,) = [a for a in aligned.anchors if a.name == name]
+    return found.used, found.reason
+
+
+@pytest.mark.parametrize("outliers", [0.0, 0.3])
+@pytest.mark.parametrize("pitch", [0.0, 0.01])
+def test_relative_depth_on_road_and_cars(outliers: float, pitch: float) -> None:
+    depth, cars = street(pitch=pitch)
+    aligned = align_to_scene(relative(spoil(depth, outliers), 4.0), camera(), cars)
+    assert aligned.scale == pytest.approx(4.0, rel=0.03)
+    assert {a.name for a in aligned.anchors} == {"ground", "car 0", "car 1", "car 2"}
+    assert all(a.used and abs(a.residual) < 0.08 for a in aligned.anchors)
+
+
+@pytest.mark.parametrize("outliers", [0.0, 0.3])
+@pytest.mark.parametrize("shift", [0.0, 0.01, -0.005])
+def test_affine_inverse_on_road_and_cars(outliers: float, shift: float) -> None:
+    depth, cars = street()
+    aligned = align_to_scene(inverse(spoil(depth, outliers), 0.3, shift), camera(), cars)
+    assert aligned.scale == pytest.approx(0.3, rel=0.04)
+    assert aligned.shift == pytest.approx(shift, abs=1.5e-3)
+    for instance in cars:
+        truth = np.median(depth[instance.mask])
+        assert np.median(aligned.depth[instance.mask]) == pytest.approx(truth, rel=0.05)
+
+
+def test_objects_tell_the_slope_that_the_road_alone_cannot() -> None:
+    depth, cars = street(pitch=0.015)
+    prediction = inverse(depth, 0.3, 0.0)
+    road_only = align_to_scene(prediction, camera(), [])
+    both = align_to_scene(prediction, camera(), cars)
+    far = cars[0].mask
+    error = [abs(np.median(a.depth[far]) / 25.0 - 1) for a in (road_only, both)]
+    assert error[0] > 0.15  # the road's slope is taken for a shift
+    assert error[1] < 0.5 * error[0]
+
+
+def test_road_alone_and_cars_alone() -> None:
+    depth, cars = street()
+    prediction = relative(depth, 4.0)
+    road = align_to_scene(prediction, camera(), [])
+    assert road.scale == pytest.approx(4.0, rel=1e-3)
+    only_cars = align_to_scene(prediction, camera(), cars, camera_height=None)
+    assert only_cars.scale == pytest.approx(4.0, rel=0.04)
+    assert anchor(only_cars, "ground") == (False, "not asked for")
+    affine = align_to_scene(inverse(depth, 0.3, 0.01), camera(), cars, camera_height=None)
+    for instance in cars:
+        truth = np.median(depth[instance.mask])
+        assert np.median(affine.depth[instance.mask]) == pytest.approx(truth, rel=0.06)
+
+
+def test_convention_camera_height_sets_the_scale() -> None:
+    depth, _ = street(camera_height=2.2)
+    aligned = align_to_scene(relative(depth, 4.0), camera(), [], camera_height=2.2)
+    assert aligned.scale == pytest.approx(4.0, rel=5e-3)
+    lower = align_to_scene(relative(depth, 4.0), camera(), [], camera_height=1.1)
+    assert lower.scale == pytest.approx(aligned.scale / 2, rel=1e-3)
+
+
+def test_one_hidden_car_does_not_pull_the_scale() -> None:
+    depth, cars = street()
+    full = next(c for c in cars if c.name == "car 0").mask
+    cars = [c for c in cars if c.name != "car 0"]
+    hidden = full.copy()
+    rows = np.flatnonzero(full.any(axis=1))
+    hidden[rows[len(rows) // 2] :] = False  # only its upper half shows
+    cars.append(Instance(hidden, box_of_mask(hidden), name="hidden"))
+    aligned = align_to_scene(relative(depth, 4.0), camera(), cars)
+    assert aligned.scale == pytest.approx(4.0, rel=0.08)
+    (report,) = [a for a in aligned.anchors if a.name == "hidden"]
+    assert report.residual < -0.4  # and the report shows how far off it was
+
+
+def test_unusable_instances_are_listed_with_their_reason() -> None:
+    depth, cars = street()
+    cut, tiny = np.zeros((HEIGHT, WIDTH), bool), np.zeros((HEIGHT, WIDTH), bool)
+    cut[90:, 10:60] = True
+    tiny[60:68, 300:310] = True
+    extra = [Instance(m, box_of_mask(m), name=n) for n, m in (("cut", cut), ("tiny", tiny))]
+    empty = Instance(np.zeros((HEIGHT, WIDTH), bool), (0, 0, 5, 5), name="empty")
+    aligned = align_to_scene(relative(depth, 4.0), camera(), [*cars, *extra, empty])
+    assert anchor(aligned, "cut") == (False, "its mask is cut by the image's border")
+    assert anchor(aligned, "tiny") == (False, "only 8 pixels high")
+    assert anchor(aligned, "empty") == (False, "its mask is empty")
+
+
+def test_wall_in_place_of_a_road_is_no_ground() -> None:
+    flat = np.full((HEIGHT, WIDTH), 12.0)
+    with pytest.raises(InputError, match="neither the road nor an object"):
+        align_to_scene(relative(flat, 4.0), camera(), [])
+    _, cars = street(cars=((0.0, 12.0),))
+    aligned = align_to_scene(relative(flat, 4.0), camera(), cars)
+    assert aligned.scale == pytest.approx(4.0, rel=0.03)
+    assert anchor(aligned, "ground") == (False, "no level plane in the lower image")
+    with pytest.raises(InputError, match="scale and shift need two objects"):
+        align_to_scene(inverse(flat, 1.0, 0.0), camera(), cars, camera_height=None)
+
+
+def test_metric_is_left_untouched_unless_asked() -> None:
+    depth, cars = street()
+    prediction = DepthPrediction((depth * 0.8).astype(np.float32), "metric")
+    np.testing.assert_array_equal(
+        align_to_scene(prediction, camera(), cars).depth, prediction.values
+    )
+    scaled = align_to_scene(prediction, camera(), cars, rescale_metric=True)
+    assert scaled.scale == pytest.approx(1 / 0.8, rel=0.03)
+
+
+def test_unfit_arguments_are_refused() -> None:
+    depth, cars = street()
+    prediction = relative(depth, 4.0)
+    with pytest.raises(InputError, match="one camera of the same image"):
+        align_to_scene(prediction, camera().resize((60, 200)), cars)
+    with pytest.raises(InputError, match="camera_height is 0"):
+        align_to_scene(prediction, camera(), cars, camera_height=0)
+    small = Instance(cars[0].mask[:50], (0, 0, 5, 5), name="other")
+    with pytest.raises(InputError, match="mask of 'other' has shape"):
+        align_to_scene(prediction, camera(), [small])
+    with pytest.raises(InputError, match="SizePrior"):
+        SizePrior((4, 2, 0), (1, 1, 1))

@@ -1,0 +1,152 @@
+"""The DPT network over several timm backbones, its file, and the focal length."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import diffrender.depth.dpt as dpt
+from diffrender.depth import DptConfig, DptNet, create_depth, load_dpt, save_dpt
+from diffrender.errors import InputError
+
+SMALL = DptConfig(backbone="test_resnet", size=(64, 96), channels=8)
+
+
+@pytest.fixture(scope="module")
+def net() -> DptNet:
+    torch.manual_seed(0)
+    return DptNet(SMALL).eval()
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (70, 110, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "output", "size"),
+    [
+        ("test_resnet", "metric", (64, 128)),
+        ("test_convnext", "affine_inverse", (64, 128)),
+        ("test_vit", "metric", (64, 128)),
+        ("mobilenetv3_small_050", "affine_inverse", (64, 128)),
+        ("swin_s3_tiny_224", "metric", (224, 224)),
+    ],
+)
+def test_any_backbone_with_feature_maps(
+    backbone: str, output: Literal["metric", "affine_inverse"], size: tuple[int, int]
+) -> None:
+    config = DptConfig(backbone=backbone, output=output, size=size, channels=8)
+    model = DptNet(config).eval()
+    picture = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    values = model(picture)
+    assert values.shape == (1, 1, size[0] // 2, size[1] // 2)
+    assert torch.isfinite(values).all()
+    assert values.min() > 0
+    assert values.std() > 0
+    values.mean().backward()
+    assert all(p.grad is not None for p in model.reassemble.parameters())
+
+
+def test_plain_transformer_uses_four_maps_as_a_pyramid() -> None:
+    model = DptNet(DptConfig(backbone="test_vit", size=(64, 96), channels=8))
+    assert model.strides == [4, 8, 16, 32]
+
+
+def test_feature_info_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = dpt._make_backbone
+
+    def lying(config: DptConfig) -> object:
+        backbone = make(config)
+        backbone.feature_info.channels = lambda: [3, 8, 12, 16, 20]
+        return backbone
+
+    monkeypatch.setattr(dpt, "_make_backbone", lying)
+    with pytest.raises(InputError, match="its feature_info"):
+        DptNet(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": "no_such_net"}, "has no .*no_such_net"),
+        ({"backbone": "../x"}, r"DptConfig.backbone is '../x'"),
+        ({"size": (60, 96)}, r"DptConfig.size is \(60, 96\)"),
+        ({"depth_range": (2.0, 1.0)}, "DptConfig.depth_range"),
+        ({"output": "disparity"}, "DptConfig.output"),
+        ({"std": (0.0, 1.0, 1.0)}, "DptConfig.std"),
+    ],
+)
+def test_bad_configurations(change: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DptNet(dataclasses.replace(SMALL, **change))
+
+
+def test_file_round_trip(net: DptNet, tmp_path: Path) -> None:
+    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = net(picture)
+        exact = load_dpt(save_dpt(net, tmp_path / "full.safetensors"))
+        half = load_dpt(save_dpt(net, tmp_path / "half.safetensors", half=True))
+        assert torch.equal(exact(picture), before)
+        assert exact.config == SMALL
+        torch.testing.assert_close(half(picture), before, rtol=2e-2, atol=0)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["full.safetensors", "half.safetensors"]
+
+
+def test_convention_metric_depth_grows_with_the_focal_length(
+    net: DptNet, image: np.ndarray, tmp_path: Path
+) -> None:
+    path = save_dpt(net, tmp_path / "net.safetensors")
+    model = create_depth("dpt-timm", path)
+    near, far = model.predict(image, focal=100.0), model.predict(image, focal=200.0)
+    assert near.kind == far.kind == "metric"
+    np.testing.assert_allclose(far.values, 2 * near.values, rtol=1e-6)
+    free = model.predict(image)
+    assert free.kind == "relative_depth"
+    ratio = near.values / free.values
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-5)
+    # In metres as they are where the input's focal length is the reference's.
+    own = SMALL.reference_focal * image.shape[1] / 96
+    np.testing.assert_allclose(model.predict(image, own).values, free.values, rtol=1e-5)
+
+
+def test_values_mirror_with_the_image(net: DptNet, image: np.ndarray, tmp_path: Path) -> None:
+    model = create_depth("dpt-timm", save_dpt(net, tmp_path / "net.safetensors"))
+    mirrored = model.predict(np.ascontiguousarray(image[:, ::-1])).values[:, ::-1]
+    np.testing.assert_allclose(model.predict(image).values, mirrored, rtol=1e-4)
+
+
+def test_unfit_files_are_refused(net: DptNet, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    save_dpt(net, path)
+    tensors = load_file(path)
+    key = "diffrender.dpt"
+    config = json.dumps(dataclasses.asdict(SMALL))
+
+    def refuses(message: str, metadata: dict[str, str] | None, **changed: torch.Tensor) -> None:
+        save_file(tensors | changed, tmp_path / "bad.safetensors", metadata=metadata)
+        with pytest.raises(InputError, match=message):
+            load_dpt(tmp_path / "bad.safetensors")
+
+    refuses("holds no 'diffrender.dpt'", None)
+    refuses("configuration cannot be read", {key: "{"})
+    refuses("configuration cannot be read", {key: '{"colour": 1}'})
+    refuses("1 unknown", {key: config}, extra=torch.zeros(1))
+    name = "readout.2.bias"
+    refuses(f"'{name}' has shape", {key: config}, **{name: torch.zeros(2)})
+    refuses(f"'{name}' holds NaN", {key: config}, **{name: torch.full((1,), torch.nan)})
+    (tmp_path / "bad.safetensors").write_bytes(b"x" * 40)
+    with pytest.raises(InputError, match="not a safetensors file"):
+        load_dpt(tmp_path / "bad.safetensors")
+    with pytest.raises(InputError, match="no such file"):
+        create_depth("dpt-timm", tmp_path / "absent.safetensors")
