@@ -78,9 +78,9 @@ def instruction_set() -> str | None:
 
 
 def signature(name: str, arguments: str) -> Callable[..., int]:
-    """The kernel `name`; `arguments` has "p" for a pointer and "i" for an int64, in order."""
+    """The kernel `name`; `arguments` has "p" for a pointer, "i" for an int64, "d" for a double."""
     function = getattr(library(), name)
-    kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int64}
+    kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
     function.argtypes = [kinds[letter] for letter in arguments.replace(" ", "")]
     function.restype = ctypes.c_int64
     return function

@@ -11,5 +11,15 @@ from diffrender.raster.backends import backends as backends
 from diffrender.raster.fragments import Fragments as Fragments
 from diffrender.raster.interpolate import interpolate as interpolate
 from diffrender.raster.rasterize import rasterize as rasterize
+from diffrender.raster.soft import soft_silhouette as soft_silhouette
+from diffrender.raster.texture import sample_texture as sample_texture
 
-__all__ = ["Fragments", "antialias", "backends", "interpolate", "rasterize"]
+__all__ = [
+    "Fragments",
+    "antialias",
+    "backends",
+    "interpolate",
+    "rasterize",
+    "sample_texture",
+    "soft_silhouette",
+]

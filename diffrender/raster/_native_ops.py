@@ -16,7 +16,7 @@ from torch import Tensor
 from diffrender.errors import InputError
 from diffrender.native import signature
 
-__all__ = ["ops"]
+__all__ = ["NotFiniteError", "check_status", "define", "kernel", "library", "ops"]
 
 _NOT_FINITE, _BAD_INDEX, _NO_MEMORY = 1, 2, 3
 
@@ -26,12 +26,12 @@ class NotFiniteError(InputError):
 
 
 @functools.cache
-def _kernel(name: str, arguments: str, dtype: torch.dtype) -> Callable[..., int]:
+def kernel(name: str, arguments: str, dtype: torch.dtype) -> Callable[..., int]:
     suffix = {torch.float32: "f32", torch.float64: "f64"}[dtype]
     return signature(f"diffrender_{name}_{suffix}", arguments)
 
 
-def _check(status: int, culprit: Tensor | None = None) -> None:
+def check_status(status: int, culprit: Tensor | None = None) -> None:
     if status == _NOT_FINITE:
         raise NotFiniteError("a projected vertex is NaN or infinite")
     if status == _BAD_INDEX:
@@ -48,14 +48,14 @@ def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-_library = torch.library.Library("diffrender", "FRAGMENT")
+library = torch.library.Library("diffrender", "FRAGMENT")
 
 
-def _define(schema: str, cpu: Callable[..., Any], fake: Callable[..., Any]) -> str:
+def define(schema: str, cpu: Callable[..., Any], fake: Callable[..., Any]) -> str:
     name = "diffrender::" + schema.split("(")[0]
-    _library.define(schema)
-    _library.impl(schema.split("(")[0], cpu, "CPU")
-    torch.library.register_fake(name, fake, lib=_library)
+    library.define(schema)
+    library.impl(schema.split("(")[0], cpu, "CPU")
+    torch.library.register_fake(name, fake, lib=library)
     return name
 
 
@@ -77,7 +77,7 @@ def _rasterize(
         h, faces, vertex_offsets, face_offsets, height, width, layers, cull
     )
     culprit = torch.zeros(1, dtype=torch.int64)
-    status = _kernel("rasterize", "pppp iiiiii pppp", h.dtype)(
+    status = kernel("rasterize", "pppp iiiiii pppp", h.dtype)(
         h.data_ptr(),
         faces.data_ptr(),
         vertex_offsets.data_ptr(),
@@ -93,7 +93,7 @@ def _rasterize(
         depth.data_ptr(),
         culprit.data_ptr(),
     )
-    _check(status, culprit)
+    check_status(status, culprit)
     return face, bary, depth
 
 
@@ -124,7 +124,7 @@ def _rasterize_backward(
 ) -> Tensor:
     grad = torch.zeros_like(h)
     count, height, width, layers = face.shape
-    status = _kernel("rasterize_backward", "ppp iiii ppppp i p", h.dtype)(
+    status = kernel("rasterize_backward", "ppp iiii ppppp i p", h.dtype)(
         h.data_ptr(),
         faces.data_ptr(),
         face_offsets.data_ptr(),
@@ -140,17 +140,17 @@ def _rasterize_backward(
         torch.get_num_threads(),
         grad.data_ptr(),
     )
-    _check(status)
+    check_status(status)
     return grad
 
 
-_define(
+define(
     "rasterize(Tensor h, Tensor faces, Tensor vertex_offsets, Tensor face_offsets, int height, "
     "int width, int layers, bool cull) -> (Tensor, Tensor, Tensor)",
     _rasterize,
     _rasterize_fake,
 )
-_define(
+define(
     "rasterize_backward(Tensor h, Tensor faces, Tensor face_offsets, Tensor face, Tensor bary, "
     "Tensor depth, Tensor grad_bary, Tensor grad_depth) -> Tensor",
     _rasterize_backward,
@@ -174,7 +174,7 @@ def _rasterize_grad(ctx: Any, _: Tensor, grad_bary: Tensor, grad_depth: Tensor) 
 
 
 torch.library.register_autograd(
-    "diffrender::rasterize", _rasterize_grad, setup_context=_rasterize_setup, lib=_library
+    "diffrender::rasterize", _rasterize_grad, setup_context=_rasterize_setup, lib=library
 )
 
 
@@ -191,7 +191,7 @@ def _interpolate(
 ) -> Tensor:
     out = _interpolate_fake(values, faces, face_offsets, face, bary, layer)
     layers = face.shape[-1]
-    status = _kernel("interpolate", "pp iii pi pi ii p", values.dtype)(
+    status = kernel("interpolate", "pp iii pi pi ii p", values.dtype)(
         values.data_ptr(),
         _pointer(faces),
         values.shape[0],
@@ -205,7 +205,7 @@ def _interpolate(
         torch.get_num_threads(),
         out.data_ptr(),
     )
-    _check(status)
+    check_status(status)
     return out
 
 
@@ -239,7 +239,7 @@ def _interpolate_backward(
     else:
         grad_bary = bary.new_empty(0)
     offset = 3 * layer * bary.element_size()
-    status = _kernel("interpolate_backward", "ppp ii pi pi i p i pp", values.dtype)(
+    status = kernel("interpolate_backward", "ppp ii pi pi i p i pp", values.dtype)(
         values.data_ptr(),
         _pointer(faces),
         face_offsets.data_ptr(),
@@ -255,7 +255,7 @@ def _interpolate_backward(
         grad_values.data_ptr() if want_values else None,
         grad_bary.data_ptr() + offset if want_bary else None,
     )
-    _check(status)
+    check_status(status)
     return grad_values, grad_bary
 
 
@@ -276,13 +276,13 @@ def _interpolate_backward_fake(
     )
 
 
-_define(
+define(
     "interpolate(Tensor values, Tensor? faces, Tensor face_offsets, Tensor face, Tensor bary, "
     "int layer) -> Tensor",
     _interpolate,
     _interpolate_fake,
 )
-_define(
+define(
     "interpolate_backward(Tensor values, Tensor? faces, Tensor face_offsets, Tensor face, "
     "Tensor bary, Tensor grad, int layer, bool want_values, bool want_bary) -> (Tensor, Tensor)",
     _interpolate_backward,
@@ -311,7 +311,7 @@ def _interpolate_grad(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 
 
 torch.library.register_autograd(
-    "diffrender::interpolate", _interpolate_grad, setup_context=_interpolate_setup, lib=_library
+    "diffrender::interpolate", _interpolate_grad, setup_context=_interpolate_setup, lib=library
 )
 
 
@@ -339,7 +339,7 @@ def _antialias(
 ) -> tuple[Tensor, Tensor]:
     rows, out = torch.empty_like(image), torch.empty_like(image)
     tables = (vertex_offsets, index, edge_offsets, edges, opposite_offsets, opposite)
-    status = _kernel("antialias", "pppppp iiiii pppp i pp", image.dtype)(
+    status = kernel("antialias", "pppppp iiiii pppp i pp", image.dtype)(
         *_shapes(image, face, tables),
         h.data_ptr(),
         face.data_ptr(),
@@ -349,7 +349,7 @@ def _antialias(
         rows.data_ptr(),
         out.data_ptr(),
     )
-    _check(status)
+    check_status(status)
     return out, rows
 
 
@@ -369,7 +369,7 @@ def _antialias_backward(
 ) -> tuple[Tensor, Tensor]:
     grad_image, grad_h = torch.empty_like(image), torch.zeros_like(h)
     tables = (vertex_offsets, index, edge_offsets, edges, opposite_offsets, opposite)
-    status = _kernel("antialias_backward", "pppppp iiiii pppppp i pp", image.dtype)(
+    status = kernel("antialias_backward", "pppppp iiiii pppppp i pp", image.dtype)(
         *_shapes(image, face, tables),
         h.data_ptr(),
         face.data_ptr(),
@@ -381,7 +381,7 @@ def _antialias_backward(
         grad_image.data_ptr(),
         grad_h.data_ptr(),
     )
-    _check(status)
+    check_status(status)
     return grad_image, grad_h
 
 
@@ -389,12 +389,12 @@ _TABLES = (
     "Tensor vertex_offsets, Tensor index, Tensor edge_offsets, Tensor edges, "
     "Tensor opposite_offsets, Tensor opposite"
 )
-_define(
+define(
     f"antialias(Tensor image, Tensor h, Tensor face, Tensor depth, {_TABLES}) -> (Tensor, Tensor)",
     _antialias,
     lambda image, *_: (torch.empty_like(image), torch.empty_like(image)),
 )
-_define(
+define(
     f"antialias_backward(Tensor image, Tensor h, Tensor face, Tensor depth, {_TABLES}, "
     "Tensor rows, Tensor grad) -> (Tensor, Tensor)",
     _antialias_backward,
@@ -415,7 +415,7 @@ def _antialias_grad(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:
 
 
 torch.library.register_autograd(
-    "diffrender::antialias", _antialias_grad, setup_context=_antialias_setup, lib=_library
+    "diffrender::antialias", _antialias_grad, setup_context=_antialias_setup, lib=library
 )
 
 ops = torch.ops.diffrender

@@ -1,0 +1,309 @@
+// Soft silhouettes (SoftRas, Liu et al. 2019); twin: diffrender/raster/torch_soft.py.
+//
+// A = 1 - prod_f q_f with q_f = 1 - sigmoid(-d_f / sigma) = sigmoid(d_f / sigma), where d_f is the
+// squared distance from the pixel's centre to the outline of face f, negative inside, lengths
+// in units of half the image's shorter side. Faces farther than the blur radius are left out, and
+// with a limit K only the K nearest in depth count (depth at the barycentrics clipped into the
+// face, ties to the lower index). Faces with a vertex at or behind the near plane, or without
+// area, are left out.
+//
+// Backward: dA/dd_f = -(1 - A) (1 - q_f) / sigma, and with c = a + t (b - a) the nearest point of
+// the outline and r = p - c: d|r|^2/da = -2 (1 - t) r, d|r|^2/db = -2 t r. Every face adds up its
+// own pixels in scan order, so the bits do not depend on threads.
+
+#include <limits>
+
+#include "common.h"
+
+namespace diffrender {
+namespace {
+
+constexpr double kArea = 1e-8;  // twice the least area that counts
+
+struct Corner {
+  double x, y, z;
+};
+
+struct Nearest {
+  double squared = 1e300, rx = 0, ry = 0, t = 0;
+  int a = 0, b = 0;
+};
+
+struct SoftFace {
+  Corner c[3];
+  double area;  // twice, signed
+  int64_t left, right, top, bottom;
+
+  // False when the face cannot touch any pixel.
+  bool set_up(const Corner corners[3], double radius, double scale, int64_t height, int64_t width) {
+    for (int i = 0; i < 3; ++i) {
+      c[i] = corners[i];
+      if (!(c[i].z > kNear)) return false;
+    }
+    area = (c[1].x - c[0].x) * (c[2].y - c[0].y) - (c[1].y - c[0].y) * (c[2].x - c[0].x);
+    if (!(std::abs(area) > kArea)) return false;
+    const auto low = [&](double v, int64_t n) {
+      return int64_t(std::ceil(std::min(std::max((v - radius) / scale - 0.501, 0.0), double(n))));
+    };
+    const auto high = [&](double v, int64_t n) {
+      return int64_t(
+          std::floor(std::min(std::max((v + radius) / scale - 0.499, -1.0), double(n - 1))));
+    };
+    left = low(std::min({c[0].x, c[1].x, c[2].x}), width);
+    right = high(std::max({c[0].x, c[1].x, c[2].x}), width);
+    top = low(std::min({c[0].y, c[1].y, c[2].y}), height);
+    bottom = high(std::max({c[0].y, c[1].y, c[2].y}), height);
+    return left <= right && top <= bottom;
+  }
+
+  // Screen barycentrics of (x, y) times `area`.
+  void weights(double x, double y, double w[3]) const {
+    for (int i = 0; i < 3; ++i) {
+      const Corner &p = c[(i + 1) % 3], &q = c[(i + 2) % 3];
+      w[i] = (q.x - p.x) * (y - p.y) - (q.y - p.y) * (x - p.x);
+    }
+  }
+
+  Nearest nearest(double x, double y) const {
+    Nearest best;
+    for (int i = 0; i < 3; ++i) {
+      const int j = (i + 1) % 3;
+      const double ex = c[j].x - c[i].x, ey = c[j].y - c[i].y;
+      const double length = ex * ex + ey * ey;
+      double t = length > 0 ? ((x - c[i].x) * ex + (y - c[i].y) * ey) / length : 0.0;
+      t = std::min(std::max(t, 0.0), 1.0);
+      const double rx = x - c[i].x - t * ex, ry = y - c[i].y - t * ey;
+      const double squared = rx * rx + ry * ry;
+      if (squared < best.squared) best = {squared, rx, ry, t, i, j};
+    }
+    return best;
+  }
+
+  // Signed squared distance, or false when (x, y) lies beyond the blur radius.
+  bool distance(double x, double y, double blur, double& signed_square, Nearest& point,
+                double w[3]) const {
+    weights(x, y, w);
+    const bool inside = area > 0 ? w[0] > 0 && w[1] > 0 && w[2] > 0
+                                 : w[0] < 0 && w[1] < 0 && w[2] < 0;
+    point = nearest(x, y);
+    if (!inside && !(point.squared < blur)) return false;
+    signed_square = inside ? -point.squared : point.squared;
+    return true;
+  }
+
+  double clipped_depth(const double w[3]) const {
+    double b[3], total = 0, clipped = 0, depth = 0;
+    for (int i = 0; i < 3; ++i) total += b[i] = w[i] / c[i].z;
+    for (int i = 0; i < 3; ++i) clipped += b[i] = std::min(std::max(b[i] / total, 0.0), 1.0);
+    for (int i = 0; i < 3; ++i) depth += b[i] / clipped * c[i].z;
+    return depth;
+  }
+};
+
+struct Scene {
+  const int64_t *faces, *vertex_offsets, *face_offsets;
+  int64_t meshes, height, width, limit;  // limit: faces a pixel, 0 for all
+  double sigma, blur, scale;             // blur squared, as sigma; scale: units a pixel
+
+  double radius() const { return std::sqrt(blur); }
+};
+
+// Projected vertices of mesh b in scaled units; a status other than kDone names the culprit.
+template <class T>
+int64_t project(const Scene& s, const T* h, int64_t b, std::vector<Corner>& corners,
+                int64_t& culprit) {
+  const int64_t v0 = s.vertex_offsets[b], v1 = s.vertex_offsets[b + 1];
+  corners.resize(v1 - v0);
+  for (int64_t v = v0; v < v1; ++v) {
+    const Vec3 p = load(h, v);
+    if (!std::isfinite(p.x + p.y + p.z)) {
+      culprit = v;
+      return kNotFinite;
+    }
+    corners[v - v0] = {p.x / p.z * s.scale, p.y / p.z * s.scale, p.z};
+  }
+  for (int64_t f = s.face_offsets[b]; f < s.face_offsets[b + 1]; ++f)
+    for (int i = 0; i < 3; ++i)
+      if (s.faces[3 * f + i] < v0 || s.faces[3 * f + i] >= v1) {
+        culprit = f;
+        return kBadIndex;
+      }
+  return kDone;
+}
+
+inline bool take(const Scene& s, const std::vector<Corner>& corners, int64_t b, int64_t f,
+                 SoftFace& face) {
+  const int64_t *v = s.faces + 3 * f, first = s.vertex_offsets[b];
+  const Corner three[3] = {corners[v[0] - first], corners[v[1] - first], corners[v[2] - first]};
+  return face.set_up(three, s.radius(), s.scale, s.height, s.width);
+}
+
+inline double keep(double signed_square, double sigma) {
+  return 1.0 / (1.0 + std::exp(-signed_square / sigma));
+}
+
+struct Entry {
+  double depth;
+  int64_t face;
+  double q;
+};
+
+// Rows [row0, row1) of image b. `last_depth` and `last_face` keep the K-th entry of each pixel.
+template <class T>
+int64_t soft_rows(const Scene& s, const T* h, int64_t b, int64_t row0, int64_t row1, T* alpha,
+                  double* last_depth, int64_t* last_face, int64_t& culprit) {
+  std::vector<Corner> corners;
+  const int64_t status = project(s, h, b, corners, culprit);
+  if (status != kDone) return status;
+  const int64_t count = (row1 - row0) * s.width;
+  std::vector<double> product(s.limit ? 0 : count, 1.0);
+  const Entry none{std::numeric_limits<double>::infinity(), -1, 1.0};
+  std::vector<Entry> lists(s.limit * count, none);
+  for (int64_t f = s.face_offsets[b]; f < s.face_offsets[b + 1]; ++f) {
+    SoftFace face;
+    if (!take(s, corners, b, f, face)) continue;
+    for (int64_t y = std::max(face.top, row0); y <= std::min(face.bottom, row1 - 1); ++y) {
+      for (int64_t x = face.left; x <= face.right; ++x) {
+        double d, w[3];
+        Nearest point;
+        if (!face.distance((x + 0.5) * s.scale, (y + 0.5) * s.scale, s.blur, d, point, w)) continue;
+        const double q = keep(d, s.sigma);
+        const int64_t i = (y - row0) * s.width + x;
+        if (!s.limit) {
+          product[i] *= q;
+          continue;
+        }
+        Entry* list = lists.data() + i * s.limit;
+        const double depth = face.clipped_depth(w);
+        int64_t k = s.limit - 1;
+        if (!(depth < list[k].depth)) continue;
+        for (; k > 0 && depth < list[k - 1].depth; --k) list[k] = list[k - 1];
+        list[k] = {depth, f, q};
+      }
+    }
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    double rest = 1.0;
+    const int64_t out = row0 * s.width + i;
+    if (!s.limit) {
+      rest = product[i];
+    } else {
+      const Entry* list = lists.data() + i * s.limit;
+      for (int64_t k = 0; k < s.limit; ++k) rest *= list[k].q;
+      last_depth[out] = list[s.limit - 1].depth;
+      last_face[out] = list[s.limit - 1].face;
+    }
+    alpha[out] = T(1.0 - rest);
+  }
+  return kDone;
+}
+
+template <class T>
+int64_t soft(const Scene& s, const T* h, int64_t threads, T* alpha, double* last_depth,
+             int64_t* last_face, int64_t* culprit) {
+  const int64_t bands = pieces(2 * threads * (threads > 1), s.meshes, (s.height + 7) / 8);
+  std::vector<int64_t> status(s.meshes * bands, kDone), where(s.meshes * bands, 0);
+  parallel(threads, s.meshes * bands, [&](int64_t task) {
+    const int64_t b = task / bands, part = task % bands, at = b * s.height * s.width;
+    status[task] = soft_rows(s, h, b, s.height * part / bands, s.height * (part + 1) / bands,
+                             alpha + at, last_depth + (s.limit ? at : 0),
+                             last_face + (s.limit ? at : 0), where[task]);
+  });
+  for (size_t i = 0; i < status.size(); ++i) {
+    if (status[i] == kDone) continue;
+    *culprit = where[i];
+    return status[i];
+  }
+  return kDone;
+}
+
+// dL/dx and dL/dy of the three corners of one face.
+template <class T>
+void soft_face_backward(const Scene& s, const SoftFace& face, int64_t f, const T* alpha,
+                        const T* grad, const double* last_depth, const int64_t* last_face,
+                        double ends[6]) {
+  for (int64_t y = face.top; y <= face.bottom; ++y) {
+    for (int64_t x = face.left; x <= face.right; ++x) {
+      const int64_t i = y * s.width + x;
+      const double left = 1.0 - double(alpha[i]);
+      if (grad[i] == T(0) || left == 0.0) continue;
+      double d, w[3];
+      Nearest point;
+      if (!face.distance((x + 0.5) * s.scale, (y + 0.5) * s.scale, s.blur, d, point, w)) continue;
+      if (s.limit) {
+        const double depth = face.clipped_depth(w);
+        if (depth > last_depth[i] || (depth == last_depth[i] && f > last_face[i])) continue;
+      }
+      const double q = keep(d, s.sigma);
+      const double g = -double(grad[i]) * left * (1.0 - q) / s.sigma * (d < 0 ? -1.0 : 1.0);
+      const double gx = -2.0 * g * point.rx, gy = -2.0 * g * point.ry;
+      ends[2 * point.a] += (1.0 - point.t) * gx;
+      ends[2 * point.a + 1] += (1.0 - point.t) * gy;
+      ends[2 * point.b] += point.t * gx;
+      ends[2 * point.b + 1] += point.t * gy;
+    }
+  }
+}
+
+template <class T>
+int64_t soft_backward(const Scene& s, const T* h, const T* alpha, const T* grad,
+                      const double* last_depth, const int64_t* last_face, int64_t threads,
+                      T* grad_h) {
+  const int64_t parts = pieces(2 * threads * (threads > 1), s.meshes, 256);
+  std::vector<double> ends(6 * s.face_offsets[s.meshes], 0.0);
+  parallel(threads, s.meshes * parts, [&](int64_t task) {
+    const int64_t b = task / parts, part = task % parts, at = b * s.height * s.width;
+    const int64_t first = s.face_offsets[b], size = s.face_offsets[b + 1] - first;
+    std::vector<Corner> corners;
+    int64_t culprit = 0;
+    if (project(s, h, b, corners, culprit) != kDone) return;
+    for (int64_t f = first + size * part / parts; f < first + size * (part + 1) / parts; ++f) {
+      SoftFace face;
+      if (!take(s, corners, b, f, face)) continue;
+      soft_face_backward(s, face, f, alpha + at, grad + at, last_depth + (s.limit ? at : 0),
+                         last_face + (s.limit ? at : 0), ends.data() + 6 * f);
+    }
+  });
+  parallel(threads, s.meshes, [&](int64_t b) {
+    for (int64_t f = s.face_offsets[b]; f < s.face_offsets[b + 1]; ++f)
+      for (int j = 0; j < 3; ++j) {
+        const double gx = ends[6 * f + 2 * j] * s.scale, gy = ends[6 * f + 2 * j + 1] * s.scale;
+        if (gx == 0 && gy == 0) continue;
+        const Vec3 p = load(h, s.faces[3 * f + j]);
+        const double inverse = 1.0 / p.z;
+        add(grad_h, s.faces[3 * f + j],
+            {gx * inverse, gy * inverse, -(gx * p.x + gy * p.y) * inverse * inverse});
+      }
+  });
+  return kDone;
+}
+
+}  // namespace
+}  // namespace diffrender
+
+#define DIFFRENDER_SCENE                                                                        \
+  const int64_t *faces, const int64_t *vertex_offsets, const int64_t *face_offsets,             \
+      int64_t meshes, int64_t height, int64_t width, int64_t limit, double sigma, double blur,  \
+      double scale
+#define DIFFRENDER_SCENE_NAMES \
+  {faces, vertex_offsets, face_offsets, meshes, height, width, limit, sigma, blur, scale}
+#define DIFFRENDER_SOFT(NAME, T)                                                                \
+  DIFFRENDER_API int64_t diffrender_soft_silhouette_##NAME(                                     \
+      DIFFRENDER_SCENE, const T* h, int64_t threads, T* alpha, double* last_depth,              \
+      int64_t* last_face, int64_t* culprit) {                                                   \
+    return diffrender::guarded([&] {                                                            \
+      return diffrender::soft<T>(DIFFRENDER_SCENE_NAMES, h, threads, alpha, last_depth,         \
+                                 last_face, culprit);                                           \
+    });                                                                                         \
+  }                                                                                             \
+  DIFFRENDER_API int64_t diffrender_soft_silhouette_backward_##NAME(                            \
+      DIFFRENDER_SCENE, const T* h, const T* alpha, const T* grad, const double* last_depth,    \
+      const int64_t* last_face, int64_t threads, T* grad_h) {                                   \
+    return diffrender::guarded([&] {                                                            \
+      return diffrender::soft_backward<T>(DIFFRENDER_SCENE_NAMES, h, alpha, grad, last_depth,   \
+                                          last_face, threads, grad_h);                          \
+    });                                                                                         \
+  }
+
+DIFFRENDER_SOFT(f32, float)
+DIFFRENDER_SOFT(f64, double)
