@@ -19,9 +19,14 @@ HOSTILE = ("<script>alert(1)</script>", "../../x")
 
 def test_a_failure_inside_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
     target = write_text_atomic(tmp_path / "result.json", "old")
-    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+
+    def stopped_half_way() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped_half_way()
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 

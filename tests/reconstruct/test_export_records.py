@@ -24,9 +24,10 @@ from diffrender.reconstruct.result_json import result_json, to_plain
 from diffrender.reconstruct.scene import Pose
 
 POSE = Pose((-2.5, 1.7, 11.0), (3.9, 1.6, 1.5), -1.2)
-COLUMNS = (
-    "type truncated occluded alpha left top right bottom height width length x y z rotation_y score"
-).split()
+COLUMNS = [
+    "type", "truncated", "occluded", "alpha", "left", "top", "right", "bottom", "height", "width",
+    "length", "x", "y", "z", "rotation_y", "score",
+]  # fmt: skip
 
 
 def parse(text: str) -> list[dict[str, Any]]:
@@ -195,9 +196,9 @@ def mismatches(
         found.append(f"{at}: {value!r} is not {schema['const']!r}")
     if "enum" in schema and value not in schema["enum"]:
         found.append(f"{at}: {value!r} is not in {schema['enum']}")
-    if isinstance(value, int | float):
-        if not schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf):
-            found.append(f"{at}: {value} is out of range")
+    lowest, highest = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    if isinstance(value, int | float) and not lowest <= value <= highest:
+        found.append(f"{at}: {value} is out of range")
     if isinstance(value, list):
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf):
             found.append(f"{at}: {len(value)} items")
