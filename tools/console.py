@@ -24,7 +24,10 @@ BAD_INPUT = 2
 
 def out() -> Console:
     """Console on standard output: tables and file names."""
-    return Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width: do not fold at 80
+        console.width = 140
+    return console
 
 
 def note() -> Console:

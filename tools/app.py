@@ -1,0 +1,59 @@
+"""The `diffrender` command."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Annotated
+
+import typer
+
+from diffrender.tools.bench import bench
+from diffrender.tools.demo import demo
+from diffrender.tools.depth import depth
+from diffrender.tools.doctor import doctor
+from diffrender.tools.prior import prior
+from diffrender.tools.reconstruct import reconstruct
+from diffrender.tools.synthetic import synthetic
+
+__all__ = ["app", "main"]
+
+# Plain help and tracebacks: a bad input is one line (see console.guarded), and what reaches a
+# traceback is a bug, to be pasted into a report as it is.
+app = typer.Typer(
+    name="diffrender",
+    help="Differentiable rendering: one driving image in, posed textured meshes out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(reconstruct)
+app.command()(demo)
+app.command()(depth)
+app.add_typer(prior, name="prior")
+app.add_typer(synthetic, name="synthetic")
+app.command()(bench)
+app.command()(doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"diffrender {importlib.metadata.version('diffrender')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Differentiable rendering: one driving image in, posed textured meshes out."""
+
+
+def main() -> None:
+    """Entry point of the `diffrender` command."""
+    app()

@@ -1,0 +1,1 @@
+"""`diffrender demo`: the main job on the shipped sample, compared with its truth."""

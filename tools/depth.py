@@ -1,0 +1,115 @@
+"""`diffrender depth`: run a depth network on one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from diffrender.errors import InputError
+from diffrender.tools.console import guarded, out
+from diffrender.tools.inputs import CAMERA_HEIGHT, DEFAULT_NETWORK, create_network
+
+__all__ = ["depth"]
+
+
+@guarded
+def depth(
+    image: Annotated[Path | None, typer.Argument(help="The image.")] = None,
+    out_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help=".png (16 bit, metres x 256) or .npy (float32)."
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help="See --list.")] = DEFAULT_NETWORK,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Weights of the network; for hub a model's name."),
+    ] = None,
+    calib: Annotated[
+        Path | None,
+        typer.Option(help="Calibration; gives the scale that a network without one lacks."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    allow_non_commercial: Annotated[
+        bool, typer.Option("--allow-non-commercial", help="Run weights of the hub so licensed.")
+    ] = False,
+    list_models: Annotated[
+        bool, typer.Option("--list", help="List the networks with their licences, and leave.")
+    ] = False,
+) -> None:
+    """Predict a depth map: metres, or what the network gives where its scale is unknown."""
+    if list_models:
+        _print_cards()
+        return
+    if image is None or out_file is None:
+        raise InputError("expected IMAGE and --out FILE (or --list)")
+    if out_file.suffix.lower() not in (".png", ".npy"):
+        raise InputError(f"--out {out_file}: expected a name that ends in .png or .npy")
+    values, kind = _predict(image, model, weights, calib, device, allow_non_commercial)
+    if kind == "metric":
+        known = values[values > 0]
+        said = f"metres, {known.min():.1f} to {known.max():.1f}" if known.size else "all unknown"
+    else:
+        said = f"{kind}, scale unknown; --calib FILE gives metres"
+    _write(out_file, values, kind)
+    out().print(f"wrote {out_file}: {values.shape[1]} x {values.shape[0]}, {said}", markup=False)
+
+
+def _predict(
+    image_path: Path,
+    model: str,
+    weights: str | None,
+    calib: Path | None,
+    device: str,
+    allow_non_commercial: bool,
+) -> tuple[np.ndarray, str]:
+    """Values (H, W) float32 and their kind, "metric" where a calibration gave the scale."""
+    from diffrender.datasets import load_camera_file
+    from diffrender.depth import align_to_scene
+    from diffrender.instances.reading import read_image
+
+    image = read_image(image_path)
+    size = (image.shape[0], image.shape[1])
+    camera_file = None if calib is None else load_camera_file(calib)
+    camera = None if camera_file is None else camera_file.camera(size)
+    network = create_network(model, weights, device, allow_non_commercial)
+    focal = None if camera is None else float(camera.intrinsics[0, 0])
+    prediction = network.predict(image, focal)
+    if camera is None or camera_file is None or prediction.kind == "metric":
+        return prediction.values, prediction.kind
+    height = camera_file.camera_height or CAMERA_HEIGHT
+    return align_to_scene(prediction, camera, camera_height=height).depth, "metric"
+
+
+def _write(path: Path, values: np.ndarray, kind: str) -> None:  # (H, W)
+    from diffrender._files import atomic_path
+    from diffrender.depth import write_depth_png
+
+    if path.suffix.lower() == ".npy":
+        with atomic_path(path) as temporary:
+            np.save(temporary, values, allow_pickle=False)
+        return
+    if kind != "metric":
+        raise InputError(
+            f"a PNG holds metres, and this network gave {kind} values: name an .npy file, or give "
+            "--calib FILE for the scale"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # 16 bits end at 256 m; what is farther is unknown for any use that this map has.
+    write_depth_png(path, np.where(values < 255, values, 0))
+
+
+def _print_cards() -> None:
+    from rich.table import Table
+
+    from diffrender.depth import depth_card, list_depth
+
+    table = Table("name", "output", "what", "licence of the weights", "needs")
+    for name in list_depth():
+        card = depth_card(name)
+        table.add_row(name, card.kind, card.summary, card.weights_licence, card.extra)
+    out().print(table)

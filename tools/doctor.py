@@ -1,0 +1,235 @@
+"""`diffrender doctor`: what is here, what is not and why, and how to get it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.metadata
+import os
+import platform
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from diffrender.errors import InputError, MissingExtraError
+from diffrender.tools.bench_format import cpu_model
+from diffrender.tools.console import guarded, out, print_json
+
+__all__ = ["Finding", "diagnose", "doctor"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One package, back-end or asset.
+
+    Attributes:
+        group: "required", "extra", "back-end" or "asset".
+        name: as its users call it.
+        present: whether it can be used here.
+        version: its version or what was found, "" if nothing is known.
+        reason: why it cannot be used, "" if it can.
+        mend: how to get it, "" if it is there.
+    """
+
+    group: str
+    name: str
+    present: bool
+    version: str = ""
+    reason: str = ""
+    mend: str = ""
+
+
+# distribution -> module that is imported to see whether it works
+_REQUIRED = {
+    "torch": "torch",
+    "numpy": "numpy",
+    "opencv-python": "cv2",
+    "kornia": "kornia",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "trimesh": "trimesh",
+    "safetensors": "safetensors.torch",
+    "scipy": "scipy.optimize",
+    "rich": "rich",
+    "typer": "typer",
+    "pillow": "PIL.Image",
+    "matplotlib": "matplotlib",
+}
+# distribution -> (module, extra); extras that nothing calls yet are left out
+_EXTRA = {
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "transformers": ("transformers", "hub"),
+    "huggingface_hub": ("huggingface_hub", "hub"),
+    "pytorch3d": ("pytorch3d", "pytorch3d"),
+    "deodr": ("deodr", "bench"),
+}
+
+_MEND_BACK_END = {
+    "native": "install a C++17 compiler (apt install g++), then reinstall diffrender",
+    "pytorch3d": "build PyTorch3D from source for your torch",
+    "triton": "a CUDA device and a CUDA build of torch",
+}
+
+
+@guarded
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Versions, the back-ends that are there, why others are not, and how to get them.
+
+    Exit code 0 if everything required works, 1 otherwise.
+    """
+    findings = diagnose()
+    if as_json:
+        record = {"schema": 1, "machine": _machine()}
+        print_json(record | {"findings": [dataclasses.asdict(f) for f in findings]})
+    else:
+        _print(findings)
+    if not all(f.present for f in findings if f.group == "required"):
+        raise typer.Exit(1)
+
+
+def diagnose() -> list[Finding]:
+    """Look at every package, back-end and asset. Imports them: takes some seconds."""
+    found = [_package("required", name, module, "") for name, module in _REQUIRED.items()]
+    found += [_package("extra", name, *where) for name, where in _EXTRA.items()]
+    return found + _back_ends() + _assets()
+
+
+def _package(group: str, name: str, module: str, extra: str) -> Finding:
+    mend = f"pip install 'diffrender[{extra}]'" if extra else f"pip install {name}"
+    if name == "pytorch3d":
+        mend = "build it from source for your torch (the registry has no wheel for it)"
+    version, reason = _version(name), _import_error(module)
+    if reason and not version:
+        return Finding(group, name, False, "", "not installed", mend)
+    if reason:
+        return Finding(group, name, False, version, reason, f"reinstall: {mend}")
+    return Finding(group, name, True, version + _torchvision_note(name))
+
+
+def _version(name: str) -> str:
+    # OpenCV comes under several names; any of them will do.
+    for candidate in (name, f"{name}-headless") if name == "opencv-python" else (name,):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(candidate)
+    return ""
+
+
+def _import_error(module: str) -> str:
+    """Import a module; returns the error on one line, or "" if it works."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if module in ("timm", "torchvision"):
+                from diffrender._torchvision import ensure_torchvision
+
+                ensure_torchvision()
+            importlib.import_module(module)
+    # A broken binary package may raise anything at import; that is what this command reports.
+    except Exception as error:
+        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return ""
+
+
+def _torchvision_note(name: str) -> str:
+    if name != "torchvision":
+        return ""
+    from diffrender._torchvision import ensure_torchvision
+
+    mended = ensure_torchvision() == "mended"
+    return " (its compiled operators do not load; not needed)" if mended else ""
+
+
+def _back_ends() -> list[Finding]:
+    from diffrender.native import instruction_set
+    from diffrender.raster import backends
+
+    found = []
+    for name, reason in backends().items():
+        version = (instruction_set() or "") if name == "native" else ""
+        mend = _MEND_BACK_END.get(name, "") if reason else ""
+        found.append(Finding("back-end", name, reason is None, version, reason or "", mend))
+    return [*found, _cuda()]
+
+
+def _cuda() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("back-end", "cuda device", True, torch.cuda.get_device_name(0))
+    if torch.version.cuda is None:
+        mend = "install a CUDA build of torch"
+        return Finding("back-end", "cuda device", False, "", "this torch is a CPU build", mend)
+    reason = f"torch for CUDA {torch.version.cuda} finds no usable device"
+    return Finding("back-end", "cuda device", False, "", reason, "check the driver: nvidia-smi")
+
+
+def _assets() -> list[Finding]:
+    """The shipped network, priors and sample, loaded as a user would."""
+    return [
+        _asset("depth network dpt-timm", _load_network),
+        _asset("shape prior car", _load_prior),
+    ]
+
+
+def _asset(name: str, load: Callable[[], str]) -> Finding:
+    try:
+        return Finding("asset", name, True, load())
+    except (InputError, MissingExtraError) as error:
+        return Finding("asset", name, False, "", str(error), "reinstall diffrender")
+
+
+def _load_network() -> str:
+    from diffrender.depth import create_depth
+
+    network = create_depth()
+    return f"weights: {network.card.weights_licence}"
+
+
+def _load_prior() -> str:
+    from diffrender.shape_priors import load_prior
+
+    prior = load_prior("car")
+    return f"{prior.latent_size} latents, {len(prior.faces)} faces"
+
+
+def _machine() -> dict[str, Any]:
+    import torch
+
+    return {
+        "diffrender": importlib.metadata.version("diffrender"),
+        "python": platform.python_version(),
+        "os": platform.platform(),
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }
+
+
+_TITLES = {
+    "required": "Required packages",
+    "extra": "Optional packages",
+    "back-end": "Rendering back-ends",
+    "asset": "Shipped files",
+}
+
+
+def _print(findings: list[Finding]) -> None:
+    """Plain lines: they are read in a terminal and pasted into reports."""
+    lines = [f"{key:<11}{'none' if value is None else value}" for key, value in _machine().items()]
+    width = max(len(f.name) for f in findings)
+    for group, title in _TITLES.items():
+        lines += ["", title]
+        for f in (f for f in findings if f.group == group):
+            state = "yes" if f.present else "no "
+            said = "  ".join(part for part in (f.version, f.reason) if part)
+            lines.append(f"  {state}  {f.name:<{width}}  {said}".rstrip())
+            if f.mend:
+                lines.append(f"       {'':<{width}}  get it: {f.mend}")
+    out().print("\n".join(lines), markup=False, soft_wrap=True)

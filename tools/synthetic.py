@@ -1,0 +1,33 @@
+"""`diffrender synthetic`: street scenes with exact truth, in the KITTI layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffrender.tools.console import guarded, out
+
+__all__ = ["synthetic"]
+
+synthetic = typer.Typer(no_args_is_help=True)
+
+
+@synthetic.callback()
+def _group() -> None:
+    """Synthetic street scenes with exact truth."""
+
+
+@synthetic.command()
+@guarded
+def write(
+    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write into.")],
+    count: Annotated[int, typer.Option(help="Number of frames.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 1,
+) -> None:
+    """Write frames in the KITTI object layout: image, calibration, labels, depth and masks."""
+    from diffrender.datasets.synthetic import write_kitti
+
+    files = write_kitti(out_dir, seed=seed, count=count)
+    out().print(f"wrote {len(files)} files below {out_dir}", markup=False, soft_wrap=True)
