@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffrender.datasets.kitti_calibration import CALIBRATION_LIMIT, parse_calibration
 
 from diffrender.cameras import Camera, PixelCentres
+from diffrender.datasets.kitti_calibration import CALIBRATION_LIMIT, parse_calibration
 from diffrender.errors import InputError
 from diffrender.instances.reading import parse_json, read_text
 

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from diffrender.datasets.kitti_calibration import KittiCalibration, load_calibration
-from diffrender.datasets.kitti_labels import KittiLabel, load_labels
 
 from diffrender.cameras import Camera
+from diffrender.datasets.kitti_calibration import KittiCalibration, load_calibration
+from diffrender.datasets.kitti_labels import KittiLabel, load_labels
 from diffrender.errors import InputError
 from diffrender.instances.load import load_instances
 from diffrender.instances.reading import read_bytes, read_image, read_text
@@ -115,9 +115,10 @@ def _layout_hint(root: Path, split: str) -> str:
     if not root.is_dir():
         return f"{root} is not a folder; {expected}"
     if (root / "image_2").is_dir():
+        folder = root.absolute()
         return (
-            f"{root} holds image_2 itself, so it is a split; give its parent {root.absolute().parent}"
-            f" with split={root.absolute().name!r}"
+            f"{root} holds image_2 itself, so it is a split; "
+            f"give its parent {folder.parent} with split={folder.name!r}"
         )
     if (root / split).is_dir():
         return f"{root / split} has no folder image_2"

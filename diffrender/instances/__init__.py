@@ -3,6 +3,7 @@
 from diffrender.instances.boxes import Box as Box
 from diffrender.instances.boxes import boxes_from_json as boxes_from_json
 from diffrender.instances.boxes import boxes_from_rows as boxes_from_rows
+from diffrender.instances.boxes import row_name as row_name
 from diffrender.instances.categories import kitti_category as kitti_category
 from diffrender.instances.coco import instances_from_coco as instances_from_coco
 from diffrender.instances.grabcut import GrabCutSettings as GrabCutSettings

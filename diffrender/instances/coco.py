@@ -29,7 +29,7 @@ def instances_from_coco(
     """Instances of one image of a COCO file, in the file's order.
 
     Polygons are filled by the pixel-centre rule (see `polygons.fill_polygon`; COCO's own code
-    grows them by up to a pixel); "bbox" is (x, y, width, height), corner based, and where it is
+    differs by up to a pixel); "bbox" is (x, y, width, height), corner based, and where it is
     left out the mask's tight box is taken. An annotation with a box but no segmentation comes
     back as a `Box`. Class names take KITTI's spelling; a list of results has only ids, which
     are read as COCO's own (3 is "Car", 8 "Truck"). Crowd regions are rejected.

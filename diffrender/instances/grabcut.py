@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffrender.errors import InputError, check_shape
+from diffrender.errors import check_shape
 from diffrender.instances.boxes import Box
 from diffrender.instances.record import Instance, Rejected
 from diffrender.instances.templates import template_mask
@@ -35,8 +35,9 @@ class GrabCutSettings:
         iterations: of GrabCut.
         depth_tolerance: pixels whose depth differs from the object's by more than this share
             are not the object.
-        depth_blur: such a region is first shrunk by this many image pixels, because depth
-            networks smear edges and see through windows; measured depth is shrunk by 1.
+        blur_behind: a region that is farther is first shrunk by this many image pixels, because
+            depth networks smear edges and see through windows. Sparse depth is shrunk by 1.
+        blur_before: the same for a region that is nearer.
         least_left: if less than this share of the outline would be left, depth is not believed.
     """
 
@@ -45,8 +46,9 @@ class GrabCutSettings:
     band: float = 0.05
     iterations: int = 2
     depth_tolerance: float = 0.3
-    depth_blur: float = 8.0
-    least_left: float = 0.7
+    blur_behind: float = 8.0
+    blur_before: float = 2.0
+    least_left: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -204,10 +206,14 @@ def _elsewhere(
     if len(seeds) < 5:
         return nothing
     centre = float(np.median(seeds))
-    away = (depth > 0) & (np.abs(depth / centre - 1) > settings.depth_tolerance)
-    shrink = round((settings.depth_blur if dense else 1.0) * window.scale[0])
-    kernel = np.ones((2 * shrink + 1, 2 * shrink + 1), np.uint8)
-    away = cv2.erode(away.astype(np.uint8), kernel, borderValue=1) > 0
+    away = nothing
+    for region, blur in (
+        (depth > centre * (1 + settings.depth_tolerance), settings.blur_behind),
+        ((depth > 0) & (depth < centre * (1 - settings.depth_tolerance)), settings.blur_before),
+    ):
+        shrink = round((blur if dense else 1.0) * window.scale[0])
+        kernel = np.ones((2 * shrink + 1, 2 * shrink + 1), np.uint8)
+        away = away | (cv2.erode(region.astype(np.uint8), kernel, borderValue=1) > 0)
     if (prior & ~away).sum() < settings.least_left * prior.sum():
         return nothing
     return away

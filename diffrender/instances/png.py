@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffrender.errors import InputError
-from diffrender.instances.boxes import clip_box, clip_score, row_name
+from diffrender.instances.boxes import clip_box, clip_score
+from diffrender.instances.boxes import row_name as row_name
 from diffrender.instances.categories import kitti_category
 from diffrender.instances.kitti_rows import KittiLabel
 from diffrender.instances.reading import read_id_image

@@ -130,9 +130,10 @@ def _decode(path: str | os.PathLike[str], kind: str) -> Any:
     except InputError:
         raise
     except Exception as error:  # decoders fail in many ways on broken files
-        reason = str(error).replace(str(io.BytesIO), "").splitlines()
-        shown = "unknown format" if "cannot identify" in str(error) else (reason or ["?"])[0]
-        raise InputError(f"{path} cannot be decoded as {kind}: {shown}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "cannot identify" in reason:  # goes on with the address of our buffer
+            reason = "unknown format"
+        raise InputError(f"{path} cannot be decoded as {kind}: {reason}") from error
     return picture
 
 

@@ -33,7 +33,8 @@ class Instance:
     def __post_init__(self) -> None:
         if self.mask.ndim != 2 or self.mask.dtype != np.bool_:
             raise InputError(
-                f"Instance.mask is {self.mask.dtype} of shape {self.mask.shape}, expected (H, W) bool"
+                f"Instance.mask is {self.mask.dtype} of shape {self.mask.shape}, "
+                "expected (H, W) bool"
             )
         left, top, right, bottom = self.box
         if not (left < right and top < bottom):
