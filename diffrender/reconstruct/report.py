@@ -230,7 +230,7 @@ def _rejected_table(scene: Scene) -> str:
 
 def _loss_table(objects: list[ReconstructedObject]) -> str:
     named = dict.fromkeys(key for item in objects for key in item.losses)  # in order, once each
-    terms = sorted(named, key=lambda key: key == "total")
+    terms = sorted(named, key=lambda key: key != "total")
     if not terms:
         return '<p class="note">No losses were kept.</p>'
     rows = []
@@ -244,7 +244,7 @@ def _loss_table(objects: list[ReconstructedObject]) -> str:
 
 def _run_tables(scene: Scene) -> str:
     seconds = {stage: _number(value, ".3f") for stage, value in scene.timings.items()}
-    groups = [("Seconds", seconds), ("Settings", scene.settings), ("Versions", scene.versions)]
+    groups = [("Seconds", seconds), ("Versions", scene.versions), ("Settings", scene.settings)]
     cards = []
     for title, values in groups:
         if values:
@@ -262,6 +262,8 @@ def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings as dotted names with their values."""
     rows: list[tuple[str, str]] = []
     for key, item in value.items():
+        if isinstance(item, list) and item and all(isinstance(part, dict) for part in item):
+            item = {str(number): part for number, part in enumerate(item)}
         if isinstance(item, dict) and item:
             rows += _flat(item, f"{prefix}{key}.")
         else:

@@ -8,7 +8,10 @@ from html import escape
 __all__ = ["line_chart"]
 
 # Mid-tones, readable on white and on black.
-STROKES = ["#8a929a", "#e0762f", "#2b9fc4", "#5fa83a", "#b55fc0", "#c9a21f", "#d8505c", "#7a80e0"]
+STROKES = [
+    "#8a929a", "#e0762f", "#2b9fc4", "#5fa83a", "#b55fc0", "#c9a21f", "#d8505c", "#7a80e0",
+    "#2fae8c", "#a8794f", "#d678a8", "#6f9a9e",
+]  # fmt: skip
 WIDTH, HEIGHT = 320, 170
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 8, 22
 
@@ -16,8 +19,9 @@ LEFT, RIGHT, TOP, BOTTOM = 42, 8, 8, 22
 def line_chart(title: str, history: list[dict[str, float]]) -> str:
     """One card with a curve per term of `history`; "total" is drawn first and thickest.
 
-    Values that are missing or not finite break their curve. The axis is logarithmic if every
-    value is positive and they span more than a factor of 20.
+    Values that are missing or not finite break their curve. The axis is logarithmic if no value
+    is negative and they span more than a factor of 20; it then shows five decades at most, and
+    what is smaller lies on its lower edge.
     """
     named = dict.fromkeys(key for record in history for key in record if key != "iteration")
     terms = sorted(named, key=lambda key: key != "total")
@@ -26,8 +30,12 @@ def line_chart(title: str, history: list[dict[str, float]]) -> str:
         return (
             f'<div class="chart"><h3>{escape(title)}</h3><p class="note">No history kept.</p></div>'
         )
-    logarithmic = min(values) > 0 and max(values) > 20 * min(values)
-    scale = math.log10 if logarithmic else float
+    smallest = max(min((v for v in values if v > 0), default=0.0), max(values) * 1e-5)
+    logarithmic = min(values) >= 0 and max(values) > 20 * smallest > 0
+
+    def scale(value: float) -> float:
+        return math.log10(max(value, smallest)) if logarithmic else float(value)
+
     low, high = scale(min(values)), scale(max(values))
     if not logarithmic:
         low = min(low, 0.0)

@@ -170,6 +170,13 @@ def test_a_wide_span_is_drawn_on_a_logarithmic_axis() -> None:
     assert np.allclose(np.diff(curve[:, 1]), np.diff(curve[:, 1])[0], atol=0.2)
 
 
+def test_zeros_lie_on_the_lower_edge_of_a_logarithmic_axis() -> None:
+    svg = line_chart("a", [{"total": 50.0, "a": 0.0}, {"total": 5.0, "a": 0.5}])
+    small, total = polylines(svg)
+    assert small[0, 1] == small[1, 1] == 170 - 22
+    assert total[0, 1] < total[1, 1] < small[0, 1]
+
+
 @pytest.mark.parametrize(
     "history",
     [
@@ -204,8 +211,11 @@ FLAGS = [
 ]  # fmt: skip
 
 
-def browse(page: Path, hash_: str, folder: Path) -> tuple[dict[str, str | None], np.ndarray]:
-    """Attributes of the canvas after drawing, and the screenshot (H, W, 3) RGB."""
+Attributes = dict[str, str | None]
+
+
+def browse(page: Path, hash_: str, folder: Path) -> tuple[Attributes, np.ndarray, Attributes]:
+    """Attributes of the canvas after drawing, the screenshot (H, W, 3) RGB, and the body's."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip(f"no browser found, looked for {', '.join(BROWSERS)}")
@@ -220,8 +230,9 @@ def browse(page: Path, hash_: str, folder: Path) -> tuple[dict[str, str | None],
     )  # fmt: skip
     for complaint in ("Uncaught", "Refused to", "violates the following"):
         assert complaint not in done.stderr
-    canvas = next(a for t, a in Page(done.stdout).elements if t == "canvas")
-    return canvas, cv2.imread(str(picture))[..., ::-1]
+    elements = Page(done.stdout).elements
+    canvas, body = (next(a for t, a in elements if t == tag) for tag in ("canvas", "body"))
+    return canvas, cv2.imread(str(picture))[..., ::-1], body
 
 
 def view_region(scene: Scene, shot: np.ndarray) -> np.ndarray:
@@ -244,7 +255,7 @@ def test_the_view_draws_in_a_browser(
     hash_: str, renderer: str, saved: tuple[Scene, Path], tmp_path: Path
 ) -> None:
     scene, page = saved
-    canvas, shot = browse(page, hash_, tmp_path)
+    canvas, shot, _ = browse(page, hash_, tmp_path)
     assert canvas["data-renderer"] == renderer
     triangles = sum(len(item.mesh.faces) for item in scene.objects)
     assert canvas["data-drawn"] == f"{triangles} triangles"
@@ -277,7 +288,7 @@ def test_convention_camera_view_lays_meshes_over_the_photo(tmp_path: Path) -> No
     text = text.replace("#names span {", "section:first-child { display: none; } #names span {")
     text = text.replace('data-show="boxes" checked', 'data-show="boxes"')
     page.write_text(text, encoding="utf-8")
-    _, shot = browse(page, "#camera", tmp_path)
+    _, shot, _ = browse(page, "#camera", tmp_path)
     red, green, blue = shot.astype(int).transpose(2, 0, 1)
     drawn = (red > 150) & (blue > 150) & (green < 60)
     rows, columns = np.nonzero(drawn)
@@ -294,5 +305,65 @@ def test_convention_camera_view_lays_meshes_over_the_photo(tmp_path: Path) -> No
 def test_an_empty_scene_opens_without_errors(tmp_path: Path) -> None:
     scene: Any = dataclasses.replace(make_scene(), objects=[], depth=None)
     save_scene(scene, tmp_path / "out")
-    canvas, _ = browse(tmp_path / "out" / "report.html", "", tmp_path)
+    canvas, *_ = browse(tmp_path / "out" / "report.html", "", tmp_path)
     assert canvas["data-drawn"] == "0 triangles"
+
+
+ACTIONS = """
+canvas.setPointerCapture = () => {};  // synthetic pointers cannot be captured
+const seen = {}, label = document.querySelector("#names span");
+const wait = () => new Promise((done) => setTimeout(done, 50));
+const point = (kind, id, x, y, more = {}) => canvas.dispatchEvent(
+  new PointerEvent(kind, { pointerId: id, clientX: x, clientY: y, bubbles: true, ...more }));
+const acts = {
+  start: () => {},
+  turn: () => { point("pointerdown", 1, 300, 300);
+    point("pointermove", 1, 380, 330, { buttons: 1 }); point("pointerup", 1, 380, 330); },
+  idle: () => point("pointermove", 1, 500, 500),
+  pan: () => { point("pointerdown", 1, 300, 300); point("pointermove", 1, 340, 300, { buttons: 2 });
+    point("pointerup", 1, 340, 300); },
+  wheel: () => canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -60, cancelable: true })),
+  pinch: () => { point("pointerdown", 1, 300, 300); point("pointerdown", 2, 400, 300);
+    point("pointermove", 2, 460, 300); point("pointerup", 1, 0, 0); point("pointerup", 2, 0, 0); },
+  key: () => canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowLeft" })),
+  above: () => document.querySelector("[data-view=above]").click(),
+  camera: () => document.querySelector("[data-view=camera]").click(),
+  row: () => document.querySelector("tr[data-object='0']").click(),
+  names: () => document.querySelector("[data-show=names]").click(),
+};
+(async () => {
+  for (const [name, act] of Object.entries(acts)) {
+    act();
+    await wait();
+    seen[name] = label.hidden ? "hidden" : label.style.transform;
+  }
+  document.body.dataset.seen = JSON.stringify(seen);
+})();
+"""
+
+
+def test_the_view_follows_mouse_fingers_keys_and_buttons(
+    saved: tuple[Scene, Path], tmp_path: Path
+) -> None:
+    text = saved[1].read_text(encoding="utf-8")
+    text, count = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    assert count == 1
+    page = tmp_path / "page.html"
+    # Without a screen the browser grants few animation frames; timers stand in for them.
+    timers = "<script>window.requestAnimationFrame = (draw) => setTimeout(draw, 5);</script>"
+    text = text.replace("<body>", f"<body>{timers}")
+    page.write_text(text.replace("</body>", f"<script>{ACTIONS}</script></body>"), "utf-8")
+    seen = json.loads(browse(page, "", tmp_path)[2]["data-seen"] or "")
+
+    def place(name: str) -> np.ndarray:
+        return np.array([float(x) for x in re.findall(r"(-?[\d.]+)px", seen[name])])
+
+    assert seen["turn"] != seen["start"]
+    assert seen["idle"] == seen["turn"]
+    # A right-drag carries the scene with the pointer; the object is near the target's depth.
+    moved = place("pan") - place("idle")
+    assert 15 < moved[0] < 80
+    assert abs(moved[1]) < 12
+    steps = ["pan", "wheel", "pinch", "key", "above", "camera", "row"]
+    assert len({seen[step] for step in steps}) == len(steps)
+    assert seen["names"] == "hidden"
