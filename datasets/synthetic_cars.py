@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from diffrender.datasets.synthetic_geometry import Material, Soup
+from diffrender.datasets.synthetic_geometry import Material, Soup, cross
 from diffrender.datasets.synthetic_settings import StreetSettings
 from diffrender.datasets.synthetic_street import Side, Street
 from diffrender.meshes import Mesh
@@ -213,7 +213,7 @@ def _place(
     right -= forward * (right @ forward)
     right /= np.linalg.norm(right)
     # x forward and y down, so z points to the left
-    rotation = np.stack([forward, np.cross(forward, right), -right], axis=1)
+    rotation = np.stack([forward, cross(forward, right), -right], axis=1)
     foot = np.array([foot[0], float(np.mean(wheels)), foot[2]])
     return PlacedCar(metric, (length, width, height), kind, rotation, foot)
 
@@ -245,7 +245,7 @@ def _incident(key: bytes, count: int) -> np.ndarray:
 def _crease_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Corner normals (F, 3, 3), smooth except over edges sharper than about 40 degrees."""
     a, b, c = (vertices[faces[:, i]] for i in range(3))
-    weighted = np.cross(b - a, c - a)
+    weighted = cross(b - a, c - a)
     unit = weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-12)
     near = _incident(faces.tobytes(), len(faces))[faces]  # (F, 3, K)
     alike = (unit[near] * unit[:, None, None]).sum(-1) > 0.77
@@ -270,8 +270,9 @@ def add_car(soup: Soup, car: PlacedCar, draw: np.random.Generator) -> slice:
     paint = np.clip(paint * draw.uniform(0.7, 1.3) + draw.normal(0, 0.01, 3), 0.008, 0.8)
     half = car.size[0] / 2
     seams = half * np.array([0.38, -0.05, -0.45])
+    strip = draw.uniform(0.4, 0.6) if draw.random() < 0.25 else 0.0
     plain_bumper = draw.random() < 0.25
-    shared = (*draw.uniform(0, 9, 2), draw.uniform(0.04, 0.12), 0.0, *seams, half, car.size[2])
+    shared = (*draw.uniform(0, 9, 2), draw.uniform(0.04, 0.12), strip, *seams, half, car.size[2])
     dark = (0.03, 0.03, 0.032)
     wheels = parts == PART_NAMES.index("wheel")
     radius = 0.31

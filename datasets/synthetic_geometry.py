@@ -18,6 +18,7 @@ __all__ = [
     "Material",
     "Soup",
     "cloud",
+    "cross",
     "crown_template",
     "cylinder",
     "grid_strip",
@@ -47,7 +48,6 @@ class Material(enum.IntEnum):
     TYRE = 13
     LAMP = 14
     TRIM = 15
-    PLATE = 16
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Soup:
     ) -> None:
         """Add faces; flat normals unless given."""
         if normals is None:
-            flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-            flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+            flat = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+            flat /= np.maximum(np.sqrt((flat * flat).sum(1, keepdims=True)), 1e-12)
             normals = np.repeat(flat[:, None], 3, axis=1)
         count = len(corners)
         kind = np.broadcast_to(np.asarray(material, np.int64), (count,))
@@ -120,6 +120,13 @@ class Soup:
         """All pieces joined, in the order they came."""
         joined = [np.concatenate(part) for part in zip(*self.pieces, strict=True)]
         return Geometry(*joined, np.stack(self.looks))
+
+
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # (..., 3), (..., 3)
+    """Cross product; numpy's own is slow on many small arrays."""
+    ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
+    bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
 
 
 def quad(
@@ -190,9 +197,9 @@ def cylinder(
     length = float(np.linalg.norm(axis))
     axis = axis / length
     helper = np.array([1.0, 0, 0]) if abs(axis[0]) < 0.9 else np.array([0, 0, 1.0])
-    first = np.cross(axis, helper)
+    first = cross(axis, helper)
     first /= np.linalg.norm(first)
-    second = np.cross(axis, first)
+    second = cross(axis, first)
     angle = np.linspace(0, 2 * np.pi, sides + 1)
     ring = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second
     low, high = base + radii[0] * ring, tip + radii[1] * ring
@@ -231,12 +238,13 @@ def grid_strip(points: np.ndarray, coords: np.ndarray) -> tuple[np.ndarray, np.n
     return points.reshape(-1, 3)[faces], coords.reshape(-1, 3)[faces]
 
 
-@lru_cache(maxsize=16)
-def crown_template(kind: int, leaves: int = 420) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@lru_cache(maxsize=64)
+def crown_template(kind: int, leaves: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A crown in the unit ball: ragged leaf triangles around lumps, with an opaque core.
 
-    Returns corners (F, 3, 3), soft normals (F, 3, 3) and depth into the crown (F, 3) in [0, 1],
-    1 at the outside. The same for every process: `kind` seeds it.
+    Returns corners (F, 3, 3), soft normals (F, 3, 3) and texture coordinates (F, 3, 3): place in
+    the face's own plane and depth into the crown, 1 at the outside. The same for every process:
+    `kind` seeds it. More leaves are smaller ones.
     """
     draw = np.random.default_rng(9000 + kind)
     lumps = 7 + kind % 4
@@ -248,16 +256,25 @@ def crown_template(kind: int, leaves: int = 420) -> tuple[np.ndarray, np.ndarray
     which = draw.integers(0, lumps, leaves)
     direction = draw.normal(size=(leaves, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    place = centre[which] + direction * (radius[which] * draw.uniform(0.72, 1.05, leaves))[:, None]
-    size = draw.uniform(0.07, 0.19, leaves)
+    place = centre[which] + direction * (radius[which] * draw.uniform(0.78, 1.12, leaves))[:, None]
+    size = draw.uniform(0.9, 2.7, leaves) / np.sqrt(leaves)
     corners = place[:, None] + draw.normal(size=(leaves, 3, 3)) * size[:, None, None]
-    cores = [_ball(centre[k], radius[k] * 0.86) for k in range(lumps)]
+    cores = [_ball(centre[k], radius[k] * 0.84) for k in range(lumps)]
     corners = np.concatenate([corners, *cores])
     lump_of = np.concatenate([which, np.repeat(np.arange(lumps), len(cores[0]))])
     outward = corners - centre[lump_of][:, None] * 0.6
     outward /= np.maximum(np.linalg.norm(outward, axis=2, keepdims=True), 1e-9)
+    # coordinates in the plane of each face, so that the leaf texture is never stretched
+    edge, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    along = edge / np.maximum(np.linalg.norm(edge, axis=1, keepdims=True), 1e-9)
+    across = other - along * (other * along).sum(1, keepdims=True)
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
+    local = corners - corners[:, :1]
+    plane = np.stack([(local * along[:, None]).sum(2), (local * across[:, None]).sum(2)], axis=2)
+    plane += draw.uniform(0, 3, (len(corners), 1, 2))
     outside = np.clip(np.linalg.norm(corners, axis=2), 0, 1)
-    return corners, outward, outside
+    coords = np.concatenate([plane, outside[..., None]], axis=2)
+    return corners.astype(np.float32), outward.astype(np.float32), coords.astype(np.float32)
 
 
 def _ball(centre: np.ndarray, radius: float, rings: int = 4, sides: int = 7) -> np.ndarray:
@@ -272,19 +289,17 @@ def _ball(centre: np.ndarray, radius: float, rings: int = 4, sides: int = 7) -> 
 
 def cloud(
     kind: int,
+    leaves: int,
     centre: np.ndarray,  # (3,)
     radii: np.ndarray,  # (3,)
     turn: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A crown template placed: corners, coords (x, y, z with depth in the crown), normals.
-
-    Coords are (horizontal metres, vertical metres, depth into the crown).
-    """
-    corners, normals, outside = crown_template(kind)
+    """A crown template placed: corners, coords (metres, metres, depth in the crown), normals."""
+    corners, normals, coords = crown_template(kind, leaves)
     c, s = np.cos(turn), np.sin(turn)
-    spin = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-    placed = (corners @ spin.T) * radii
-    coords = np.stack([placed[..., 0] + placed[..., 2], placed[..., 1], outside], axis=-1)
-    tilted = (normals @ spin.T) / radii
-    tilted /= np.linalg.norm(tilted, axis=2, keepdims=True)
-    return placed + centre, coords, tilted
+    spin = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32)
+    scale = radii.astype(np.float32)
+    placed = (corners @ spin.T) * scale + centre.astype(np.float32)
+    tilted = (normals @ spin.T) / scale
+    tilted /= np.sqrt((tilted * tilted).sum(2, keepdims=True))
+    return placed, coords * np.array([radii.mean(), radii.mean(), 1.0], np.float32), tilted

@@ -50,7 +50,7 @@ def draw_layout(draw: np.random.Generator, settings: StreetSettings, half_view: 
     palette = draw_palette(draw)
     soup = Soup()
     add_ground(soup, street, palette, draw)
-    builder = _Roadside(soup, street, palette, draw, cars, settings.clutter)
+    builder = _Roadside(soup, street, palette, draw, cars, settings.clutter, half_view)
     for side in (street.left, street.right):
         builder.furnish(side)
     builder.backdrop()
@@ -68,9 +68,13 @@ class _Roadside:
     draw: np.random.Generator
     cars: list[PlacedCar]
     clutter: float
+    half_view: float
 
     def free(self, spot: np.ndarray, margin: float) -> bool:
-        """Whether nothing of radius `margin` at `spot` meets a car or the camera's vehicle."""
+        """Whether `spot` is worth a thing of radius `margin`: in view or near enough to cast a
+        shadow into it, and clear of the cars and the camera's vehicle."""
+        if spot[2] < -4 or abs(spot[0]) > self.half_view * max(spot[2], 0) + 9:
+            return False
         if spot[2] < 4 and abs(spot[0]) < 2.0:
             return False
         for car in self.cars:
@@ -279,7 +283,7 @@ class _Roadside:
         tint = draw.uniform(0.7, 1.2)
         looks = self.soup.add_looks(
             *(self.palette.leaf * tint), *(self.palette.leaf_light * tint), *draw.uniform(0, 9, 2),
-            draw.uniform(0.6, 1.4),
+            draw.uniform(0.9, 2.0),
         )  # fmt: skip
         radii = radius * np.array([1.0, draw.uniform(0.7, 1.2), 1.0])
         soup_cloud(self.soup, int(draw.integers(0, 8)), spot - [0, radii[1] * 0.7, 0], radii, draw,
@@ -292,9 +296,10 @@ class _Roadside:
             z = draw.uniform(120, 240)
             x = draw.uniform(-0.95, 0.95) * z
             line = self.street.place(0.0, z)
-            if abs(x - line[0]) < 9:
+            spot = np.array([x, line[1] + 0.3, z])
+            if abs(x - line[0]) < 9 or not self.free(spot, 0.0):
                 continue
-            self._crown(np.array([x, line[1] + 0.3, z]), draw.uniform(4, 11))
+            self._crown(spot, draw.uniform(4, 11))
         if draw.random() < 0.4:
             owner = self.soup.add_looks(
                 *(self.palette.leaf * 1.6 + 0.01),

@@ -60,14 +60,18 @@ class Light:
         glow = np.clip(direction @ self.to_sun, 0, 1) ** 24
         return (colour + glow[:, None] * self.sun * 0.8).astype(np.float32)
 
-    def environment(self, direction: np.ndarray) -> np.ndarray:  # (N, 3)
-        """What a mirror sees: the sky above a dark skyline above the road, (N, 3)."""
-        sky = self.sky(direction)
-        turn = np.arctan2(direction[:, 0], direction[:, 2])
-        skyline = 0.16 + 0.09 * np.sin(5.3 * turn + self.offset[0]) + 0.06 * np.sin(17 * turn)
-        above = np.clip((-direction[:, 1] - skyline) / 0.04, 0, 1)[:, None]
+    def environment(self, direction: np.ndarray, blur: float) -> np.ndarray:  # (N, 3)
+        """What a mirror sees: the sky above a dark skyline above the road, (N, 3).
+
+        `blur` softens the skyline, in units of the sine of its height.
+        """
+        sky = np.minimum(self.sky(direction), 1.6)
+        turn = np.arctan2(direction[:, 0], direction[:, 2]) * 30
+        flat = np.full(len(turn), 0.1, np.float32)
+        ragged = sample_noise(noise_map(1.2, 13), turn, 0 * turn + self.offset[0], 190.0, flat)
+        above = np.clip((-direction[:, 1] - 0.2 - 0.08 * ragged) / blur + 0.5, 0, 1)[:, None]
         below = np.clip(direction[:, 1] / 0.06 + 0.5, 0, 1)[:, None]
-        dark = 0.22 * (self.ambient + 0.3 * self.sun) + 0.01
+        dark = (0.25 * (self.ambient + 0.35 * self.sun) + 0.01) * (1 + 0.3 * ragged[:, None])
         road = 0.18 * (self.ambient + self.sun * max(-self.to_sun[1], 0))
         return above * sky + (1 - above) * (dark + (road - dark) * below)
 
@@ -84,20 +88,20 @@ def draw_light(draw: np.random.Generator, sunny: float) -> Light:
     blue = np.array([0.62, 0.8, 1.0])
     if clear:
         sun = warm * draw.uniform(0.9, 1.3)
-        ambient = blue * draw.uniform(0.16, 0.34)
-        horizon = np.array([0.85, 0.93, 1.0]) * draw.uniform(0.7, 1.5)
-        zenith = np.array([0.22, 0.42, 0.8]) * draw.uniform(0.55, 1.1)
+        ambient = blue * draw.uniform(0.08, 0.24)
+        horizon = np.array([0.85, 0.93, 1.0]) * draw.uniform(0.8, 2.6)
+        zenith = np.array([0.22, 0.42, 0.8]) * draw.uniform(0.6, 1.7)
         cloud = draw.uniform(0.0, 0.6)
     else:
         sun = warm * draw.uniform(0.0, 0.12)
         ambient = np.array([0.93, 0.97, 1.0]) * draw.uniform(0.6, 0.9)
-        horizon = np.array([0.95, 0.97, 1.0]) * draw.uniform(0.8, 1.4)
+        horizon = np.array([0.95, 0.97, 1.0]) * draw.uniform(1.2, 3.5)
         zenith = horizon * draw.uniform(0.6, 0.95)
         cloud = draw.uniform(0.4, 1.0)
     bounce = 0.2 * (ambient + sun * np.sin(height)) * np.array([1.0, 0.97, 0.9])
     return Light(
         to_sun, sun, ambient, bounce, horizon, zenith, cloud,
-        10 ** draw.uniform(2.9, 3.8), draw.uniform(0, 190, 2),
+        10 ** draw.uniform(3.3, 4.3), draw.uniform(0, 190, 2),
     )  # fmt: skip
 
 

@@ -176,7 +176,7 @@ def add_tree(
     clear = height * (0.08 if conifer else draw.uniform(0.18, 0.42))
     lean = draw.normal(0, 0.02, 2) * height
     top = foot + [lean[0], -(clear + 0.35 * (height - clear)), lean[1]]
-    thick = height * draw.uniform(0.014, 0.026)
+    thick = height * draw.uniform(0.009, 0.02)
     bark = soup.add_looks(*palette.bark, 0, 0, 0, *draw.uniform(0, 9, 2))
     soup.add(*_with_normals(cylinder(foot + [0, 0.1, 0], top, (thick, thick * 0.55), 7)),
              material=Material.BARK, owner=bark)  # fmt: skip
@@ -202,15 +202,18 @@ def _leaf_looks(
     dark, light = palette.leaf * tint, palette.leaf_light * tint
     if draw.random() < 0.06:
         light = np.array([0.30, 0.19, 0.05]) * draw.uniform(0.6, 1.1)
-    return soup.add_looks(*dark, *light, *draw.uniform(0, 9, 2), draw.uniform(0.6, 1.5))
+    return soup.add_looks(*dark, *light, *draw.uniform(0, 9, 2), draw.uniform(1.0, 2.2))
 
 
 def soup_cloud(
     soup: Soup, kind: int, centre: np.ndarray, radii: np.ndarray, draw: np.random.Generator,
     owner: int,
 ) -> None:  # fmt: skip
-    """A crown of leaves."""
-    corners, coords, normals = cloud(kind, centre, radii, draw.uniform(0, 6.28))
+    """A crown of leaves, with more and smaller leaves near the camera."""
+    distance = float(np.hypot(centre[0], centre[2]))
+    spread = radii.mean() / max(distance - radii.mean(), 2.0)
+    leaves = 2400 if spread > 0.3 else 1300 if spread > 0.12 else 600 if spread > 0.05 else 260
+    corners, coords, normals = cloud(kind, leaves, centre, radii, draw.uniform(0, 6.28))
     soup.add(corners, coords, Material.FOLIAGE, owner, normals)
 
 

@@ -95,9 +95,10 @@ def render_layout(layout: Layout, light: Light, camera: Camera, to_label: RoadTo
         )  # fmt: skip
         veil = np.exp(-depth[pixels] / light.haze)[:, None]
         radiance[pixels] = colour * veil + light.horizon.astype(np.float32) * (1 - veil)
-    owner = np.full(height * width, -1)
+    car_of = np.full(len(geometry.material) + 1, -1)  # the last entry serves face -1
     for number, some in enumerate(layout.car_faces):
-        owner[(face >= some.start) & (face < some.stop)] = number
+        car_of[some] = number
+    owner = car_of[face]
     shape = (height, width)
     return Rendering(
         radiance.reshape(*shape, 3), depth.reshape(shape).astype(np.float32), owner.reshape(shape)
@@ -168,7 +169,10 @@ def _shade(
         shiny = np.flatnonzero(strength > 0.03)
         mirror = view[shiny] + 2 * facing[shiny, None] * normal[shiny]
         glint = np.clip(mirror @ light.to_sun, 0, 1) ** 220 * open_sun[shiny] * 9
-        reflected = light.environment(mirror) + glint[:, None] * light.sun
+        reflected = (
+            light.environment(mirror, 0.35 if material == Material.PAINT else 0.08)
+            + glint[:, None] * light.sun
+        )
         share = strength[shiny, None]
         colour[shiny] = colour[shiny] * (1 - share) + reflected * share
     return colour.astype(np.float32)
@@ -187,7 +191,7 @@ def develop(
     bright = radiance.mean(axis=2)
     lit = bright[ground] if ground.any() else bright.ravel()
     middle = float(np.median(lit[:: max(len(lit) // 20000, 1)]))
-    exposure = 0.062 / max(middle, 1e-4)
+    exposure = 0.06 / max(middle, 1e-4)
     if not photometry:
         return _quantize(np.clip(radiance * exposure, 0, 1) ** (1 / 2.2))
     import cv2
@@ -208,18 +212,18 @@ def develop(
         )
         soft = cv2.GaussianBlur(small, (0, 0), 9 * scale + 1)
         picture += np.float32(glare) * cv2.resize(soft, (width, height))
-    sigma = draw.uniform(0.25, 0.75) * max(scale, 0.7)
+    sigma = draw.uniform(0.2, 0.6) * max(scale, 0.7)
     picture = cv2.GaussianBlur(np.minimum(picture, 4.0), (0, 0), sigma)
     shot, read = draw.uniform(0.002, 0.012), draw.uniform(0.0005, 0.003)
     grain = draw.standard_normal(picture.shape, dtype=np.float32)
     picture += grain * np.sqrt(read**2 + shot**2 * np.clip(picture, 0, 1))
     gamma = draw.uniform(1.9, 2.4)
     out = np.clip(picture, 0, 1) ** np.float32(1 / gamma)
-    contrast = draw.uniform(0.0, 0.5)
+    contrast = draw.uniform(0.0, 0.9)
     out = out + contrast * (out * out * (3 - 2 * out) - out)
     grey = out.mean(axis=2, keepdims=True)
-    out = grey + (out - grey) * np.float32(draw.uniform(0.75, 1.25))
-    eight = _quantize(np.clip(out + draw.uniform(-0.01, 0.03), 0, 1))
+    out = grey + (out - grey) * np.float32(draw.uniform(0.9, 1.7))
+    eight = _quantize(np.clip(out + draw.uniform(-0.03, 0.015), 0, 1))
     if draw.random() < 0.6:
         quality = int(draw.integers(70, 98))
         coded = cv2.imencode(".jpg", eight[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
