@@ -29,13 +29,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command()(reconstruct)
-app.command()(demo)
-app.command()(depth)
-app.add_typer(prior, name="prior")
-app.add_typer(synthetic, name="synthetic")
-app.command()(bench)
-app.command()(doctor)
+app.command(short_help="Image, masks and depth to posed, textured meshes.")(reconstruct)
+app.command(short_help="The same on the shipped sample, compared with its truth.")(demo)
+app.command(short_help="Predict a depth map of one image.")(depth)
+app.add_typer(prior, name="prior", short_help="Learn a shape prior from meshes, or look at one.")
+app.add_typer(synthetic, name="synthetic", short_help="Write synthetic streets with exact truth.")
+app.command(short_help="Measure, and compare with the goals that were set.")(bench)
+app.command(short_help="What is here, what is not and why, and how to get it.")(doctor)
 
 
 def _version(asked: bool) -> None:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from diffrender.errors import InputError
 from diffrender.tools.bench_format import Report
-from diffrender.tools.console import guarded, out, print_json
+from diffrender.tools.console import guarded, out, plain_table, print_json
 
 __all__ = ["BENCHMARKS", "bench", "run"]
 
@@ -66,7 +65,7 @@ def _names() -> str:
 def _print(report: Report) -> None:
     console = out()
     console.print(", ".join(f"{key} {value}" for key, value in report.machine.items() if value))
-    rows = Table("case", "operation", "value", "spread", "peer", "ratio")
+    rows = plain_table("case", "operation", "value", "spread", "peer", "ratio")
     for row in report.rows:
         rows.add_row(
             row.case,
@@ -78,7 +77,7 @@ def _print(report: Report) -> None:
         )
     console.print(rows)
     if report.targets:
-        targets = Table("goal", "", "measured", "met")
+        targets = plain_table("goal", "", "measured", "met")
         for target in report.targets:
             value = "not measured" if target.value is None else f"{target.value:.4g}"
             targets.add_row(target.name, target.goal, value, "yes" if target.met else "NO")

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from diffrender.errors import InputError, MissingExtraError
 
-__all__ = ["fail", "guarded", "note", "out", "print_json", "warn"]
+__all__ = ["fail", "guarded", "note", "out", "plain_table", "print_json", "warn"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,6 +35,11 @@ def out() -> Console:
 def note() -> Console:
     """Console on standard error: progress, warnings and errors."""
     return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def plain_table(*columns: str) -> Table:
+    """A table without side lines, narrow enough for a terminal."""
+    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def warn(message: str) -> None:

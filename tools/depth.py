@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from diffrender.errors import InputError
-from diffrender.tools.console import guarded, out
+from diffrender.tools.console import guarded, out, plain_table
 from diffrender.tools.inputs import CAMERA_HEIGHT, DEFAULT_NETWORK, create_network
 
 __all__ = ["depth"]
@@ -104,11 +104,9 @@ def _write(path: Path, values: np.ndarray, kind: str) -> None:  # (H, W)
 
 
 def _print_cards() -> None:
-    from rich.table import Table
-
     from diffrender.depth import depth_card, list_depth
 
-    table = Table("name", "output", "what", "licence of the weights", "needs")
+    table = plain_table("name", "output", "what", "licence of the weights", "needs")
     for name in list_depth():
         card = depth_card(name)
         table.add_row(name, card.kind, card.summary, card.weights_licence, card.extra)

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
-from diffrender.tools.console import out
+from diffrender.tools.console import out, plain_table
 
 if TYPE_CHECKING:
     from diffrender.reconstruct import ReconstructedObject, Scene
@@ -22,7 +20,7 @@ __all__ = ["print_scene", "print_written"]
 def print_scene(scene: Scene) -> None:
     """Objects with pose, size, confidence and stop reason; then the refused ones."""
     console = out()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = plain_table()
     console.print(f"{scene.name}, depth from {scene.depth_source}", markup=False)
     table.add_column("object", no_wrap=True)
     table.add_column("x  y  z of the bottom, m", justify="right", no_wrap=True)

@@ -1,0 +1,173 @@
+"""`diffrender reconstruct`, called as a user would."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_files import BOTTOM, DEPTH, HEIGHT, LEFT, RIGHT, TOP, WIDTH, command_line, write_street
+from PIL import Image
+from typer.testing import CliRunner
+
+from diffrender.errors import InputError
+from diffrender.tools.app import app
+from diffrender.tools.reconstruct import settings_for
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    return write_street(tmp_path)
+
+
+def test_files_in_scene_out(files: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    more = ("--method", "render", "--hypotheses", "4", "--iterations", "6", "--out", str(out))
+    result = CliRunner().invoke(app, command_line(files, *more))
+    assert result.exit_code == 0, result.output
+    named = [line.split()[1].rstrip(":") for line in result.stdout.splitlines() if "wrote" in line]
+    assert str(out / "report.html") in named
+    assert str(out / "scene.glb") in named
+    assert all(Path(name).exists() for name in named)
+    record = json.loads((out / "result.json").read_text())
+    assert record["frame"] == "street"
+    assert record["depth_source"] == "depth.png"
+    assert record["settings"]["hypotheses"] == 4
+    assert sum(stage["iterations"] for stage in record["settings"]["stages"]) == 6
+    row = (out / "street.txt").read_text().split()
+    assert row[0] == "Car"
+    # The bottom's centre: straight ahead, half a length behind the visible rear, on the road.
+    x, y, z = (float(v) for v in row[11:14])
+    assert abs(x) < 0.6
+    assert 1.2 < y < 2.1
+    assert DEPTH - 0.5 < z < DEPTH + 3.5
+
+
+def test_json_on_standard_output_is_result_json(files: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, command_line(files, "--out", str(out), "--json"))
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads((out / "result.json").read_text())
+
+
+def test_masks_from_boxes(files: dict[str, str], tmp_path: Path) -> None:
+    boxes = tmp_path / "boxes.txt"
+    size = "0 0 0 0 -1000 -1000 -1000 -10"
+    boxes.write_text(
+        f"Car -1 -1 -10 {LEFT} {TOP} {RIGHT - 1} {BOTTOM - 1} -1 -1 -1 {size[16:]} 0.9\n"
+    )
+    files["masks.png"] = str(boxes)
+    result = CliRunner().invoke(app, command_line(files, "--out", str(tmp_path / "out")))
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert len(record["objects"]) == 1
+
+
+def test_nothing_usable_is_an_empty_scene_with_a_warning(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), dtype=np.uint16)).save(files["masks.png"])
+    result = CliRunner().invoke(app, command_line(files, "--out", str(tmp_path / "out")))
+    assert result.exit_code == 0, result.output
+    assert "warning: nothing could be reconstructed" in result.stderr
+    assert (tmp_path / "out" / "street.txt").read_text() == ""
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"street.png": "absent.png"}, "absent.png does not exist"),
+        ({"calib.txt": "masks.png"}, "masks.png"),
+        ({"masks.png": "absent"}, "--masks absent does not exist"),
+        ({"depth.png": "midas"}, "--depth midas is neither a file nor a network"),
+        ({"depth.png": "lidar"}, "lidar depth needs --kitti"),
+        ({"depth.png": "rt-monodepth"}, "needs weights=FILE"),
+    ],
+)
+def test_bad_files_are_one_line(
+    files: dict[str, str], change: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    changed = files | {key: files.get(value, value) for key, value in change.items()}
+    result = CliRunner().invoke(app, command_line(changed, "--out", str(tmp_path / "out")))
+    _one_line(result, message)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--depth-weights", "w.npz"], "--depth-weights goes with a network"),
+        (["--align", "lidar"], "--align goes with a depth network"),
+        (["--prior", "lorry"], "no shape prior 'lorry'"),
+        (["--device", "abacus"], "device is 'abacus'"),
+        (["--hypotheses", "0"], "hypotheses is 0"),
+        (["--iterations", "2"], "--iterations is 2, expected at least 3"),
+        (["--frame", "000003"], "--frame goes with --kitti"),
+        (["--kitti", "root"], "give either IMAGE with --calib and --masks, or --kitti"),
+        (["--depth-units-per-metre", "0"], "units_per_metre is 0"),
+    ],
+)
+def test_bad_options_are_one_line(
+    files: dict[str, str], more: list[str], message: str, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(app, command_line(files, "--out", str(tmp_path / "out"), *more))
+    _one_line(result, message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected IMAGE with --calib and --masks, or --kitti ROOT"),
+        (["a.png"], "IMAGE needs --calib and --masks"),
+        (["a.png", "--calib", "c.txt"], "IMAGE needs --masks"),
+        (["--kitti", "absent"], "--kitti needs --frame"),
+        (["--kitti", "absent", "--frame", "000003"], "absent is not a folder"),
+    ],
+)
+def test_missing_arguments_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _one_line(CliRunner().invoke(app, ["reconstruct", *arguments]), message)
+
+
+@pytest.mark.parametrize("name", ["masks.png", "depth.png"])
+def test_maps_of_another_size_are_refused(files: dict[str, str], name: str, tmp_path: Path) -> None:
+    Image.fromarray(np.ones((HEIGHT, WIDTH + 1), dtype=np.uint16)).save(files[name])
+    result = CliRunner().invoke(app, command_line(files, "--out", str(tmp_path / "out")))
+    _one_line(result, f"{name} is {WIDTH + 1} x {HEIGHT} pixels, the image {WIDTH} x {HEIGHT}")
+
+
+def test_a_folder_that_cannot_be_made_is_refused_at_once(files: dict[str, str]) -> None:
+    inside_a_file = files["street.png"] + "/out"
+    _one_line(CliRunner().invoke(app, command_line(files, "--out", inside_a_file)), "street.png")
+
+
+def test_a_kitti_frame_with_lidar(shared: Path, tmp_path: Path) -> None:
+    root = shared / "data" / "kitti"
+    arguments = ["reconstruct", "--kitti", str(root), "--frame", "000003", "--depth", "lidar"]
+    arguments += ["--method", "box", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    row = (tmp_path / "000003.txt").read_text().split()
+    truth = (root / "training" / "label_2" / "000003.txt").read_text().splitlines()[0].split()
+    near = [abs(float(a) - float(b)) for a, b in zip(row[11:14], truth[11:14], strict=True)]
+    assert max(near) < 1.0
+
+
+def test_iterations_are_shared_by_the_stages() -> None:
+    settings = settings_for("render", 3, 100)
+    assert settings.hypotheses == 3
+    assert sum(stage.iterations for stage in settings.stages) == 100
+    with pytest.raises(InputError, match="one for each stage"):
+        settings_for("render", None, 0)
+
+
+def _one_line(result: object, message: str) -> None:
+    assert result.exit_code == 2, result.output  # type: ignore[attr-defined]
+    error = result.stderr  # type: ignore[attr-defined]
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert result.stdout == ""  # type: ignore[attr-defined]
