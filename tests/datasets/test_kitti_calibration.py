@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffrender.datasets import parse_calibration
@@ -99,6 +99,7 @@ _keys = st.sampled_from(["P2", "P2:", "P_rect_02:", "R0_rect:", "Tr", "Tr_velo_t
 _values = st.lists(st.sampled_from(["1", "0", "700", "-1.5e2", "nan", "P2:", "1e999"]), max_size=13)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(_keys, _values), max_size=5), st.text(max_size=30))
 def test_any_text_gives_a_calibration_or_an_input_error(
     lines: list[tuple[str, list[str]]], rest: str

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffrender.datasets import KITTI_COLUMNS, KittiLabel, load_labels, parse_labels
@@ -100,6 +100,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         load_labels(path)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_gives_labels_or_an_input_error(text: str) -> None:
     try:
@@ -116,6 +117,7 @@ _number = st.floats(-1e6, 1e6).map(lambda value: f"{value:.4f}")
 _token = st.one_of(_number, st.sampled_from(["nan", "-", "1e5", "+2.", ".5", "1e400", "0x1", "²"]))
 
 
+@settings(deadline=None)
 @given(st.lists(_token, min_size=12, max_size=17), st.sampled_from(["Car", "Van", "5"]))
 def test_rows_near_the_format_give_what_they_say_or_an_input_error(
     tokens: list[str], name: str

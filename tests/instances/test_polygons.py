@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffrender.errors import InputError
@@ -35,6 +35,7 @@ def _inside(x: float, y: float, polygon: np.ndarray) -> bool:
     return odd
 
 
+@settings(deadline=None)
 @given(_polygon)
 def test_agrees_with_the_even_odd_rule_point_by_point(points: list[tuple[float, float]]) -> None:
     polygon = np.array(points)
@@ -46,6 +47,7 @@ def test_agrees_with_the_even_odd_rule_point_by_point(points: list[tuple[float, 
             assert mask[row, column] == _inside(x, y, polygon)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 11), st.floats(0, 11))
 def test_polygons_that_share_an_edge_tile_without_overlap(upper: float, lower: float) -> None:
     left = fill_polygon(np.array([[0, 0], [upper, 0], [lower, 9], [0, 9]]), SIZE)

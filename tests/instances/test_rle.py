@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -24,6 +24,7 @@ def test_convention_runs_go_down_the_columns_and_begin_with_background() -> None
     assert np.array_equal(decode_rle({"size": [2, 2], "counts": [4]}), np.zeros((2, 2), bool))
 
 
+@settings(deadline=None)
 @given(_masks)
 def test_encoded_masks_decode_to_themselves(mask: np.ndarray) -> None:
     assert np.array_equal(decode_rle(encode_rle(mask)), mask)
@@ -31,12 +32,14 @@ def test_encoded_masks_decode_to_themselves(mask: np.ndarray) -> None:
     assert np.array_equal(decode_rle(plain), mask)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**9), max_size=20))
 def test_strings_keep_any_counts(counts: list[int]) -> None:
     assert counts_from_string(counts_to_string(counts)) == counts
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@settings(deadline=None)
 @given(_masks)
 def test_strings_are_those_of_the_reference(mask: np.ndarray) -> None:
     reference = pytest.importorskip("pycocotools.mask")
@@ -90,6 +93,7 @@ def test_a_size_that_would_fill_the_memory_is_refused() -> None:
         decode_rle({"size": [10**8, 10**8], "counts": [10**16]})
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=12))
 def test_any_string_gives_a_mask_or_an_input_error(text: str) -> None:
     try:
