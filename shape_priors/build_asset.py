@@ -22,13 +22,13 @@ __all__ = ["build_car_prior"]
 SAMPLES, SEED, LATENT_SIZE = 1500, 20240, 8
 # Shares of the body styles among the samples.
 _MIX = {
-    "saloon": 0.22,
+    "saloon": 0.24,
     "hatchback": 0.26,
     "estate": 0.16,
     "suv": 0.16,
     "van": 0.09,
     "coupe": 0.07,
-    "pickup": 0.04,
+    "pickup": 0.02,
 }
 # Metres: length, width, height of the average car on European roads, and how much cars differ
 # there (small cars of 3.5 m to large ones of 4.9 m within two deviations or so).

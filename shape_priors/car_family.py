@@ -7,6 +7,7 @@ skin, so the silhouette bulges down at the axles.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,6 +33,8 @@ from diffrender.shape_priors.car_params import CarParameters, draw_parameters, t
 __all__ = ["CarSample", "car_surface", "family_atlas", "sample_car"]
 
 Array = NDArray[np.float64]
+
+_BOW = 1.1  # metres from nose or tail over which the curvature in plan fades
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,13 @@ def family_atlas() -> tuple[Array, NDArray[np.int64]]:
 
 def car_surface(car: CarParameters) -> Array:
     """Vertices (V, 3) of a car in the object frame, metres; x counts from the middle."""
-    heights, half_widths = np.zeros((2, NX + 1, NY + 1))
+    # Round corners end before the wheel arches begin.
+    room = -car.wheel_radius - 0.08
+    car = dataclasses.replace(
+        car,
+        corner_front=min(car.corner_front, car.front_overhang + room),
+        corner_rear=min(car.corner_rear, car.rear_overhang + room),
+    )
     x_side, heights = _side_view(car)
     half_widths = _half_widths(car, x_side, heights)
     nodes = lattice().nodes
@@ -85,10 +94,11 @@ def car_surface(car: CarParameters) -> Array:
     across = _across(car, half_widths)[i, j, k]
     z = across * half_widths[i, j]
 
-    # Plan: the middle of nose and tail lies ahead of the corners, which are where x_side ends.
+    # Plan: x_side is the outline at the sides; towards the middle, nose and tail bow outwards.
     bow = 1 - np.abs(across) ** 3
-    x = np.where(i == NX, x + car.corner_front * bow, x)
-    x = np.where(i == 0, x - car.corner_rear * bow, x)
+    tail, nose = x_side[0, j], x_side[NX, j]
+    x = x - car.corner_rear * bow * np.clip(1 - (x - tail) / _BOW, 0, 1)
+    x = x + car.corner_front * bow * np.clip(1 - (nose - x) / _BOW, 0, 1)
     # ... and the roof, bonnet and windows are curved across the car.
     crown = np.interp(i, [0, 3, 5, 10, 12, NX], [1, 1, 0, 0, 1, 1])
     crown = car.bonnet_crown * crown + car.roof_crown * (1 - crown)
@@ -106,25 +116,31 @@ def _side_view(car: CarParameters) -> tuple[Array, Array]:
     """Positions (x from the tail, height) of the side's nodes, each (NX + 1, NY + 1)."""
     low_x, arcs_x, arcs_y = _bottom_stations(car)
     top_x, top_y = _top_profile(car)
-    blend = np.array([0, 0, 0, 0.4, 0.7, 0.95, 1.0])
+    blend = np.array([0, 0, 0, 0.25, 1.0, 1.0, 1.0])
     x = low_x[:, None] * (1 - blend) + top_x[:, None] * blend
     x[:, :3] = arcs_x
-    rake = np.array([0.05, 0.0, 0.0, 0.2, 0.45, 0.75, 1.0])
-    x[0] = car.corner_rear + np.where(rake == 0.05, 0.05, rake * car.tail_rake)
-    x[NX] = car.length - car.corner_front - np.where(rake == 0.05, 0.06, rake * car.nose_rake)
+    nose_rake = np.array([0.0, 0.0, 0.0, 0.2, 0.45, 0.75, 1.0]) * car.nose_rake
+    tail_rake = np.array([0.0, 0.0, 0.0, 0.3, 0.6, 0.95, 1.0]) * car.tail_rake
+    nose_rake[0] = tail_rake[0] = 0.05  # the bumper's lower lip
+    x[0] = car.corner_rear + tail_rake
+    x[NX] = car.length - car.corner_front - nose_rake
 
     y = np.zeros((NX + 1, NY + 1))
     y[:, :3] = arcs_y
     y[:, 6] = top_y
     belt = np.interp(top_x, [0, car.length - car.cowl_x], [car.belt_rear, car.belt_front])
     y[:, 4] = _soft_min(belt, top_y - 0.09)
+    tyre = 2 * car.wheel_radius  # a low bonnet leaves little room above it
+    over_tyre = np.minimum(tyre + np.minimum(0.08, 0.45 * (top_y - tyre)), top_y - 0.03)
+    y[:, 4] = np.maximum(y[:, 4], over_tyre)
     y[:, 5] = top_y - np.minimum(0.06, 0.4 * (top_y - y[:, 4]))
     ends = [0, 1, NX - 1, NX]
     lip = y[ends, 0]
     y[ends, 1] = lip + 0.33 * (y[ends, 4] - lip)
     y[ends, 2] = lip + 0.62 * (y[ends, 4] - lip)
     shoulder = y[:, 4] - 0.45 * (y[:, 4] - 1.9 * car.wheel_radius)
-    y[:, 3] = np.maximum(shoulder, y[:, 2] + 0.3 * (y[:, 4] - y[:, 2]))
+    gap = y[:, 4] - y[:, 2]
+    y[:, 3] = np.clip(shoulder, y[:, 2] + 0.3 * gap, y[:, 2] + 0.75 * gap)
     return x, y
 
 
@@ -145,8 +161,8 @@ def _bottom_stations(car: CarParameters) -> tuple[Array, Array, Array]:
     x[sill] = np.interp(sill, [REAR_WHEEL[1], FRONT_WHEEL[0]], x[[REAR_WHEEL[1], FRONT_WHEEL[0]]])
     arcs_y[sill] = [car.clearance, radius * 1.02, radius * 1.5]
     x[0], x[NX] = car.corner_rear, car.length - car.corner_front
-    x[1] = 0.5 * (x[0] + x[2])
-    x[NX - 1] = 0.5 * (x[NX] + x[NX - 2])
+    x[1] = 0.5 * (x[0] + car.rear_overhang - radius)
+    x[NX - 1] = 0.5 * (x[NX] + car.length - car.front_overhang + radius)
     arcs_y[[0, 1, NX - 1, NX], 0] = car.clearance + np.array([0.07, 0.03, 0.0, 0.02])
     arcs_x = np.repeat(x[:, None], 3, 1)
     for first, last in (REAR_WHEEL, FRONT_WHEEL):  # the hub row spans the whole diameter
@@ -160,9 +176,8 @@ def _top_profile(car: CarParameters) -> tuple[Array, Array]:
     x, y = np.zeros((2, NX + 1))
     foot, top = REAR_GLASS
     screen_top, screen_foot = WINDSCREEN
-    tail = car.corner_rear + car.tail_rake
-    nose = car.length - car.corner_front - car.nose_rake
-    deck = max(car.deck_length, tail + 0.02)
+    tail, nose = car.tail_rake, car.length - car.nose_rake
+    deck = max(car.deck_length, tail + 0.05)
     roof_rear = deck + car.rear_run
     cowl = car.length - car.cowl_x
     roof_front = max(cowl - car.windscreen_run, roof_rear + 0.3)
@@ -192,7 +207,14 @@ def _top_profile(car: CarParameters) -> tuple[Array, Array]:
         [0, 3, 5, 10, 12, NX],
         [car.bonnet_crown] * 2 + [car.roof_crown] * 2 + [car.bonnet_crown] * 2,
     )
+    # So far x is that of the car's middle too: the sides' outline lies inside the bow.
+    x = x + _inside(x - tail, car.corner_rear) - _inside(nose - x, car.corner_front)
     return x, y - crown
+
+
+def _inside(distance: Array, corner: float) -> Array:
+    """How far the side's outline lies inside the middle's, `distance` from the middle's end."""
+    return np.clip(corner * (1 - distance / (_BOW - corner)), 0, corner)
 
 
 def _half_widths(car: CarParameters, x: Array, y: Array) -> Array:

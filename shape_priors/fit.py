@@ -107,13 +107,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", help="folder of closed .obj or .ply meshes")
     parser.add_argument("--prior", default="car", help="name or file of the prior")
     parser.add_argument("--scale", type=float, default=1.0, help="metres per unit of the files")
-    parser.add_argument("--axes", nargs=2, metavar=("FORWARD", "UP"), help="such as +z -y")
+    parser.add_argument("--forward", help="forward axis of the files, such as --forward=+z")
+    parser.add_argument("--up", help="up axis of the files, such as --up=-y; found if left out")
     parser.add_argument("--mean-only", action="store_true", help="hold the latents at the mean")
     parser.add_argument("--json", type=Path, help="write the record here")
     options = parser.parse_args(arguments)
     settings = FitSettings(latent_weight=1e9) if options.mean_only else FitSettings()
-    axes = (options.axes[0], options.axes[1]) if options.axes else None
+    axes = (options.forward, options.up) if options.forward and options.up else None
     try:
+        if axes is None and (options.forward or options.up):
+            raise InputError("--forward and --up come together: give both or neither")
         record = fit_folder(
             load_prior(options.prior), options.folder, options.scale, axes, settings
         )
@@ -123,7 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     rows, failed = record["rows"], record["failed"]
-    assert isinstance(rows, list) and isinstance(failed, list)
+    assert isinstance(rows, list)
+    assert isinstance(failed, list)
     print(
         f"{len(rows)} meshes, volumetric IoU: mean {record['mean_iou']}, "
         f"median {record['median_iou']}, worst {record['worst_iou']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,8 +43,8 @@ def learn_prior(
         scale: metres per unit of the files.
 
     Returns:
-        A prior whose sizes have the mean and the spread of the meshes. It has one part and no
-        texture coordinates.
+        A prior whose sizes have the mean and the spread of the meshes. It has one part, and an
+        atlas in which every face has a place of its own.
 
     Raises:
         InputError: too few meshes, an unreadable file, a mesh whose vertices or faces differ
@@ -80,6 +81,7 @@ def learn_prior(
     )
     if _signed_volume(mean, faces) < 0:  # modelled inside out
         faces = faces[:, [0, 2, 1]]
+    uv, face_uv = _face_atlas(len(faces))
     return ShapePrior(
         mean=mean.float(),
         basis=basis.float(),
@@ -90,8 +92,23 @@ def learn_prior(
         part_names=("body",),
         name=name,
         licence=licence,
+        uv=uv,
+        face_uv=face_uv,
         explained=tuple(explained.tolist()),
     )
+
+
+def _face_atlas(count: int) -> tuple[Tensor, Tensor]:
+    """Texture coordinates (3 F, 2) and face_uv (F, 3): two faces share a cell of a square grid."""
+    margin = 0.1
+    lower = torch.tensor([[margin, margin], [1 - 2 * margin, margin], [margin, 1 - 2 * margin]])
+    pair = torch.stack([lower, 1 - lower])  # (2, 3, 2)
+    side = math.ceil(math.sqrt((count + 1) // 2))
+    face = torch.arange(count)
+    cell = face // 2
+    origin = torch.stack([cell % side, cell // side], -1)
+    uv = (pair[face % 2] + origin[:, None]) / side
+    return uv.reshape(-1, 2), torch.arange(3 * count).reshape(-1, 3)
 
 
 def _read_all(meshes: Sequence[str | Path | Mesh]) -> tuple[Tensor, Tensor]:

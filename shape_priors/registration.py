@@ -121,6 +121,23 @@ class _Problem:
         latent, location, extents = self.split(parameters)
         return self.prior.decode(latent) * extents + location
 
+    def jacobian(self, parameters: Tensor) -> Tensor:
+        """Derivative of `surface` to the parameters, (V, 3, P), written out because it is cheap."""
+        latent, _, extents = self.split(parameters)
+        size = self.prior.latent_size
+        raw = self.prior.mean + torch.einsum("d,dvk->vk", latent, self.prior.basis)
+        (low, first), (high, last) = raw.min(0), raw.max(0)
+        inside = (raw - low) / (high - low)
+        moves = self.prior.basis.permute(1, 2, 0)  # (V, 3, D)
+        axis = torch.arange(3)
+        at_low, at_high = moves[first, axis], moves[last, axis]  # (3, D)
+        unit = moves - at_low - inside[..., None] * (at_high - at_low)
+        change = torch.zeros(len(raw), 3, size + 6, dtype=raw.dtype)
+        change[..., :size] = unit * (extents / (high - low))[:, None]
+        change[:, axis, size + axis] = 1.0
+        change[:, axis, size + 3 + axis] = self.prior.decode(latent) * extents
+        return change
+
     def solve(self) -> tuple[Tensor, float]:
         size = self.prior.latent_size
         parameters = torch.zeros(size + 6, dtype=torch.float64)
@@ -146,7 +163,7 @@ class _Problem:
         from scipy.spatial import cKDTree
 
         vertices = self.surface(parameters)
-        change = torch.func.jacfwd(self.surface)(parameters)  # (V, 3, P)
+        change = self.jacobian(parameters)
         corners = self.prior.faces[self.face]
         a, b, c = vertices[corners].unbind(1)
         normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
