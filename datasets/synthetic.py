@@ -6,7 +6,7 @@ Everything in the pictures is made by this package: no photograph, scan or map i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,7 +90,7 @@ class SyntheticFrame:
         ]
 
 
-class SyntheticStreets(Sequence[SyntheticFrame]):
+class SyntheticStreets:
     """A sequence of synthetic street frames.
 
     Args:
@@ -126,7 +126,7 @@ class SyntheticStreets(Sequence[SyntheticFrame]):
     def __iter__(self) -> Iterator[SyntheticFrame]:
         return (self[index] for index in range(self.count))
 
-    def __getitem__(self, index: int) -> SyntheticFrame:  # type: ignore[override]
+    def __getitem__(self, index: int) -> SyntheticFrame:
         """Frame by position; made anew each time."""
         if not -self.count <= index < self.count:
             raise IndexError(f"frame {index} of {self.count}")

@@ -293,10 +293,10 @@ def add_car(soup: Soup, car: PlacedCar, draw: np.random.Generator) -> slice:
                 *shared[:2],
                 radius,
                 rim,
-                draw.integers(4, 8),
+                float(draw.integers(4, 8)),
                 draw.uniform(0.5, 0.72),
             ),
-        ),  # fmt: skip
+        ),
         "head_light": (
             Material.LAMP,
             soup.add_looks(0.6, 0.6, 0.62, *paint, *shared[:2], 0.2, 0.1),

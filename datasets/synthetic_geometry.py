@@ -118,8 +118,10 @@ class Soup:
 
     def finish(self) -> Geometry:
         """All pieces joined, in the order they came."""
-        joined = [np.concatenate(part) for part in zip(*self.pieces, strict=True)]
-        return Geometry(*joined, np.stack(self.looks))
+        corners, coords, normals, material, owner = (
+            np.concatenate(part) for part in zip(*self.pieces, strict=True)
+        )
+        return Geometry(corners, coords, normals, material, owner, np.stack(self.looks))
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # (..., 3), (..., 3)

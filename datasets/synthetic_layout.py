@@ -7,17 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffrender.datasets.synthetic_cars import PlacedCar, add_car, draw_cars
-from diffrender.datasets.synthetic_geometry import Geometry, Material, Soup, cylinder
+from diffrender.datasets.synthetic_geometry import Geometry, Material, Soup, cylinder, grid_strip
+from diffrender.datasets.synthetic_ground import Palette, add_ground, draw_palette
+from diffrender.datasets.synthetic_houses import add_house
 from diffrender.datasets.synthetic_objects import (
-    Palette,
     add_box,
     add_bush,
-    add_ground,
-    add_house,
     add_pole,
     add_tree,
     add_wall,
-    draw_palette,
     soup_cloud,
 )
 from diffrender.datasets.synthetic_settings import StreetSettings
@@ -308,21 +306,13 @@ class _Roadside:
                 0,
                 0.4,
             )
-            x = np.linspace(-900, 900, 40)
+            across = np.linspace(-900, 900, 40)
             ridge = 20 + 40 * draw.random() + np.cumsum(draw.normal(0, 9, 40))
             ridge = np.clip(ridge - np.linspace(ridge[0], ridge[-1], 40) * 0.5, 8, 120)
-            z = draw.uniform(560, 860)
-            low = np.stack([x, np.full(40, 12.0), np.full(40, z)], 1)
-            high = np.stack([x, -ridge, np.full(40, z + 60)], 1)
-            coords = np.stack([low, high], 1)
-            flat = np.stack(
-                [
-                    coords[..., 0] * 0.05,
-                    coords[..., 1] * 0.05,
-                    0 * x[:, None] + 0.8 + 0 * coords[..., 0],
-                ],
-                -1,
-            )
-            from diffrender.datasets.synthetic_geometry import grid_strip
-
-            self.soup.add(*grid_strip(coords, flat), Material.FOLIAGE, owner)
+            far = np.full(40, draw.uniform(560, 860))
+            low = np.stack([across, np.full(40, 12.0), far], axis=1)
+            high = np.stack([across, -ridge, far + 60], axis=1)
+            slope = np.stack([low, high], axis=1)
+            coords = slope[..., [0, 1, 1]] * 0.05
+            coords[..., 2] = 0.8  # as the outside of a crown
+            self.soup.add(*grid_strip(slope, coords), Material.FOLIAGE, owner)

@@ -11,7 +11,8 @@ from diffrender.cameras import Camera
 from diffrender.datasets.synthetic_geometry import Material
 from diffrender.datasets.synthetic_layout import Layout
 from diffrender.datasets.synthetic_light import Light, contact_shade, shadow_map, sunlit
-from diffrender.datasets.synthetic_textures import Points, shade_material
+from diffrender.datasets.synthetic_surface import Points
+from diffrender.datasets.synthetic_textures import shade_material
 from diffrender.meshes import Mesh
 from diffrender.raster import rasterize
 
@@ -227,7 +228,7 @@ def develop(
     if draw.random() < 0.6:
         quality = int(draw.integers(70, 98))
         coded = cv2.imencode(".jpg", eight[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        eight = np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+        eight = np.ascontiguousarray(np.asarray(cv2.imdecode(coded, 1))[..., ::-1])
     return eight
 
 

@@ -28,7 +28,7 @@ from diffrender.datasets.synthetic_export import (
 
 __all__ = ["SAMPLE_DEPTH_NOISE", "sample_folder", "sample_frame", "write_sample"]
 
-SAMPLE_INDEX = 0
+SAMPLE_INDEX = 2
 SAMPLE_DEPTH_NOISE = {"correlated": 0.03, "correlation_pixels": 40.0, "independent": 0.05}
 _LIMIT = 80.0  # metres: farther is left unknown in the depth map
 

@@ -80,8 +80,9 @@ class Street:
         away = np.maximum(self.crossing[0] - s, s - self.crossing[1])
         return np.clip(np.where(np.isfinite(away), away, 9.0) / 1.5, 0, 1)
 
-    def ground(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
+    def ground(self, u: np.ndarray | float, s: np.ndarray | float) -> np.ndarray:
         """y of the ground (down), metres; 0 at the camera."""
+        u, s = np.asarray(u, float), np.asarray(s, float)
         y = -np.interp(s, np.arange(len(self.elevation)) - 10.0, self.elevation)
         step = self.step(s)
         for side in (self.left, self.right):

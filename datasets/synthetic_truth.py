@@ -114,7 +114,13 @@ def car_truth(
             truncated=round(outside, 2),
             occluded=_occlusion_level(visible),
             alpha=pose.alpha,
-            box=(left, top, right - 1, bottom - 1),
+            # KITTI counts from pixel centres and keeps its boxes on the image's pixels
+            box=(
+                max(left - 0.5, 0.0),
+                max(top - 0.5, 0.0),
+                min(right - 0.5, camera.size[1] - 1.0),
+                min(bottom - 0.5, camera.size[0] - 1.0),
+            ),
             height=pose.size[2],
             width=pose.size[1],
             length=pose.size[0],

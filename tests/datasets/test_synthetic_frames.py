@@ -16,7 +16,6 @@ from diffrender.datasets.synthetic import (
 )
 from diffrender.errors import InputError
 from diffrender.instances.record import box_of_mask
-from diffrender.meshes import Mesh
 from diffrender.raster import rasterize
 
 SIZE = (188, 621)
@@ -24,7 +23,7 @@ SIZE = (188, 621)
 
 @pytest.fixture(scope="module")
 def frames() -> list[SyntheticFrame]:
-    return list(SyntheticStreets(DEVELOPMENT_SEED, 6, SIZE))
+    return list(SyntheticStreets(DEVELOPMENT_SEED, 5, SIZE))
 
 
 def test_same_seed_gives_the_same_bits_and_another_does_not() -> None:
@@ -45,10 +44,10 @@ def test_frame_does_not_depend_on_the_count_or_the_order() -> None:
 def test_the_global_generators_are_left_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    state = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    state = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
     SyntheticStreets(3, 1, (96, 320))[0]
     assert torch.equal(before, torch.get_rng_state())
-    assert np.array_equal(state, np.random.get_state()[1])  # type: ignore[index]
+    assert np.array_equal(state, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
 
 
 def test_seeds_of_the_three_uses_differ() -> None:
@@ -57,8 +56,10 @@ def test_seeds_of_the_three_uses_differ() -> None:
 
 def test_frame_reads_like_a_kitti_frame(frames: list[SyntheticFrame]) -> None:
     frame = frames[0]
-    assert frame.image.shape == (*SIZE, 3) and frame.image.dtype == np.uint8
-    assert frame.depth.shape == SIZE and frame.depth.dtype == np.float32
+    assert frame.image.shape == (*SIZE, 3)
+    assert frame.image.dtype == np.uint8
+    assert frame.depth.shape == SIZE
+    assert frame.depth.dtype == np.float32
     assert frame.camera.size == SIZE
     offset = frame.camera.translation
     assert 0.05 < float(offset[0]) < 0.07  # like P2: the frame of the labels is 6 cm away
@@ -108,8 +109,10 @@ def test_box_of_the_truth_agrees_with_the_mask(frames: list[SyntheticFrame]) -> 
             low, high = pixels.min(0).values.numpy(), pixels.max(0).values.numpy()
             left, top, right, bottom = box_of_mask(car.mask)
             slack = 1.0
-            assert left >= low[0] - slack and right <= high[0] + slack
-            assert top >= low[1] - slack and bottom <= high[1] + slack
+            assert left >= low[0] - slack
+            assert right <= high[0] + slack
+            assert top >= low[1] - slack
+            assert bottom <= high[1] + slack
             area = (right - left) * (bottom - top)
             assert area > 0.6 * np.prod(high - low)
             checked += 1
@@ -123,7 +126,8 @@ def test_label_rows_state_the_truth(frames: list[SyntheticFrame]) -> None:
             assert row.size_lwh == car.pose.size
             assert row.rotation_y == car.pose.yaw
             assert row.truncated == pytest.approx(car.truncated, abs=0.0051)
-            assert row.box_corner[0] - 0.5 == box_of_mask(car.whole)[0]
+            edges = np.subtract(row.box_corner, box_of_mask(car.whole))
+            assert np.abs(edges).max() <= (0.0 if car.truncated == 0 else 0.5)
             assert row.occluded == (
                 0 if car.visible > 0.9 else 1 if car.visible > 0.5 else 2 if car.visible else 3
             )
@@ -134,7 +138,7 @@ def test_cars_stand_on_the_ground_around_them(frames: list[SyntheticFrame]) -> N
     """Ground pixels just outside a free car's lower rim lie in the plane of its bottom face."""
     checked = 0
     for frame in frames:
-        height, width = SIZE
+        height, _width = SIZE
         for car in frame.truth:
             if car.visible < 0.999 or car.truncated > 0 or car.pose.location[2] > 25:
                 continue
@@ -166,18 +170,18 @@ def _rectangle(frame: SyntheticFrame, number: int) -> object:
 def test_cars_never_overlap() -> None:
     settings = StreetSettings(cars=(12, 16))
     crowded = 0
-    for frame in SyntheticStreets(2, 8, (64, 212), settings):
+    for frame in SyntheticStreets(2, 5, (64, 212), settings):
         boxes = [_rectangle(frame, number) for number in range(len(frame.truth))]
         crowded += len(boxes)
         for i, box in enumerate(boxes):
             for other in boxes[:i]:
                 assert box.intersection(other).area == 0  # type: ignore[attr-defined]
-    assert crowded > 40
+    assert crowded > 30
 
 
 def test_settings_bound_the_distance_and_the_count() -> None:
     settings = StreetSettings(cars=(2, 4), distance=(10, 30))
-    for frame in SyntheticStreets(2, 6, (64, 212), settings):
+    for frame in SyntheticStreets(2, 4, (64, 212), settings):
         assert len(frame.truth) <= 4
         assert all(10 <= car.pose.location[2] <= 30 for car in frame.truth)
 
@@ -199,7 +203,7 @@ def test_flat_level_road_gives_upright_cars_at_the_camera_height() -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(InputError, match="at least 4 m"):
         StreetSettings(distance=(1, 20))
-    with pytest.raises(InputError, match="cars is .5, 2."):
+    with pytest.raises(InputError, match=r"cars is \(5, 2\)"):
         StreetSettings(cars=(5, 2))
     with pytest.raises(InputError, match="sunny is 2"):
         StreetSettings(sunny=2)
