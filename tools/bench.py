@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol, cast
 
 import typer
 
@@ -28,11 +28,19 @@ def run(name: str, *, quick: bool) -> Report:
         InputError: no benchmark of that name.
     """
     if name not in BENCHMARKS:
-        raise InputError(f"no benchmark is called '{name}', expected one of: {_names()}")
+        raise InputError(
+            f"no benchmark is called '{name}', expected one of: {', '.join(sorted(BENCHMARKS))}"
+        )
+    return _load(name)(quick=quick)
+
+
+class _Benchmark(Protocol):
+    def __call__(self, *, quick: bool) -> Report: ...
+
+
+def _load(name: str) -> _Benchmark:
     module, _, function = BENCHMARKS[name].partition(":")
-    report = getattr(importlib.import_module(module), function)(quick=quick)
-    assert isinstance(report, Report)
-    return report
+    return cast(_Benchmark, getattr(importlib.import_module(module), function))
 
 
 @guarded
@@ -56,10 +64,6 @@ def bench(
         _print(report)
         if json_file is not None:
             out().print(f"wrote {json_file}")
-
-
-def _names() -> str:
-    return ", ".join(sorted(BENCHMARKS))
 
 
 def _print(report: Report) -> None:

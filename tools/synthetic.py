@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out
 
 __all__ = ["synthetic"]
@@ -27,7 +28,11 @@ def write(
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 1,
 ) -> None:
     """Write frames in the KITTI object layout: image, calibration, labels, depth and masks."""
-    from diffrender.datasets.synthetic import write_kitti
+    from diffrender.datasets.synthetic import SyntheticStreets
+    from diffrender.datasets.synthetic_export import write_kitti
 
-    files = write_kitti(out_dir, seed=seed, count=count)
-    out().print(f"wrote {len(files)} files below {out_dir}", markup=False, soft_wrap=True)
+    if count < 1:
+        raise InputError(f"--count is {count}, expected at least 1")
+    root = write_kitti(SyntheticStreets(seed, count), out_dir)
+    line = f"wrote {count} frames below {root}: try --kitti {root} --frame 000000"
+    out().print(line, markup=False, soft_wrap=True)
