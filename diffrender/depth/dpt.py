@@ -132,7 +132,9 @@ class DptNet(nn.Module):
             x = feature if x is None else _resize(x, target) + feature
             x = self.project[place](self.fuse[place](x))
         assert x is not None  # _check_features refused a backbone without maps
-        return self._to_values(self.readout(_resize(x, (height // 2, width // 2))))
+        x = self.readout[:-1](_resize(x, (height // 2, width // 2)))
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 steps would show in depth
+            return self._to_values(self.readout[-1](x.float()))
 
     def _to_values(self, raw: Tensor) -> Tensor:  # (B, 1, h, w)
         if self.config.output == "affine_inverse":

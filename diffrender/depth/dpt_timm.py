@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffrender._files import write_bytes_atomic
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.images import resize_map, to_input
 from diffrender.depth.model import DepthCard, DepthModel, DepthPrediction
@@ -59,7 +58,6 @@ def save_dpt(net: DptNet, path: str | Path, *, half: bool = False) -> Path:
     """
     from safetensors.torch import save
 
-    path = Path(path)
     tensors = {}
     for name, tensor in net.state_dict().items():
         small = half and tensor.dtype == torch.float32
@@ -67,17 +65,7 @@ def save_dpt(net: DptNet, path: str | Path, *, half: bool = False) -> Path:
             tensor.detach().cpu().to(torch.float16 if small else tensor.dtype).contiguous()
         )
     config = json.dumps(dataclasses.asdict(net.config))
-    blob = save(tensors, metadata={_KEY: config})
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(blob)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+    return write_bytes_atomic(path, save(tensors, metadata={_KEY: config}))
 
 
 def load_dpt(path: str | Path) -> DptNet:

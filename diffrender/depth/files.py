@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from diffrender._files import atomic_path
 from diffrender.errors import InputError
 
 __all__ = ["read_depth", "write_depth_png"]
@@ -86,15 +85,8 @@ def write_depth_png(
             f"depth reaches {depth.max():.1f} m, 16 bits at {units_per_metre:g} units per metre "
             f"end at {65535 / units_per_metre:.1f} m; choose fewer units per metre or set it to 0"
         )
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            Image.fromarray(units.astype(np.uint16)).save(file, format="PNG")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as temporary:
+        Image.fromarray(units.astype(np.uint16)).save(temporary, format="PNG")
     return path
 
 

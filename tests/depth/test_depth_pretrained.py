@@ -17,14 +17,14 @@ from diffrender.errors import InputError
 from diffrender.evaluate.depth_metrics import depth_metrics
 
 
-@pytest.mark.parametrize("frame", ["000003", "000010", "000145"])
+@pytest.mark.parametrize("frame", ["000003", "000012", "000145"])
 def test_rt_monodepth_reproduces_the_published_maps(shared: Path, frame: str) -> None:
     weights = shared / "data/depth_weights/rtmonodepth_s_ms.npz"
     published = read_depth(shared / f"data/kitti/training/depth_2/{frame}.png", 256)
     prediction = create_depth("rt-monodepth", weights).predict(read_image(shared, frame))
     assert prediction.kind == "metric"
     assert prediction.values.dtype == np.float32
-    error = np.abs(prediction.values - published)
+    error = np.abs(np.minimum(prediction.values, 200) - published)  # the files end at 200 m
     # Half a unit of the PNG is 1/512 m; a little more for the order of float32 sums.
     assert error.max() < 1 / 512 + 2e-4
     assert (error / published).mean() < 2e-4

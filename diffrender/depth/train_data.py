@@ -1,0 +1,224 @@
+"""Training frames for a depth network: a folder of .npz files, and how they are varied.
+
+The files are described in `diffrender.datasets.depth_frames`, which renders synthetic ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrender.depth.dpt import DptConfig
+from diffrender.errors import InputError
+
+__all__ = ["Augmentation", "Batch", "FrameSet", "load_frames", "make_batch", "whole_frames"]
+
+_MAX_BYTES = 12 << 30
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """Frames in memory.
+
+    Attributes:
+        images: (N, H, W, 3) uint8 RGB.
+        depth: (N, H, W) float16 metres, 0 = unknown, inf = sky.
+        focal: (N,) float32 pixels.
+    """
+
+    images: np.ndarray  # (N, H, W, 3)
+    depth: np.ndarray  # (N, H, W)
+    focal: np.ndarray  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step is taken on; depth is as a camera of the reference focal length would see it.
+
+    Attributes:
+        image: (B, 3, h, w) float32 in [0, 1].
+        depth: (B, 1, h/2, w/2) float32 metres, 0 = unknown, inf = sky.
+        factor: (B,) metres per metre of `depth`: multiply by it for the true depth.
+    """
+
+    image: Tensor  # (B, 3, h, w)
+    depth: Tensor  # (B, 1, h/2, w/2)
+    factor: Tensor  # (B,)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a frame is varied; pairs are (low, high).
+
+    Attributes:
+        crop: width of the crop as a share of the widest crop that fits.
+        stretch: aspect ratio of the crop relative to the network's input.
+        blur, grey, shuffle, field, cutout: probabilities of Gaussian blur, of a grey picture, of
+            exchanged channels, of uneven light, and of a covered rectangle.
+        noise: largest standard deviation of pixel noise.
+        gain, gamma: log standard deviation of brightness and of the tone curve.
+        saturation: of the colours, 1 leaves them.
+    """
+
+    crop: tuple[float, float] = (0.62, 1.0)
+    stretch: tuple[float, float] = (0.9, 1.12)
+    blur: float = 0.3
+    grey: float = 0.08
+    shuffle: float = 0.08
+    field: float = 0.5
+    cutout: float = 0.2
+    noise: float = 0.05
+    gain: float = 0.3
+    gamma: float = 0.25
+    saturation: tuple[float, float] = (0.3, 1.6)
+
+
+def load_frames(folder: Path, limit: int | None = None) -> FrameSet:
+    """All `frames_*.npz` of a folder, or the first `limit` frames.
+
+    Raises:
+        InputError: no files, files of unlike sizes, or more than fits in memory.
+    """
+    paths = sorted(folder.glob("frames_*.npz"))
+    if not paths:
+        raise InputError(
+            f"{folder}: no frames_*.npz; make some with "
+            "`python -m diffrender.datasets.depth_frames --out FOLDER`"
+        )
+    images, depths, focals, total, size = [], [], [], 0, 0
+    for path in paths:
+        size += path.stat().st_size
+        if size > _MAX_BYTES:
+            raise InputError(f"{folder}: more than {_MAX_BYTES} bytes of frames; use a limit")
+        with np.load(path, allow_pickle=False) as arrays:
+            if not {"image", "depth", "focal"} <= set(arrays.files):
+                raise InputError(f"{path}: holds {arrays.files}, expected image, depth and focal")
+            images.append(arrays["image"])
+            depths.append(arrays["depth"].astype(np.float16))
+            focals.append(arrays["focal"].astype(np.float32))
+        image, depth = images[-1], depths[-1]
+        same = image.shape[1:] == images[0].shape[1:] and depth.shape == image.shape[:3]
+        if image.dtype != np.uint8 or image.ndim != 4 or not same or len(focals[-1]) != len(image):
+            raise InputError(
+                f"{path}: image is {image.dtype} of shape {image.shape}, depth {depth.shape}; "
+                "expected (N, H, W, 3) uint8 and (N, H, W), alike in all files"
+            )
+        total += len(image)
+        if limit is not None and total >= limit:
+            break
+    joined = (np.concatenate(part)[:limit] for part in (images, depths, focals))
+    return FrameSet(*joined)
+
+
+def make_batch(
+    frames: FrameSet,
+    config: DptConfig,
+    augmentation: Augmentation,
+    count: int,
+    draw: np.random.Generator,
+) -> Batch:
+    """Draw `count` frames, crop, mirror and recolour them."""
+    import cv2
+
+    height, width = config.size
+    images = np.empty((count, height, width, 3), np.float32)
+    depths = np.empty((count, 1, height // 2, width // 2), np.float32)
+    factors = np.empty(count, np.float32)
+    frame_height, frame_width = frames.images.shape[1:3]
+    for row, index in enumerate(draw.integers(0, len(frames), count)):
+        aspect = width / height * np.exp(draw.uniform(*np.log(augmentation.stretch)))
+        widest = min(frame_width, frame_height * aspect)
+        across = widest * draw.uniform(*augmentation.crop)
+        down = across / aspect
+        left, top = draw.uniform(0, frame_width - across), draw.uniform(0, frame_height - down)
+        rows = slice(int(top), max(int(top) + 2, round(top + down)))
+        columns = slice(int(left), max(int(left) + 2, round(left + across)))
+        image = frames.images[index, rows, columns]
+        depth = frames.depth[index, rows, columns].astype(np.float32)
+        if draw.random() < 0.5:
+            image, depth = image[:, ::-1], depth[:, ::-1]
+        focal = frames.focal[index] * width / (columns.stop - columns.start)
+        factors[row] = focal / config.reference_focal
+        smaller = width <= image.shape[1]
+        images[row] = cv2.resize(
+            np.ascontiguousarray(image),
+            (width, height),
+            interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
+        )
+        depths[row, 0] = _nearest(depth, (height // 2, width // 2)) / factors[row]
+        images[row] = _recolour(images[row] / 255.0, augmentation, draw)
+    return Batch(
+        torch.from_numpy(images).permute(0, 3, 1, 2),
+        torch.from_numpy(depths),
+        torch.from_numpy(factors),
+    )
+
+
+def whole_frames(frames: FrameSet, config: DptConfig, indices: np.ndarray) -> Batch:  # (B,)
+    """Frames resized whole to the network's input, unvaried: for validation."""
+    import cv2
+
+    height, width = config.size
+    images = np.stack(
+        [
+            cv2.resize(frames.images[k], (width, height), interpolation=cv2.INTER_AREA)
+            for k in indices
+        ]
+    )
+    factors = frames.focal[indices] * width / frames.images.shape[2] / config.reference_focal
+    depths = np.stack(
+        [_nearest(frames.depth[k].astype(np.float32), (height // 2, width // 2)) for k in indices]
+    )
+    return Batch(
+        torch.from_numpy(images.astype(np.float32) / 255.0).permute(0, 3, 1, 2),
+        torch.from_numpy(depths[:, None] / factors[:, None, None, None]),
+        torch.from_numpy(factors),
+    )
+
+
+def _nearest(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (H, W)
+    """Nearest sample: a mean over an edge would be a depth where nothing is."""
+    rows = ((np.arange(size[0]) + 0.5) * depth.shape[0] / size[0]).astype(int)
+    columns = ((np.arange(size[1]) + 0.5) * depth.shape[1] / size[1]).astype(int)
+    return depth[np.ix_(rows, columns)]
+
+
+def _recolour(image: np.ndarray, given: Augmentation, draw: np.random.Generator) -> np.ndarray:
+    """Vary colours, light, sharpness and noise of an (H, W, 3) picture in [0, 1]."""
+    import cv2
+
+    height, width = image.shape[:2]
+    if draw.random() < given.shuffle:
+        image = image[..., draw.permutation(3)]
+    grey = image.mean(axis=2, keepdims=True)
+    saturation = 0.0 if draw.random() < given.grey else draw.uniform(*given.saturation)
+    image = grey + (image - grey) * np.float32(saturation)
+    if draw.random() < given.field:
+        coarse = np.exp(draw.normal(0, 0.35, (3, 6))).astype(np.float32)
+        image = (
+            image * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+        )
+    balance = np.exp(draw.normal(0, 0.08, 3)) * np.exp(draw.normal(0, given.gain))
+    image = np.clip(image * balance.astype(np.float32), 0, 1)
+    image **= np.float32(np.exp(draw.normal(0, given.gamma)))
+    contrast = np.float32(np.exp(draw.normal(0, 0.2)))
+    image = (image - image.mean()) * contrast + image.mean()
+    if draw.random() < given.blur:
+        image = cv2.GaussianBlur(image, (0, 0), draw.uniform(0.3, 1.3))
+    elif draw.random() < 0.3:  # oversharpened, as cameras do
+        image = image + draw.uniform(0.2, 1.0) * (image - cv2.GaussianBlur(image, (0, 0), 1.0))
+    if draw.random() < 0.7:
+        sigma = draw.uniform(0, given.noise) * draw.random()
+        image = image + np.float32(sigma) * draw.standard_normal(image.shape, dtype=np.float32)
+    if draw.random() < given.cutout:
+        high, wide = int(draw.uniform(8, height / 3)), int(draw.uniform(8, width / 6))
+        top, left = int(draw.integers(0, height - high)), int(draw.integers(0, width - wide))
+        image[top : top + high, left : left + wide] = draw.random(3, dtype=np.float32)
+    return np.clip(image, 0, 1)

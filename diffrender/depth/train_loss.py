@@ -1,0 +1,64 @@
+"""What a depth network is trained to reduce.
+
+Scale-invariant log error (Eigen et al., NIPS 2014, eq. 4, with lambda = 0.5) on absolute values,
+and the multi-scale gradient matching of Li and Snavely (MegaDepth, CVPR 2018, eq. 6), both on log
+depth.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["depth_loss"]
+
+
+def depth_loss(
+    predicted: Tensor,  # (B, 1, H, W)
+    truth: Tensor,  # (B, 1, H, W)
+    far: float,
+    gradient_weight: float = 0.5,
+    sky_weight: float = 0.1,
+) -> dict[str, Tensor]:
+    """Named terms and their weighted sum "total", scalars. Differentiable to `predicted`.
+
+    "log": mean |log p - log z|; "scale_invariant": root of mean d^2 - 0.5 mean(d)^2 per image with
+    d = log p - log z; "gradient": mean |difference of d between neighbours| at four scales;
+    "sky": how far below 0.7 `far` the log depth of the sky lies. Truth at 0 is left out, beyond
+    `far` it counts as sky, as inf does.
+    """
+    log_p = predicted.log()
+    sky = truth > far
+    known = (truth > 0) & ~sky
+    d = torch.where(known, log_p - torch.where(known, truth, torch.ones_like(truth)).log(), 0.0)
+    count = known.sum(dim=(1, 2, 3)).clamp_min(1)
+    mean = d.sum(dim=(1, 2, 3)) / count
+    square = d.square().sum(dim=(1, 2, 3)) / count
+    terms = {
+        "log": (d.abs().sum(dim=(1, 2, 3)) / count).mean(),
+        "scale_invariant": (square - 0.5 * mean.square()).clamp_min(1e-6).sqrt().mean(),
+        "gradient": _gradient(d, known),
+        "sky": torch.where(
+            sky, (torch.log(torch.tensor(0.7 * far)) - log_p).clamp_min(0), 0.0
+        ).mean(),
+    }
+    terms["total"] = (
+        terms["log"]
+        + terms["scale_invariant"]
+        + gradient_weight * terms["gradient"]
+        + sky_weight * terms["sky"]
+    )
+    return terms
+
+
+def _gradient(d: Tensor, known: Tensor) -> Tensor:
+    total = d.new_zeros(())
+    for step in (1, 2, 4, 8):
+        for axis in (2, 3):
+            low, high = slice(None, -step), slice(step, None)
+            first = tuple(low if k == axis else slice(None) for k in range(4))
+            second = tuple(high if k == axis else slice(None) for k in range(4))
+            both = known[first] & known[second]
+            change = torch.where(both, (d[second] - d[first]).abs(), 0.0)
+            total = total + change.sum() / both.sum().clamp_min(1)
+    return total / 8

@@ -1,0 +1,184 @@
+"""Training of the shipped network, on a few tiny frames made on the spot."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diffrender.depth import DptConfig, load_dpt
+from diffrender.depth.train import TrainSettings, _schedule, check_errors, main, train
+from diffrender.depth.train_data import (
+    Augmentation,
+    FrameSet,
+    load_frames,
+    make_batch,
+    whole_frames,
+)
+from diffrender.depth.train_loss import depth_loss
+from diffrender.errors import InputError
+
+TINY = DptConfig(backbone="test_convnext", channels=8, size=(64, 96), depth_range=(1.0, 100.0))
+
+
+def planes(count: int = 6, side: int = 80) -> FrameSet:
+    """Flat roads of several shades below a sky, seen by cameras of several focal lengths."""
+    draw = np.random.default_rng(0)
+    width = side * 3 // 2
+    rows = (np.arange(side) + 0.5) / side * 80
+    images, depths, focals = [], [], []
+    for _ in range(count):
+        focal = draw.uniform(90, 130) * side / 80
+        horizon = side * 30 / 80
+        with np.errstate(divide="ignore"):
+            below = np.maximum(np.arange(side) + 0.5 - horizon, 1e-6)
+            depth = np.where(rows > 32, focal * 1.65 / below, np.inf)
+        shade = np.where(rows > 32, 60 + rows, 250)
+        noise = draw.normal(0, 8, (side, width, 3))
+        images.append(np.clip(shade[:, None, None] + noise, 0, 255).astype(np.uint8))
+        depths.append(np.repeat(depth[:, None], width, axis=1).astype(np.float16))
+        focals.append(focal)
+    return FrameSet(np.stack(images), np.stack(depths), np.array(focals, np.float32))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other are slow on a busy machine, and the nets are tiny."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def write(folder: Path, frames: FrameSet) -> Path:
+    folder.mkdir()
+    half = len(frames) // 2
+    for number, part in enumerate((slice(0, half), slice(half, None))):
+        np.savez(
+            folder / f"frames_{number:05d}.npz",
+            image=frames.images[part],
+            depth=frames.depth[part],
+            focal=frames.focal[part],
+        )
+    return folder
+
+
+def test_convention_depth_is_divided_by_the_focal_length_of_the_input() -> None:
+    frames = planes()
+    batch = whole_frames(frames, TINY, np.array([0, 1]))
+    assert batch.image.shape == (2, 3, 64, 96)
+    assert batch.depth.shape == (2, 1, 32, 48)
+    focal_of_input = frames.focal[:2] * 96 / 120
+    np.testing.assert_allclose(batch.factor, focal_of_input / TINY.reference_focal, rtol=1e-6)
+    metres = (batch.depth * batch.factor.view(2, 1, 1, 1))[0, 0, -1, 0]
+    assert float(metres) == pytest.approx(float(frames.depth[0, 78, 0]), rel=0.01)
+    assert torch.isinf(batch.depth[:, :, :10]).all()
+
+
+def test_crops_keep_depth_and_focal_length_together() -> None:
+    # On a road seen at focal length f, depth times the row below the horizon is 1.65 f; in the
+    # normalized depth that is 1.65 times the reference, whatever the crop and its resizing were.
+    # (Crops are whole pixels wide and high: hence frames much larger than elsewhere here.)
+    frames = planes(side=800)
+    plain = Augmentation(crop=(0.7, 1.0), stretch=(1.0, 1.0))
+    batch = make_batch(frames, TINY, plain, 8, np.random.default_rng(1))
+    for depth in batch.depth[:, 0, :, 0]:
+        known = torch.isfinite(depth)
+        inverse = 1 / depth[known]
+        slope = (inverse[1:] - inverse[:-1]).median() / 2  # a row of depth is two of the input
+        assert float(1 / slope) == pytest.approx(1.65 * TINY.reference_focal, rel=0.03)
+
+
+def test_batches_depend_on_the_generator_alone() -> None:
+    frames = planes()
+    first, second, other = (
+        make_batch(frames, TINY, Augmentation(), 4, np.random.default_rng(seed))
+        for seed in (3, 3, 4)
+    )
+    assert torch.equal(first.image, second.image)
+    assert not torch.equal(first.image, other.image)
+    assert first.image.min() >= 0
+    assert first.image.max() <= 1
+
+
+def test_loss_by_hand() -> None:
+    truth = torch.tensor([[4.0, 8.0], [0.0, torch.inf]]).view(1, 1, 2, 2)
+    exact = torch.tensor([[4.0, 8.0], [3.0, 90.0]]).view(1, 1, 2, 2)
+    zero = depth_loss(exact, truth, far=100)
+    assert float(zero["total"]) == pytest.approx(1e-3)  # the root's guard
+    twice = depth_loss(2 * exact, truth, far=100)
+    two = float(np.log(2))
+    assert float(twice["log"]) == pytest.approx(two)
+    assert float(twice["scale_invariant"]) == pytest.approx(two * np.sqrt(0.5))
+    assert float(twice["gradient"]) == 0
+    near_sky = depth_loss(torch.full_like(exact, 7.0), truth, far=100)
+    assert float(near_sky["sky"]) == pytest.approx(np.log(10) / 4)
+
+
+def test_loss_gradient() -> None:
+    draw = torch.Generator().manual_seed(0)
+    truth = 5 + 20 * torch.rand(1, 1, 3, 3, generator=draw, dtype=torch.float64)
+    truth[0, 0, 0, 0], truth[0, 0, 2, 2] = 0, torch.inf
+    predicted = 5 + 20 * torch.rand(1, 1, 3, 3, generator=draw, dtype=torch.float64)
+    predicted.requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: depth_loss(p, truth, 60.0)["total"], predicted)
+    depth_loss(predicted, truth, 60.0)["total"].backward()
+    assert predicted.grad is not None
+    assert float(predicted.grad[0, 0, 0, 0]) == 0
+
+
+def test_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    frames = planes()
+    settings = TrainSettings(steps=8, batch=4, rate=3e-3, every=4, average=0.5, small=0.0)
+    train(frames, frames, tmp_path, TINY, settings)
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(float(r["step"])) for r in rows] == [4, 8]
+    more = TrainSettings(steps=40, batch=4, rate=3e-3, every=20, average=0.5, small=0.0)
+    weights = train(frames, frames, tmp_path, TINY, more)
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(float(r["step"])) for r in rows] == [4, 8, 20, 40]
+    assert float(rows[-1]["total"]) < 0.5 * float(rows[0]["total"])
+    errors = check_errors(load_dpt(weights), frames)
+    assert errors["abs_rel"] == pytest.approx(float(rows[-1]["abs_rel"]), abs=0.01)
+    assert errors["abs_rel"] < 0.5 * float(rows[0]["abs_rel"])
+    with pytest.raises(InputError, match="another configuration"):
+        train(frames, frames, tmp_path, DptConfig(backbone="test_vit", channels=8), more)
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = write(tmp_path / "frames", planes()), tmp_path / "out"
+    files = ["--frames", str(folder), "--check", str(folder), "--out", str(out)]
+    small = "--steps 2 --batch 2 --every 1 --backbone test_convnext --channels 8 --size 64 96"
+    main([*files, *small.split()])
+    printed = capsys.readouterr().out
+    assert printed.startswith("6 frames, 6 to check on")
+    assert printed.rstrip().endswith("weights.safetensors")
+
+
+def test_unfit_frames_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="make some with"):
+        load_frames(tmp_path)
+    folder = write(tmp_path / "frames", planes())
+    assert len(load_frames(folder)) == 6
+    assert len(load_frames(folder, limit=2)) == 2
+    bad = folder / "frames_00001.npz"
+    np.savez(bad, image=np.zeros((2, 8, 8, 3), np.uint8), depth=np.zeros((2, 8, 8)), focal=[1, 1])
+    with pytest.raises(InputError, match="alike in all files"):
+        load_frames(folder)
+    np.savez(bad, picture=np.zeros(3))
+    with pytest.raises(InputError, match="expected image, depth and focal"):
+        load_frames(folder)
+
+
+def test_schedule_and_settings() -> None:
+    assert _schedule(0.015) == pytest.approx(0.5)
+    assert _schedule(0.03) == pytest.approx(1)
+    assert _schedule(1.0) == pytest.approx(0.01)
+    with pytest.raises(InputError, match="expected positive numbers"):
+        TrainSettings(batch=0)
