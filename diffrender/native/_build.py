@@ -74,7 +74,10 @@ def build(target: Path, jobs: int | None = None) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     written = []
     sources = sorted(SOURCES.glob("*.cpp"))
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
+    ):
         for level in levels():
             objects = [Path(scratch) / f"{source.stem}_{level}.o" for source in sources]
             flags = [*FLAGS, *EXACT, *LEVELS[level]]

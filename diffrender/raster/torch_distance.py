@@ -40,9 +40,7 @@ def face_distance(h: Tensor, faces: Tensor, face: Tensor) -> Tensor:
         safe = torch.ones_like(a)
         start = torch.where(none, safe, torch.where(a_behind, cut, a))
         end = torch.where(none, safe, torch.where(b_behind, cut, b))
-        distance = segment_distance(
-            pixel, start[:, :2] / start[:, 2:], end[:, :2] / end[:, 2:]
-        )
+        distance = segment_distance(pixel, start[:, :2] / start[:, 2:], end[:, :2] / end[:, 2:])
         squared.append(torch.where(none[:, 0], torch.inf, distance))
     nearest = torch.stack(squared).amin(0)
     positive = nearest > 0

@@ -37,19 +37,19 @@ def _rows(
         weights = []
         for i in range(3):
             a, b = ends[(i + 1) % 3], ends[(i + 2) % 3]
-            weights.append(
-                (b - a)[..., 0] * (p - a)[..., 1] - (b - a)[..., 1] * (p - a)[..., 0]
-            )
+            weights.append((b - a)[..., 0] * (p - a)[..., 1] - (b - a)[..., 1] * (p - a)[..., 0])
         w = torch.stack(weights, dim=-1)  # (F, P, 3)
         inside = (w > 0).all(-1) | (w < 0).all(-1)
         counts = inside | (squared < blur)
         if limit is not None and limit < len(corners):
-            share = w / z[:, None]
+            crowded = counts.sum(0) > limit  # (P,)
+            share = w[:, crowded] / z[:, None]
             share = (share / share.sum(-1, keepdim=True)).clamp(0.0, 1.0)
             depth = (share / share.sum(-1, keepdim=True) * z[:, None]).sum(-1)
-            depth = torch.where(counts, depth, torch.inf)
+            depth = torch.where(counts[:, crowded], depth, torch.inf)
             order = depth.argsort(dim=0, stable=True)[:limit]
-            counts &= torch.zeros_like(counts).scatter_(0, order, True)
+            chosen = torch.zeros_like(depth, dtype=torch.bool).scatter_(0, order, True)
+            counts[:, crowded] &= chosen
     distance = torch.where(inside, -squared, squared)
     q = torch.sigmoid(torch.where(counts, distance, 0.0) / sigma)
     return 1.0 - torch.where(counts, q, 1.0).prod(0)

@@ -1,0 +1,81 @@
+"""Small scenes that the raster tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import trimesh
+from torch import Tensor
+
+from diffrender.cameras import Camera
+from diffrender.meshes import Mesh
+from diffrender.raster import backends
+
+DOUBLE = torch.float64
+BACKENDS = [name for name, reason in backends().items() if reason is None]
+
+
+def pinhole(
+    size: tuple[int, int],
+    focal: float = 40.0,
+    centre: tuple[float, float] | None = None,
+    translation: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    dtype: torch.dtype = DOUBLE,
+) -> Camera:
+    """A camera without rotation, its principal point in the middle unless told."""
+    cx, cy = centre or (size[1] / 2, size[0] / 2)
+    intrinsics = torch.tensor([[focal, 0, cx], [0, focal, cy], [0, 0, 1]], dtype=dtype)
+    shift = torch.tensor(translation, dtype=dtype)
+    return Camera.from_intrinsics(intrinsics, size, pixel_centres="half", translation=shift)
+
+
+def flat_camera(size: tuple[int, int]) -> Camera:
+    """A camera under which a vertex (x, y, 1) lies at pixel (x, y)."""
+    return pinhole(size, focal=1.0, centre=(0.0, 0.0))
+
+
+def flat_mesh(points: list[tuple[float, float]], faces: list[tuple[int, int, int]]) -> Mesh:
+    """Triangles at depth 1, in pixels of `flat_camera`."""
+    vertices = torch.tensor([(*p, 1.0) for p in points], dtype=DOUBLE)
+    return Mesh(vertices, torch.tensor(faces, dtype=torch.int64).reshape(-1, 3))
+
+
+def rectangle(left: float, top: float, right: float, bottom: float) -> Mesh:
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    return flat_mesh(corners, [(0, 2, 1), (0, 3, 2)])
+
+
+def from_trimesh(mesh: trimesh.Trimesh, dtype: torch.dtype = DOUBLE) -> Mesh:
+    return Mesh(
+        torch.tensor(np.asarray(mesh.vertices), dtype=dtype),
+        torch.tensor(np.asarray(mesh.faces), dtype=torch.int64),
+    )
+
+
+def sphere(subdivisions: int = 2, dtype: torch.dtype = DOUBLE) -> Mesh:
+    return from_trimesh(trimesh.creation.icosphere(subdivisions=subdivisions), dtype)
+
+
+def torus(dtype: torch.dtype = DOUBLE) -> Mesh:
+    ring = trimesh.creation.torus(0.7, 0.25, major_sections=24, minor_sections=12)
+    ring.apply_transform(trimesh.transformations.rotation_matrix(0.9, (1.0, 0.4, 0.1)))
+    return from_trimesh(ring, dtype)
+
+
+def random_square(count: int, size: float, generator: np.random.Generator) -> Mesh:
+    """A Delaunay triangulation of random points that fills [0, size]^2, at uneven depths."""
+    from scipy.spatial import Delaunay
+
+    inner = generator.uniform(0, size, (count, 2))
+    corners = np.array([[-1, -1], [size + 1, -1], [-1, size + 1], [size + 1, size + 1]])
+    points = np.concatenate([corners, inner])
+    depth = generator.uniform(1.0, 3.0, (len(points), 1))
+    vertices = np.concatenate([points * depth, depth], axis=1)
+    faces = Delaunay(points).simplices
+    return Mesh(torch.tensor(vertices), torch.tensor(faces, dtype=torch.int64))
+
+
+def weights(shape: torch.Size, seed: int = 0, dtype: torch.dtype = DOUBLE) -> Tensor:
+    """Random weights that turn an image into a scalar."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=generator, dtype=dtype)
