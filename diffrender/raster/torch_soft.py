@@ -16,7 +16,7 @@ from diffrender.raster.torch_distance import segment_distance
 
 __all__ = ["soft_silhouette"]
 
-_CHUNK = 2_000_000  # face-pixel pairs looked at together
+_CHUNK = 300_000  # face-pixel pairs looked at together
 _AREA = 1e-8  # kArea in native/src/soft_silhouette.cpp
 
 

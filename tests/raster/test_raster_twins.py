@@ -94,6 +94,7 @@ def test_soft_silhouette(dtype: torch.dtype, limit: int | None) -> None:
     results = {}
     for backend in ("native", "torch"):
         mesh, camera, leaves = scene(dtype)
+        camera = camera.resize((25, 30))
         alpha = soft_silhouette(mesh, camera, faces_per_pixel=limit, backend=backend)
         loss = (alpha * weights(alpha.shape, 6, dtype)).sum()
         results[backend] = (alpha, torch.autograd.grad(loss, leaves))

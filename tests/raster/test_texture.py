@@ -33,5 +33,5 @@ def test_gradcheck() -> None:
 def test_wrong_shapes_are_named() -> None:
     with pytest.raises(InputError, match="uv has shape"):
         sample_texture(torch.zeros(3, 4, 2), torch.zeros(5, 3))
-    with pytest.raises(InputError, match="texture is torch.float32"):
+    with pytest.raises(InputError, match="texture is torch"):
         sample_texture(torch.zeros(3, 4, 2), torch.zeros(5, 2, dtype=DOUBLE))
