@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -86,6 +87,14 @@ def save_prior(prior: ShapePrior, path: str | Path) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class _Header:
+    name: str
+    licence: str
+    part_names: tuple[str, ...]
+    explained: tuple[float, ...]
+
+
 def _read(path: Path) -> ShapePrior:
     from safetensors import SafetensorError, safe_open
 
@@ -121,19 +130,15 @@ def _read(path: Path) -> ShapePrior:
             face_parts=loaded["face_parts"],
             size_mean=loaded["size_mean"],
             size_sigma=loaded["size_sigma"],
-            part_names=header["part_names"],
-            name=header["name"],
-            licence=header["licence"],
+            part_names=header.part_names,
+            name=header.name,
+            licence=header.licence,
             uv=loaded.get("uv"),
             face_uv=loaded.get("face_uv"),
-            explained=header["explained"],
+            explained=header.explained,
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-class _Header(dict):  # type: ignore[type-arg]
-    """Checked header fields."""
 
 
 def _header(path: Path, text: str | None) -> _Header:
@@ -166,5 +171,8 @@ def _header(path: Path, text: str | None) -> _Header:
     if not all(isinstance(share, float | int) for share in raw["explained"]):
         raise InputError(f"{path}: header field 'explained' must list numbers")
     return _Header(
-        raw, part_names=tuple(raw["part_names"]), explained=tuple(map(float, raw["explained"]))
+        raw["name"],
+        raw["licence"],
+        tuple(raw["part_names"]),
+        tuple(float(share) for share in raw["explained"]),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def read_mesh(path: str | Path) -> tuple[Tensor, Tensor]:
     if path.stat().st_size > _LARGEST_FILE:
         raise InputError(f"{path}: larger than {_LARGEST_FILE} bytes")
     try:
-        mesh = trimesh.load(
+        mesh: Any = trimesh.load(
             path,
             file_type=path.suffix[1:].lower(),
             process=False,

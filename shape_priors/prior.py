@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -157,7 +156,7 @@ class ShapePrior:
                 for target in devices + (dtypes if value.is_floating_point() else []):
                     value = value.to(target)
                 moved[field.name] = value
-        return partial(dataclasses.replace, self)(**moved)
+        return dataclasses.replace(self, **moved)  # type: ignore[arg-type]
 
 
 def _check_index(name: str, index: Tensor, count: int) -> None:
