@@ -11,6 +11,7 @@ from diffrender.raster.backends import backends as backends
 from diffrender.raster.fragments import Fragments as Fragments
 from diffrender.raster.interpolate import interpolate as interpolate
 from diffrender.raster.rasterize import rasterize as rasterize
+from diffrender.raster.render import render_silhouette_depth as render_silhouette_depth
 from diffrender.raster.soft import soft_silhouette as soft_silhouette
 from diffrender.raster.texture import sample_texture as sample_texture
 
@@ -20,6 +21,7 @@ __all__ = [
     "backends",
     "interpolate",
     "rasterize",
+    "render_silhouette_depth",
     "sample_texture",
     "soft_silhouette",
 ]

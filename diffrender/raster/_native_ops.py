@@ -119,8 +119,8 @@ def _rasterize_backward(
     face: Tensor,
     bary: Tensor,
     depth: Tensor,
-    grad_bary: Tensor,
-    grad_depth: Tensor,
+    grad_bary: Tensor | None,
+    grad_depth: Tensor | None,
 ) -> Tensor:
     grad = torch.zeros_like(h)
     count, height, width, layers = face.shape
@@ -135,8 +135,8 @@ def _rasterize_backward(
         face.data_ptr(),
         bary.data_ptr(),
         depth.data_ptr(),
-        grad_bary.data_ptr(),
-        grad_depth.data_ptr(),
+        _pointer(grad_bary),
+        _pointer(grad_depth),
         torch.get_num_threads(),
         grad.data_ptr(),
     )
@@ -152,7 +152,7 @@ define(
 )
 define(
     "rasterize_backward(Tensor h, Tensor faces, Tensor face_offsets, Tensor face, Tensor bary, "
-    "Tensor depth, Tensor grad_bary, Tensor grad_depth) -> Tensor",
+    "Tensor depth, Tensor? grad_bary, Tensor? grad_depth) -> Tensor",
     _rasterize_backward,
     lambda h, *_: torch.empty_like(h),
 )
@@ -162,13 +162,19 @@ def _rasterize_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ..
     h, faces, _, face_offsets, *_ = inputs
     face, bary, depth = output
     ctx.mark_non_differentiable(face)
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(h, faces, face_offsets, face, bary, depth)
 
 
-def _rasterize_grad(ctx: Any, _: Tensor, grad_bary: Tensor, grad_depth: Tensor) -> tuple[Any, ...]:
-    saved = ctx.saved_tensors
+def _rasterize_grad(
+    ctx: Any, _: None, grad_bary: Tensor | None, grad_depth: Tensor | None
+) -> tuple[Any, ...]:
+    if grad_bary is None and grad_depth is None:
+        return (None,) * 8
     grad = torch.ops.diffrender.rasterize_backward(
-        *saved, grad_bary.contiguous(), grad_depth.contiguous()
+        *ctx.saved_tensors,
+        None if grad_bary is None else grad_bary.contiguous(),
+        None if grad_depth is None else grad_depth.contiguous(),
     )
     return grad, *([None] * 7)
 
@@ -404,10 +410,13 @@ define(
 
 def _antialias_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs, output[1])
 
 
-def _antialias_grad(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:
+def _antialias_grad(ctx: Any, grad: Tensor | None, _: None) -> tuple[Any, ...]:
+    if grad is None:
+        return (None,) * 10
     grad_image, grad_h = torch.ops.diffrender.antialias_backward(
         *ctx.saved_tensors, grad.contiguous()
     )

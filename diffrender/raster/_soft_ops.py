@@ -97,11 +97,14 @@ define(
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:4], *output)
     ctx.numbers = inputs[4:]
 
 
-def _grad(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Any, ...]:
+def _grad(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any, ...]:
+    if grad is None:
+        return (None,) * 9
     *tensors, alpha, last_depth, last_face = ctx.saved_tensors
     grad_h = torch.ops.diffrender.soft_silhouette_backward(
         *tensors, *ctx.numbers, alpha, last_depth, last_face, grad.contiguous()

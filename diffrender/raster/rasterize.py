@@ -61,13 +61,14 @@ def rasterize(
         from diffrender.raster.torch_distance import face_distance
 
         distance = face_distance(packed.homogeneous, packed.faces, face)
-    lead = packed.leading
-    shape = face.shape[-3:]
+    if not packed.leading:
+        face, bary, depth = face[0], bary[0], depth[0]
+        distance = None if distance is None else distance[0]
     return Fragments(
-        face.reshape(*lead, *shape),
-        bary.reshape(*lead, *shape, 3),
-        depth.reshape(*lead, *shape),
-        None if distance is None else distance.reshape(*lead, *shape),
+        face,
+        bary,
+        depth,
+        distance,
         packed.faces,
         packed.homogeneous,
         packed.vertex_offsets,

@@ -18,7 +18,7 @@ from raster_scenes import (
 
 from diffrender.errors import InputError
 from diffrender.meshes import Mesh, MeshBatch, pack_meshes
-from diffrender.raster import antialias, rasterize
+from diffrender.raster import antialias, rasterize, render_silhouette_depth
 from diffrender.raster._topology import edge_table, topology
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
@@ -140,3 +140,18 @@ def test_edge_tables_of_ragged_batches(backend: str) -> None:
     assert found.edge_offsets.tolist()[1] == 120  # of an icosphere with 80 faces
     again = topology(batch.faces.clone(), batch.vertex_offsets, batch.face_offsets)
     assert torch.equal(again.edges, found.edges)
+
+
+def test_depth_of_partly_covered_pixels_is_that_of_the_surface(backend: str) -> None:
+    mesh, camera = rectangle(3.2, 3.2, 8.7, 8.7), flat_camera((12, 12))
+    leaf = (mesh.vertices * 5.0).requires_grad_()
+    alpha, depth = render_silhouette_depth(Mesh(leaf, mesh.faces), camera, backend=backend)
+    assert alpha.shape == depth.shape == (12, 12)
+    assert int(((alpha > 0) & (alpha < 1)).sum()) >= 20
+    torch.testing.assert_close(depth, torch.where(alpha > 0, 5.0, 0.0).double())
+    (by_depth,) = torch.autograd.grad(depth.sum(), leaf, retain_graph=True)
+    assert float(by_depth[:, :2].abs().max()) < 1e-9
+    assert by_depth[:, 2].sum().item() == pytest.approx(int((alpha > 0).sum()))
+    (by_alpha,) = torch.autograd.grad(alpha.sum(), leaf)
+    assert bool(torch.isfinite(by_alpha).all())
+    assert by_alpha[1, 0].item() + by_alpha[2, 0].item() == pytest.approx((8.7 - 3.2) / 5.0)

@@ -7,7 +7,7 @@
 // edge is a top or left one. Nothing divides by a vertex's z, so a face may cross the camera plane.
 // The nearest face has the largest S / det = 1 / z; faces come in order, so a tie keeps the lower.
 //
-// Backward. With g_i = dL/db_i - sum_j b_j dL/db_j - z dL/dz and A_ji = sum over pixels of b_j g_i:
+// Backward (either gradient may be null, for zero). With g_i = dL/db_i - sum_j b_j dL/db_j - z dL/dz and A_ji = sum over pixels of b_j g_i:
 // dL/dh_j = -sum_i A_ji n_i / det. Pixels of a face add up in scan order, faces in face order,
 // so the bits do not depend on the number of threads.
 
@@ -278,13 +278,17 @@ void backward_faces(const T* h, const int64_t* faces, const int64_t* face, const
   for (int64_t i = 0; i < count; ++i) {
     const int64_t f = face[i];
     if (f < low || f >= high) continue;
-    const T *b = bary + 3 * i, *g = grad_bary + 3 * i;
-    const double mean = double(b[0]) * g[0] + double(b[1]) * g[1] + double(b[2]) * g[2];
-    const double shift = mean + double(depth[i]) * grad_depth[i];
+    const T* b = bary + 3 * i;
+    double g[3] = {0, 0, 0};
+    if (grad_bary)
+      for (int c = 0; c < 3; ++c) g[c] = grad_bary[3 * i + c];
+    const double mean = b[0] * g[0] + b[1] * g[1] + b[2] * g[2];
+    const double shift = mean + (grad_depth ? double(depth[i]) * grad_depth[i] : 0.0);
+    if (shift == 0 && g[0] == 0 && g[1] == 0 && g[2] == 0) continue;
     double* a = sums + 9 * (f - low);
     touched[f - low] = 1;
     for (int c = 0; c < 3; ++c)
-      for (int j = 0; j < 3; ++j) a[3 * j + c] += double(b[j]) * (double(g[c]) - shift);
+      for (int j = 0; j < 3; ++j) a[3 * j + c] += double(b[j]) * (g[c] - shift);
   }
   for (int64_t f = low; f < high; ++f) {
     if (!touched[f - low]) continue;
@@ -322,8 +326,9 @@ int64_t rasterize_backward(const T* h, const int64_t* faces, const int64_t* face
     };
     const auto accumulate = [&](int64_t b, int64_t low, int64_t high, double* sums, char* touched) {
       const int64_t i = b * count;
-      backward_faces(h, faces, face + i, bary + 3 * i, depth + i, grad_bary + 3 * i,
-                     grad_depth + i, count, low, high, sums, touched);
+      backward_faces(h, faces, face + i, bary + 3 * i, depth + i,
+                     grad_bary ? grad_bary + 3 * i : nullptr,
+                     grad_depth ? grad_depth + i : nullptr, count, low, high, sums, touched);
     };
     if (parts == 1) {
       parallel(threads, meshes, [&](int64_t b) {
