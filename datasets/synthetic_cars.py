@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from diffrender.datasets.synthetic_geometry import Material, Soup, cross
+from diffrender.datasets.synthetic_geometry import Material, Soup, cross, turned
 from diffrender.datasets.synthetic_settings import StreetSettings
 from diffrender.datasets.synthetic_street import Side, Street
 from diffrender.meshes import Mesh
@@ -244,12 +244,12 @@ def _incident(key: bytes, count: int) -> np.ndarray:
 
 def _crease_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Corner normals (F, 3, 3), smooth except over edges sharper than about 40 degrees."""
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    a, b, c = (vertices[faces[:, i]].astype(np.float32) for i in range(3))
     weighted = cross(b - a, c - a)
     unit = weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-12)
     near = _incident(faces.tobytes(), len(faces))[faces]  # (F, 3, K)
-    alike = (unit[near] * unit[:, None, None]).sum(-1) > 0.77
-    total = (weighted[near] * (alike & (near >= 0))[..., None]).sum(2)
+    alike = np.einsum("fikc,fc->fik", unit[near], unit) > 0.77
+    total = np.einsum("fikc,fik->fic", weighted[near], (alike & (near >= 0)).astype(np.float32))
     return total / np.maximum(np.linalg.norm(total, axis=2, keepdims=True), 1e-12)
 
 
@@ -263,9 +263,9 @@ def add_car(soup: Soup, car: PlacedCar, draw: np.random.Generator) -> slice:
     parts = np.zeros(len(faces), np.int64)
     if car.mesh.face_parts is not None:
         parts = car.mesh.face_parts.numpy()
-    normals = _crease_normals(vertices, faces) @ car.rotation.T
+    normals = turned(_crease_normals(vertices, faces), car.rotation)
     corners = vertices[faces]
-    placed = corners @ car.rotation.T + car.foot
+    placed = turned(corners, car.rotation) + car.foot
     paint = _PAINTS[draw.choice(len(_PAINTS), p=_PAINT_WEIGHTS / _PAINT_WEIGHTS.sum())]
     paint = np.clip(paint * draw.uniform(0.7, 1.3) + draw.normal(0, 0.01, 3), 0.008, 0.8)
     half = car.size[0] / 2

@@ -24,6 +24,7 @@ __all__ = [
     "grid_strip",
     "prism",
     "quad",
+    "turned",
 ]
 
 PARAMETERS = 16  # floats of looks per object, read by the materials
@@ -55,7 +56,7 @@ class Geometry:
     """A finished soup.
 
     Attributes:
-        corners: (F, 3, 3) float64 road frame, metres.
+        corners: (F, 3, 3) float32 road frame, metres.
         coords: (F, 3, 3) float32 texture coordinates, metres; meaning depends on the material.
         normals: (F, 3, 3) float32 unit normals at the corners.
         material: (F,) int64, `Material`.
@@ -104,7 +105,7 @@ class Soup:
         kind = np.broadcast_to(np.asarray(material, np.int64), (count,))
         self.pieces.append(
             (
-                np.asarray(corners, np.float64),
+                np.asarray(corners, np.float32),
                 np.asarray(coords, np.float32),
                 np.asarray(normals, np.float32),
                 kind,
@@ -129,6 +130,12 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # (..., 3), (..., 3)
     ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
     bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
+
+
+def turned(points: np.ndarray, rotation: np.ndarray) -> np.ndarray:  # (..., 3), (3, 3)
+    """Rotation times each point, in the points' precision; the same bits on every machine,
+    which a threaded matrix product does not promise."""
+    return np.einsum("...c,rc->...r", points, rotation.astype(points.dtype))
 
 
 def quad(
@@ -188,6 +195,16 @@ def prism(
     return np.concatenate(walls), np.concatenate(wall_coords), top[fan], plan[fan]
 
 
+@lru_cache(maxsize=8)
+def _tube(sides: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Angle (F, 3), height share (F, 3) of the corners of a tube, and their cosines and sines."""
+    i = np.arange(sides)
+    step = 2 * np.pi / sides
+    angle = np.concatenate([np.stack([i, i + 1, i + 1], 1), np.stack([i, i + 1, i], 1)]) * step
+    rise = np.concatenate([np.tile([0.0, 0, 1], (sides, 1)), np.tile([0.0, 1, 1], (sides, 1))])
+    return angle, rise, np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+
 def cylinder(
     base: np.ndarray,  # (3,)
     tip: np.ndarray,  # (3,)
@@ -196,38 +213,17 @@ def cylinder(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Open truncated cone; coords (around, along, 0). Returns corners, coords, normals."""
     axis = tip - base
-    length = float(np.linalg.norm(axis))
+    length = float(np.sqrt(axis @ axis))
     axis = axis / length
     helper = np.array([1.0, 0, 0]) if abs(axis[0]) < 0.9 else np.array([0, 0, 1.0])
     first = cross(axis, helper)
-    first /= np.linalg.norm(first)
-    second = cross(axis, first)
-    angle = np.linspace(0, 2 * np.pi, sides + 1)
-    ring = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second
-    low, high = base + radii[0] * ring, tip + radii[1] * ring
-    i = np.arange(sides)
-    corners = np.concatenate(
-        [
-            np.stack([low[i], low[i + 1], high[i + 1]], axis=1),
-            np.stack([low[i], high[i + 1], high[i]], axis=1),
-        ]
-    )
-    normals = np.concatenate(
-        [
-            np.stack([ring[i], ring[i + 1], ring[i + 1]], axis=1),
-            np.stack([ring[i], ring[i + 1], ring[i]], axis=1),
-        ]
-    )
-    around = angle * radii[0]
-    flat_low = np.stack([around, 0 * around, 0 * around], axis=1)
-    flat_high = np.stack([around, 0 * around + length, 0 * around], axis=1)
-    coords = np.concatenate(
-        [
-            np.stack([flat_low[i], flat_low[i + 1], flat_high[i + 1]], axis=1),
-            np.stack([flat_low[i], flat_high[i + 1], flat_high[i]], axis=1),
-        ]
-    )
-    return corners, coords, normals
+    first /= np.sqrt(first @ first)
+    angle, rise, turn = _tube(sides)
+    ring = turn @ np.stack([first, cross(axis, first)])
+    wide = radii[0] + (radii[1] - radii[0]) * rise
+    corners = base + ring * wide[..., None] + rise[..., None] * (length * axis)
+    coords = np.stack([angle * radii[0], rise * length, 0 * rise], axis=-1)
+    return corners, coords, ring
 
 
 def grid_strip(points: np.ndarray, coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -301,7 +297,7 @@ def cloud(
     c, s = np.cos(turn), np.sin(turn)
     spin = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32)
     scale = radii.astype(np.float32)
-    placed = (corners @ spin.T) * scale + centre.astype(np.float32)
-    tilted = (normals @ spin.T) / scale
+    placed = turned(corners, spin) * scale + centre.astype(np.float32)
+    tilted = turned(normals, spin) / scale
     tilted /= np.sqrt((tilted * tilted).sum(2, keepdims=True))
     return placed, coords * np.array([radii.mean(), radii.mean(), 1.0], np.float32), tilted

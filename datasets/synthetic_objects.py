@@ -121,7 +121,7 @@ def add_pole(
         lit = int(draw.integers(0, 3))
         lamp = soup.add_looks(*glow[lit], 0, 0, 0, 0, 0, 0, 1.6)
         facing = np.array([-np.sin(turn), 0, -np.cos(turn)])
-        add_box(soup, top + facing * 0.13 + [0, 0.15 - 0.27 * (2 - lit) + 0.1, 0],
+        add_box(soup, top + facing * 0.13 + [0, 0.05 - 0.28 * (2 - lit), 0],
                 (0.05, 0.18, 0.18), turn, Material.PLAIN, lamp)  # fmt: skip
     if kind == "sign":
         colours = [(0.6, 0.03, 0.03), (0.03, 0.12, 0.5), (0.75, 0.75, 0.75), (0.7, 0.5, 0.02)]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from diffrender.cameras import Camera
-from diffrender.datasets.synthetic_geometry import Material
+from diffrender.datasets.synthetic_geometry import Material, turned
 from diffrender.datasets.synthetic_layout import Layout
 from diffrender.datasets.synthetic_light import Light, contact_shade, shadow_map, sunlit
 from diffrender.datasets.synthetic_surface import Points
@@ -29,7 +29,7 @@ class RoadToLabel:
     translation: np.ndarray  # (3,)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:  # (..., 3)
-        return points @ self.rotation.T + self.translation
+        return turned(points, self.rotation) + self.translation
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def render_layout(layout: Layout, light: Light, camera: Camera, to_label: RoadTo
     )  # fmt: skip
     # camera and label frames differ by a shift only, so rays turn with the road's rotation
     ray_length = np.linalg.norm(rays, axis=1)
-    view = (rays @ to_label.rotation.astype(np.float32)) / ray_length[:, None]
+    view = turned(rays, to_label.rotation.T) / ray_length[:, None]
     eye = (camera.centre.double().numpy() - to_label.translation) @ to_label.rotation
 
     radiance = np.empty((height * width, 3), np.float32)
@@ -78,8 +78,9 @@ def render_layout(layout: Layout, light: Light, camera: Camera, to_label: RoadTo
     radiance[sky] = light.sky(view[sky])
     seen = shadow_map(geometry, light, 1024 if width > 800 else 640)
     hit = np.flatnonzero(face >= 0)
-    order = hit[np.argsort(geometry.material[face[hit]], kind="stable")]
-    kinds = geometry.material[face[order]]
+    kind_of = geometry.material.astype(np.uint8)  # small integers sort fast
+    order = hit[np.argsort(kind_of[face[hit]], kind="stable")]
+    kinds = kind_of[face[order]]
     bounds = np.searchsorted(kinds, np.arange(len(Material) + 1))
     focal = float(k[0, 0])
     for material in Material:
