@@ -31,7 +31,6 @@ __all__ = [
     "LossValue",
     "Photometric",
     "Rendering",
-    "ScalePrior",
     "Silhouette",
     "SizePrior",
     "Term",
@@ -51,7 +50,6 @@ class Rendering:
         location: (B, 3) bottom-face centre, metres, camera frame of the labels.
         size: (B, 3) length, width, height, metres.
         latent: (B, D) shape code.
-        depth_scale: (B,) log of the factor by which the evidence's depth is too large.
     """
 
     coverage: Tensor  # (B, H, W)
@@ -60,7 +58,6 @@ class Rendering:
     location: Tensor  # (B, 3)
     size: Tensor  # (B, 3)
     latent: Tensor  # (B, D)
-    depth_scale: Tensor  # (B,)
     facing: Tensor | None = None  # (B, H, W)
     parts: Tensor | None = None  # (B, H, W, P)
 
@@ -73,7 +70,9 @@ class Evidence:
         mask: (B, H, W) share of each pixel inside the instance, in [0, 1].
         care: (B, H, W) 0 where nothing can be said: other instances, outside the image.
         depth: (B, H, W) metres, 0 = unknown or not trusted.
-        depth_sigma: (B, H, W) metres, standard deviation of one pixel.
+        depth_sigma: (B,) metres, standard deviation of the mean depth of a patch. Not of each
+            patch's own depth: weights that follow the noise pull to what the noise made near.
+        depth_floor: (B,) metres across the surface: the shape itself is not better known.
         image: (B, H, W, 3) RGB in [0, 1].
         box: (B, 4) box of the mask, pixels of the window.
         open_sides: (B, 4) bool, False where a side is cut by the border or another object.
@@ -83,7 +82,8 @@ class Evidence:
     mask: Tensor  # (B, H, W)
     care: Tensor  # (B, H, W)
     depth: Tensor  # (B, H, W)
-    depth_sigma: Tensor  # (B, H, W)
+    depth_sigma: Tensor  # (B,)
+    depth_floor: Tensor  # (B,)
     image: Tensor  # (B, H, W, 3)
     box: Tensor  # (B, 4)
     open_sides: Tensor  # (B, 4)
@@ -126,7 +126,7 @@ class Loss:
 
     def __call__(self, rendering: Rendering, evidence: Evidence) -> LossValue:
         terms = {term.name: term.value(rendering, evidence) for _, term in self.parts}
-        total = sum((w * terms[t.name] for w, t in self.parts), torch.zeros_like(rendering.depth_scale))
+        total = sum((w * terms[t.name] for w, t in self.parts), torch.zeros_like(rendering.depth[:, 0, 0]))
         return LossValue(total, terms)
 
     def __add__(self, other: Loss | _Algebra) -> Loss:
@@ -158,6 +158,10 @@ class _Algebra:
 
 def _as_loss(term: Loss | _Algebra) -> Loss:
     return term if isinstance(term, Loss) else Loss(((1.0, term),))  # type: ignore[arg-type]
+
+
+_PATCHES = 30.0
+_COLOUR_NOISE = 0.2  # standard deviation of a patch's colour about its part's
 
 
 def _charbonnier(x: Tensor) -> Tensor:
@@ -211,21 +215,57 @@ class Box(_Algebra):
 class Depth(_Algebra):
     """Robust distance of the rendered surface from the depth map, inside the mask only.
 
-    The difference in z is taken along the surface's normal (times `facing`, held constant), so a
-    wall seen at a glancing angle is not blamed for its slope, and is counted in standard
-    deviations of a pixel. `depth_scale` absorbs the error that one object's pixels share.
+    Means over patches are compared, so that a noisy map is averaged before it is judged. Their
+    difference in z is counted in standard deviations: the map's own noise, and what an error of
+    the shape across the surface makes of z, which is more where a wall is seen at a glancing
+    angle (`facing`, held constant). A depth map may be wrong on a whole object: the log of that
+    factor, s, has the prior N(0, scale^2) and is put at its optimum here, so it costs no
+    iterations (its own gradient vanishes: envelope theorem). The value is
+    samples * mean(rho(r) + log sigma) + s^2 / (2 scale^2), sigma relative to a frontal patch.
+
+    Attributes:
+        scale: standard deviation of s.
+        samples: how many of an object's patches err independently.
+        patch: side of a patch, pixels of the window.
     """
 
+    scale: float = 0.05
+    samples: float = 20.0
+    patch: int = 4
     name: str = dataclasses.field(default="depth", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
         known = (evidence.depth > 0) & (rendering.depth > 0)
         weight = known * evidence.mask * evidence.care
-        observed = evidence.depth * torch.exp(-rendering.depth_scale)[:, None, None]
-        residual = (rendering.depth - observed) / evidence.depth_sigma
+        amount = avg_pool2d(weight, self.patch)
+        per_amount = 1 / amount.clamp(min=1e-6)
+        drawn = avg_pool2d(weight * rendering.depth, self.patch) * per_amount
+        observed = avg_pool2d(weight * evidence.depth, self.patch) * per_amount
+        noise, floor = (v[:, None, None] for v in (evidence.depth_sigma, evidence.depth_floor))
+        frontal = torch.hypot(noise, floor)
         if rendering.facing is not None:
-            residual = residual * rendering.facing.detach()
-        return (weight * _charbonnier(residual)).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1)
+            facing = avg_pool2d(weight * rendering.facing, self.patch) * per_amount
+            floor = floor / facing.detach().clamp(min=0.1)
+        sigma = torch.hypot(noise, floor)
+        share = self.samples * amount / amount.sum((-2, -1), keepdim=True).clamp(min=1e-6)
+        s = self._log_scale(drawn.detach(), observed, share, sigma)
+        # The drawn surface takes the factor: shrinking the observed one would shrink its noise.
+        residual = (drawn * torch.exp(s)[:, None, None] - observed) / sigma
+        likelihood = share * (_charbonnier(residual) + torch.log(sigma / frontal))
+        return likelihood.sum((-2, -1)) + 0.5 * (s / self.scale) ** 2
+
+    @torch.no_grad()
+    def _log_scale(self, drawn: Tensor, observed: Tensor, share: Tensor, sigma: Tensor) -> Tensor:
+        """Optimal s by iteratively reweighted Gauss-Newton steps, (B,)."""
+        s = torch.zeros_like(drawn[:, 0, 0])
+        for _ in range(4):
+            expected = drawn * torch.exp(s)[:, None, None]
+            residual, slope = (expected - observed) / sigma, expected / sigma
+            robust = share / torch.sqrt(1 + residual**2)
+            gradient = (robust * residual * slope).sum((-2, -1)) + s / self.scale**2
+            curvature = (robust * slope**2).sum((-2, -1)) + 1 / self.scale**2
+            s = (s - gradient / curvature).clamp(-0.5, 0.5)
+        return s
 
 
 @dataclass(frozen=True)
@@ -239,12 +279,12 @@ class Photometric(_Algebra):
     Attributes:
         palette: (P, 3) prior mean colours, tuple of tuples.
         spread: (P,) prior standard deviations.
-        noise: standard deviation of a pixel's colour about its part's.
+        noise: standard deviation below which colours are not compared any more.
     """
 
     palette: tuple[tuple[float, float, float], ...]
     spread: tuple[float, ...]
-    noise: float = 0.2
+    noise: float = 0.05
     name: str = dataclasses.field(default="photometric", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
@@ -253,17 +293,17 @@ class Photometric(_Algebra):
         weight = (evidence.mask * evidence.care).flatten(1)  # (B, N)
         parts, image = rendering.parts.flatten(1, 2), evidence.image.flatten(1, 2)
         mean = torch.tensor(self.palette).to(parts)
-        trust = (self.noise / torch.tensor(self.spread).to(parts)) ** 2
-        # One part's worth of evidence is at most that of `cells` independent patches.
-        cells = 30.0
-        share = weight * (cells / weight.sum(1, keepdim=True).clamp(min=1))
+        # Pixels of a part err together: all of an object are worth `_PATCHES` independent ones.
+        share = weight / weight.sum(1, keepdim=True).clamp(min=1)
+        trust = (_COLOUR_NOISE / torch.tensor(self.spread).to(parts)) ** 2 / _PATCHES
         with torch.no_grad():
             weighted = parts * share[..., None]
             normal = weighted.mT @ parts + torch.diag(trust)
             colours = torch.linalg.solve(normal, weighted.mT @ image + trust[:, None] * mean)
             penalty = (trust[:, None] * (colours - mean) ** 2).sum((-2, -1))
-        residual = ((parts @ colours - image) ** 2).sum(-1)
-        return ((share * residual).sum(-1) + penalty) / (2 * self.noise**2 * cells)
+        left = (share * ((parts @ colours - image) ** 2).sum(-1)).sum(-1) + penalty
+        # The noise is not known: its own optimum turns the squares into a logarithm.
+        return 0.5 * torch.log1p(left / self.noise**2)
 
 
 @dataclass(frozen=True)
@@ -285,17 +325,6 @@ class LatentPrior(_Algebra):
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
         return 0.5 * (rendering.latent**2).sum(-1)
-
-
-@dataclass(frozen=True)
-class ScalePrior(_Algebra):
-    """Half the squared log depth scale of an object, in standard deviations."""
-
-    sigma: float
-    name: str = dataclasses.field(default="depth_scale", init=False, repr=False)
-
-    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
-        return 0.5 * (rendering.depth_scale / self.sigma) ** 2
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, grid_sample
+from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d
 
 from diffrender.cameras import Camera
-from diffrender.losses import Evidence
+from diffrender.losses import Depth, Evidence
 from diffrender.reconstruct.observations import DepthNoise, Observation
 
 __all__ = ["Crops", "crop_evidence"]
@@ -72,16 +72,25 @@ def crop_evidence(
         masks.append(sampled[0])
         cares.append(torch.maximum(sampled[1], sampled[0]))
         images.append(sampled[2:].permute(1, 2, 0))
-        depths.append(_bin_depth(observation, depth, frame, size, camera))
-    depth_cells = torch.stack(depths)
+        depths.append(_bin_depth(observation, depth, frame, size, camera, noise))
+    covered = torch.stack(masks)
+    # Cells on the outline are drawn by one hypothesis and not by another: what they would add to
+    # the depth term is the luck of their noise. Only the core is compared.
+    core = -max_pool2d(-covered[:, None], 5, 1, 2)[:, 0] > 0.99
+    depth_cells = torch.stack([cells for cells, _ in depths])
+    depth_cells = torch.where(_usable(core), depth_cells, torch.zeros(()))
+    pixels_known = torch.tensor([float(n) for _, n in depths])
+    middle = torch.tensor([0.0 if np.isnan(o.depth) else o.depth for o in observations]).float()
+    averaged = _independent_pixels(pixels_known, depth_cells, noise)
     scale = torch.tensor([size[1], size[0], size[1], size[0]]) / (
         (window[:, 2:] - window[:, :2]).repeat(1, 2)
     )
     evidence = Evidence(
-        mask=torch.stack(masks),
+        mask=covered,
         care=torch.stack(cares),
         depth=depth_cells,
-        depth_sigma=(noise.relative * depth_cells).clamp(min=noise.floor),
+        depth_sigma=noise.relative * middle / torch.sqrt(averaged),
+        depth_floor=torch.full_like(middle, noise.floor),
         image=torch.stack(images),
         box=(boxes - window[:, [0, 1, 0, 1]]) * scale,
         open_sides=torch.tensor(np.stack([o.open_sides for o in observations])),
@@ -109,12 +118,16 @@ def _bin_depth(
     window: Tensor,
     size: tuple[int, int],
     camera: Camera,
-) -> Tensor:
+    noise: DepthNoise,
+) -> tuple[Tensor, int]:
+    """Mean depth per cell, and how many pixels were trusted."""
     if depth is None or len(observation.points) == 0:
-        return torch.zeros(size)
+        return torch.zeros(size), 0
     # The foreground interval of the observation's points: the rest is background or bleeding.
+    # It is widened by the noise, since a cut through the noise would pull depths to the middle.
     z_points = camera.to(torch.float64).world_to_camera(torch.from_numpy(observation.points))[:, 2]
-    low, high = float(z_points.min()) - 1e-3, float(z_points.max()) + 1e-3
+    slack = noise.floor + 3 * noise.relative * observation.depth
+    low, high = float(z_points.min()) - slack, float(z_points.max()) + slack
     mask = observation.instance.mask
     core = mask.copy()
     core[1:] &= mask[:-1]
@@ -130,4 +143,18 @@ def _bin_depth(
     count = np.bincount(cell, minlength=size[0] * size[1])
     total = np.bincount(cell, weights=depth[rows, columns], minlength=size[0] * size[1])
     mean = np.where(count > 0, total / np.maximum(count, 1), 0.0)
-    return torch.from_numpy(mean.reshape(size)).float()
+    return torch.from_numpy(mean.reshape(size)).float(), len(rows)
+
+
+def _usable(core: Tensor) -> Tensor:
+    """The core, or everything for an object so thin that it has none."""
+    thin = core.flatten(1).sum(1) < 30
+    return core | thin[:, None, None]
+
+
+def _independent_pixels(pixels: Tensor, cells: Tensor, noise: DepthNoise) -> Tensor:
+    """How many independently wrong pixels one patch of the depth term averages, at least one."""
+    if noise.correlation is None:
+        return torch.ones_like(pixels)
+    patches = (cells > 0).flatten(1).sum(1) / Depth().patch ** 2
+    return (pixels / patches.clamp(min=1.0) / noise.correlation**2).clamp(min=1.0)

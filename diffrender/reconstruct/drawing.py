@@ -63,7 +63,6 @@ def draw(
         location=location,
         size=size,
         latent=hypotheses.latent,
-        depth_scale=hypotheses.depth_scale,
         facing=_facing(vertices, prior.faces, fragments, small),
         parts=drawn_parts,
     )

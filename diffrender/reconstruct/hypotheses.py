@@ -21,8 +21,9 @@ __all__ = ["Hypotheses", "start_hypotheses"]
 class Hypotheses:
     """N hypotheses about B objects.
 
-    The place is held as the pixel of the box's centre and the log of its depth, which the
-    evidence constrains nearly independently of each other.
+    The place is held as the pixel of the box's centre and the log of its depth, the size as the
+    log of its ratio to that depth: the outline then says little about the depth variable and
+    the depth map little about the others, which is what lets a first-order method converge.
 
     Attributes:
         owner: (N,) int64, which object each hypothesis is about.
@@ -30,18 +31,16 @@ class Hypotheses:
             shares of that box.
         log_depth: (N,) log z of the centre in the camera frame.
         angles: (N, 3) yaw, pitch, roll, radians.
-        log_size: (N, 3) log of length, width, height in metres.
+        log_apparent: (N, 3) log of length, width, height over the centre's depth.
         latent: (N, D) shape code.
-        depth_scale: (N,) log of the factor by which the depth map is too large on this object.
     """
 
     owner: Tensor
     offset: Tensor
     log_depth: Tensor
     angles: Tensor
-    log_size: Tensor
+    log_apparent: Tensor
     latent: Tensor
-    depth_scale: Tensor
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -77,7 +76,7 @@ class Hypotheses:
         extent = box[:, 2:] - box[:, :2]
         pixel = (box[:, 2:] + box[:, :2]) / 2 + self.offset * extent
         centre = camera.unproject(pixel, torch.exp(self.log_depth))
-        size = torch.exp(self.log_size)
+        size = torch.exp(self.log_apparent + self.log_depth[:, None])
         rotation = euler_to_matrix(*self.angles.unbind(-1))
         down = torch.zeros_like(centre)
         down = torch.stack([down[:, 0], size[:, 2] / 2, down[:, 2]], dim=-1)
@@ -116,13 +115,14 @@ def start_hypotheses(
             yaws.append(yaw)
     total = len(owners)
     angles = torch.zeros(total, 3)
-    angles[:, 0] = torch.tensor(yaws)
+    angles[:, 0] = torch.tensor(yaws, dtype=torch.float32)
+    log_depth = torch.tensor(depths, dtype=torch.float32)
+    log_size = torch.log(mean_size).float().repeat_interleave(count, dim=0)
     return Hypotheses(
         owner=torch.tensor(owners),
-        offset=torch.tensor(offsets).clamp(-2.0, 2.0),
-        log_depth=torch.tensor(depths),
+        offset=torch.tensor(offsets, dtype=torch.float32).clamp(-2.0, 2.0),
+        log_depth=log_depth,
         angles=angles,
-        log_size=torch.log(mean_size).float().repeat_interleave(count, dim=0),
+        log_apparent=log_size - log_depth[:, None],
         latent=torch.zeros(total, latent_size),
-        depth_scale=torch.zeros(total),
     )

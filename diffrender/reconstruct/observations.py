@@ -15,6 +15,7 @@ __all__ = ["DepthNoise", "Observation", "UnusableInstanceError", "observe"]
 
 _MIN_MASK_PIXELS = 40
 _MAX_POINTS = 400
+_PATCHES = 150
 _CAR_DEPTH_SPAN = 5.0  # metres: no car is longer seen end on
 _TOUCH = 2  # pixels between a side of the box and what cuts it
 
@@ -30,12 +31,15 @@ class DepthNoise:
     Attributes:
         relative: standard deviation of one pixel's depth, as a share of it.
         scale: standard deviation (log) of the error common to all pixels of one object.
-        floor: metres, never believe a pixel more than this.
+        floor: metres, never believe the surface more than this: shapes are not exact.
+        correlation: pixels over which errors are alike. None: all of an object's pixels err
+            alike, as a network's do; 1: every pixel errs on its own.
     """
 
     relative: float = 0.05
     scale: float = 0.05
     floor: float = 0.10
+    correlation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -139,13 +143,32 @@ def _depth_points(mask: np.ndarray, camera: Camera, depth: np.ndarray | None) ->
     if len(rows) == 0:
         return np.zeros((0, 3))
     z = depth[rows, columns].astype(np.float64)
-    keep = _densest_window(z, _CAR_DEPTH_SPAN + 0.1 * float(np.median(z)))
+    if len(z) > 0.5 * eroded.sum():
+        rows, columns, z = _patch_medians(rows, columns, z)
+    keep = _densest_window(z, _CAR_DEPTH_SPAN)
     rows, columns, z = rows[keep], columns[keep], z[keep]
     if len(z) > _MAX_POINTS:
         pick = np.linspace(0, len(z) - 1, _MAX_POINTS).astype(int)
         rows, columns, z = rows[pick], columns[pick], z[pick]
     pixels = torch.from_numpy(np.stack([columns + 0.5, rows + 0.5], axis=-1))
     return camera.to(torch.float64).unproject(pixels, torch.from_numpy(z)).numpy()
+
+
+def _patch_medians(
+    rows: np.ndarray, columns: np.ndarray, z: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A dense map thinned to the median of every patch: averages noise, keeps edges."""
+    side = max(1.0, float(np.sqrt(len(z) / _PATCHES)))
+    i = ((rows - rows.min()) // side).astype(int)
+    j = ((columns - columns.min()) // side).astype(int)
+    patch = i * (int(j.max()) + 1) + j
+    order = np.argsort(patch, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(patch[order]) > 0])
+    groups = np.split(order, starts[1:])
+    pick = [g[np.argsort(z[g], kind="stable")[len(g) // 2]] for g in groups]
+    middle_row = np.array([rows[g].mean() for g in groups])
+    middle_column = np.array([columns[g].mean() for g in groups])
+    return middle_row, middle_column, z[pick]
 
 
 def _densest_window(z: np.ndarray, span: float) -> np.ndarray:

@@ -145,7 +145,7 @@ class _Variables:
         angle = torch.tensor([steps.yaw, tilt, tilt]).to(start.angles)
         sizes = {
             "offset": steps.offset, "log_depth": steps.log_depth, "angles": angle,
-            "log_size": steps.log_size, "latent": steps.latent, "depth_scale": steps.depth_scale,
+            "log_apparent": steps.log_apparent, "latent": steps.latent,
         }  # fmt: skip
         self._rates = [sizes[n] for n in self._names]
         self._first = [torch.zeros_like(v) for v in self._leaves]

@@ -22,13 +22,11 @@ from diffrender.losses import (
     LatentPrior,
     Loss,
     Photometric,
-    ScalePrior,
     Silhouette,
     SizePrior,
 )
 from diffrender.raster import rasterize
 from diffrender.reconstruct.box_fit import BoxFit, BoxFitSettings, fit_boxes
-from diffrender.reconstruct.classes import CLASS_SIZES
 from diffrender.reconstruct.crops import Crops, crop_evidence
 from diffrender.reconstruct.hypotheses import Hypotheses, start_hypotheses
 from diffrender.reconstruct.noise import depth_noise_of
@@ -98,10 +96,10 @@ def reconstruct(
     rejected = list(run.rejected)
     usable: list[Instance] = []
     for instance in instances:
-        if instance.category in CLASS_SIZES:
+        if instance.category in settings.class_sizes:
             usable.append(instance)
         else:
-            known = ", ".join(CLASS_SIZES)
+            known = ", ".join(settings.class_sizes)
             reason = f"the class {instance.category!r} has no shape prior here, only {known} have"
             rejected.append(RejectedObject(instance.name, instance.category, reason))
     observations, refused = observe(usable, instances, camera, depth)
@@ -135,10 +133,9 @@ def objective(settings: ReconstructSettings, noise: DepthNoise, part_names: tupl
     loss = (
         w.silhouette * Silhouette()
         + w.box * Box()
-        + w.depth * Depth()
+        + w.depth * Depth(noise.scale)
         + w.size * SizePrior()
         + w.latent * LatentPrior()
-        + w.depth_scale * ScalePrior(noise.scale)
     )
     if settings.ground:
         loss = loss + w.ground * GroundContact(settings.camera_height)
@@ -178,12 +175,12 @@ class _Solver:
         return objects
 
     def _box_fit(self, observation: Observation) -> BoxFit:
-        size = CLASS_SIZES[observation.instance.category].mean
+        size = self.settings.class_sizes[observation.instance.category].mean
         height = self.settings.camera_height
         return fit_boxes(observation, self.camera, BoxFitSettings(size, camera_height=height))
 
     def _class_sizes(self) -> tuple[Tensor, Tensor]:
-        sizes = [CLASS_SIZES[o.instance.category] for o in self.observations]
+        sizes = [self.settings.class_sizes[o.instance.category] for o in self.observations]
         return torch.tensor([s.mean for s in sizes]), torch.tensor([s.sigma for s in sizes])
 
     def _problem(self) -> Problem:
@@ -255,7 +252,7 @@ class _Solver:
         silhouette = (drawn.face[..., 0] >= 0).numpy()
         texture = bake_texture(
             mesh, (rotation, location), camera, self.image, observation.instance.mask,
-            default_texture(prior, self.settings.texture_size),
+            default_texture(prior, resolution=self.settings.texture_size),
         )  # fmt: skip
         confidence = self._confidence(observation, silhouette, drawn.depth[..., 0].numpy())
         return ReconstructedObject(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from diffrender.errors import InputError
+from diffrender.reconstruct.classes import CLASS_SIZES, ClassSize
 from diffrender.reconstruct.observations import DepthNoise
 
 __all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
@@ -30,16 +32,15 @@ class StageSettings:
 class StepSizes:
     """Adam's first step per variable; all decay along a half cosine.
 
-    offset: shares of the box; log_depth, log_size, depth_scale: natural logs; angles: radians.
+    offset: shares of the box; log_depth, log_apparent: natural logs; angles: radians.
     """
 
     offset: float = 0.02
     log_depth: float = 0.01
     yaw: float = 0.04
     tilt: float = 0.005
-    log_size: float = 0.015
+    log_apparent: float = 0.015
     latent: float = 0.08
-    depth_scale: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,17 @@ class LossWeights:
     """Weights that bring every term to the scale of a negative log likelihood.
 
     silhouette, box: one over the mismatch that a good detector's mask shows anyway.
-    depth: how many of an object's depth pixels err independently of each other.
+    depth: 1; the term itself counts how many of an object's pixels err independently.
     photometric: how many patches of an object have a colour of their own.
-    size, latent, depth_scale, ground: priors, already in standard deviations.
+    size, latent, ground: priors, already in standard deviations.
     """
 
     silhouette: float = 40.0
     box: float = 20.0
-    depth: float = 20.0
-    photometric: float = 15.0
+    depth: float = 1.0
+    photometric: float = 30.0
     size: float = 1.0
     latent: float = 0.5
-    depth_scale: float = 1.0
     ground: float = 1.0
 
 
@@ -71,6 +71,7 @@ class ReconstructSettings:
         hypotheses: yaws each object starts from, evenly spaced over a full turn.
         stages: descents, coarse to fine; each keeps the best hypotheses of the one before.
         depth_noise: what to believe of the depth map; None takes the source's own.
+        class_sizes: mean and spread of the sizes of every class that may be reconstructed.
         ground: use the ground-contact prior (a flat road `camera_height` metres below).
         tilt: also free pitch and roll.
         texture_size: side of the baked texture, texels.
@@ -87,6 +88,7 @@ class ReconstructSettings:
     steps: StepSizes = field(default_factory=StepSizes)
     weights: LossWeights = field(default_factory=LossWeights)
     depth_noise: DepthNoise | None = None
+    class_sizes: Mapping[str, ClassSize] = field(default_factory=lambda: dict(CLASS_SIZES))
     ground: bool = True
     camera_height: float = 1.65
     tilt: bool = False

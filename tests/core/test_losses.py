@@ -17,7 +17,6 @@ from diffrender.losses import (
     LatentPrior,
     Photometric,
     Rendering,
-    ScalePrior,
     Silhouette,
     SizePrior,
 )
@@ -37,7 +36,8 @@ def evidence(mask: torch.Tensor) -> Evidence:
         mask=mask,
         care=torch.ones_like(mask),
         depth=10.0 * mask,
-        depth_sigma=torch.full_like(mask, 0.5),
+        depth_sigma=torch.tensor([0.5]).double(),
+        depth_floor=torch.zeros(1).double(),
         image=mask[..., None].expand(1, SIZE, SIZE, 3),
         box=box,
         open_sides=torch.ones(1, 4, dtype=torch.bool),
@@ -54,7 +54,6 @@ def rendering(coverage: torch.Tensor, depth: float = 10.0) -> Rendering:
         location=torch.tensor([[0.0, 1.65, 10.0]], dtype=torch.float64),
         size=torch.tensor([[3.88, 1.63, 1.53]], dtype=torch.float64),
         latent=torch.zeros(1, 8, dtype=torch.float64),
-        depth_scale=torch.zeros(1, dtype=torch.float64),
     )
 
 
@@ -63,11 +62,11 @@ def value(term: object, drawn: Rendering, seen: Evidence) -> float:
 
 
 def test_a_sum_prints_its_formula_and_returns_its_terms() -> None:
-    loss = Silhouette(levels=1) + 0.1 * Depth() + 2 * (3.0 * LatentPrior())
-    assert repr(loss) == "Silhouette(levels=1) + 0.1 * Depth() + 6 * LatentPrior()"
+    loss = Silhouette(levels=1) + 0.1 * Box() + 2 * (3.0 * LatentPrior())
+    assert repr(loss) == "Silhouette(levels=1) + 0.1 * Box(margin=0.02) + 6 * LatentPrior()"
     drawn = dataclasses.replace(rendering(square(2, 6)), latent=torch.ones(1, 8).double())
     result = loss(drawn, evidence(square(2, 6)))
-    assert set(result.terms) == {"silhouette", "depth", "latent"}
+    assert set(result.terms) == {"silhouette", "box", "latent"}
     assert float(result.total[0]) == pytest.approx(6 * 4.0, abs=1e-3)
 
 
@@ -106,27 +105,51 @@ def test_box_is_flat_inside_its_margin_and_one_sided_where_closed() -> None:
 
 def test_depth_counts_standard_deviations_inside_the_mask_only() -> None:
     seen = evidence(square(2, 6))
-    assert value(Depth(), rendering(square(2, 6), 10.5), seen) == pytest.approx(math.sqrt(2) - 1)
+    rigid = Depth(scale=1e-6, samples=1.0, patch=2)
+    one_sigma = pytest.approx(math.sqrt(2) - 1, rel=1e-4)
+    assert value(rigid, rendering(square(2, 6), 10.5), seen) == one_sigma
     beyond = rendering(torch.ones(1, SIZE, SIZE).double(), 10.5)
-    assert value(Depth(), beyond, seen) == pytest.approx(math.sqrt(2) - 1)
-    assert value(Depth(), rendering(square(6, 8)), seen) == 0.0
+    assert value(rigid, beyond, seen) == one_sigma
+    assert value(rigid, rendering(square(6, 8)), seen) == 0.0
+    assert value(Depth(1e-6, 20.0, 2), beyond, seen) == pytest.approx(20 * (math.sqrt(2) - 1), rel=1e-4)
 
 
-def test_depth_scale_explains_a_common_factor_at_a_price() -> None:
+def test_depth_explains_a_common_factor_at_the_price_of_its_prior() -> None:
     seen = evidence(square(2, 6))
-    drawn = dataclasses.replace(
-        rendering(square(2, 6), 9.0), depth_scale=torch.tensor([math.log(10 / 9)]).double()
+    drawn = rendering(square(2, 6), 9.0)
+    s = torch.linspace(0, 0.2, 2001).double()
+    residual = (9.0 * torch.exp(s) - 10.0) / 0.5
+    brute = 20 * (torch.sqrt(1 + residual**2) - 1) + 0.5 * (s / 0.05) ** 2
+    assert value(Depth(0.05, 20.0, 2), drawn, seen) == pytest.approx(float(brute.min()), rel=1e-4)
+
+
+def test_depth_gradient_is_that_of_the_optimal_factor() -> None:
+    seen = evidence(square(2, 6))
+    depth = torch.full((1, SIZE, SIZE), 9.6, dtype=torch.float64)
+    depth = (depth + 0.3 * torch.rand(1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)))
+    depth = depth.requires_grad_()
+
+    def loss(d: torch.Tensor) -> torch.Tensor:
+        return Depth(0.05, 20.0, 2).value(dataclasses.replace(rendering(square(2, 6)), depth=d), seen)
+
+    assert torch.autograd.gradcheck(loss, (depth,), rtol=2e-3, atol=1e-4)
+
+
+def test_depth_forgives_an_error_of_shape_on_slanted_surfaces() -> None:
+    nothing = torch.zeros(1).double()
+    shape = dataclasses.replace(
+        evidence(square(2, 6)), depth_sigma=nothing, depth_floor=torch.tensor([0.5]).double()
     )
-    assert value(Depth(), drawn, seen) == pytest.approx(0.0, abs=1e-9)
-    assert value(ScalePrior(0.05), drawn, seen) == pytest.approx(0.5 * (math.log(10 / 9) / 0.05) ** 2)
-
-
-def test_depth_is_measured_along_the_normal() -> None:
-    seen = evidence(square(2, 6))
     facing = torch.full((1, SIZE, SIZE), 0.5).double()
     slanted = dataclasses.replace(rendering(square(2, 6), 11.0), facing=facing)
     straight = rendering(square(2, 6), 10.5)
-    assert value(Depth(), slanted, seen) == pytest.approx(value(Depth(), straight, seen))
+    rigid = Depth(scale=1e-6, patch=2)
+    per_sigma = 20 * math.log(2)  # twice the sigma, twice the width of the likelihood
+    expected = value(rigid, straight, shape) + per_sigma
+    assert value(rigid, slanted, shape) == pytest.approx(expected, rel=1e-4)
+    noisy = evidence(square(2, 6))  # noise in z does not care which way a surface faces
+    flat = dataclasses.replace(slanted, facing=None)
+    assert value(rigid, slanted, noisy) == pytest.approx(value(rigid, flat, noisy))
 
 
 def test_photometric_prefers_parts_in_their_places_and_needs_parts() -> None:
