@@ -23,9 +23,9 @@ class EdgeTable:
     """Edges of one mesh, vertex indices local to it.
 
     Attributes:
-        edges: (E, 2) int64, each edge once, lower vertex first.
-        opposite_offsets: (E + 1,) int64, ranges of `opposite`.
-        opposite: (at most 3 F,) int64, the third vertex of every face at the edge.
+        edges: (E, 2) int32, each edge once, lower vertex first.
+        opposite_offsets: (E + 1,) int32, ranges of `opposite`.
+        opposite: (at most 3 F,) int32, the third vertex of every face at the edge.
     """
 
     edges: Tensor  # (E, 2)
@@ -54,7 +54,7 @@ def edge_table(faces: Tensor) -> EdgeTable:  # (F, 3)
     edges, which, counts = torch.unique(ends, dim=0, return_inverse=True, return_counts=True)
     order = torch.argsort(which, stable=True)
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return EdgeTable(edges.contiguous(), offsets, third[order].contiguous())
+    return EdgeTable(edges.int().contiguous(), offsets.int(), third[order].int())
 
 
 _cache: OrderedDict[tuple[object, ...], object] = OrderedDict()
@@ -87,7 +87,7 @@ def _join(tables: list[EdgeTable], index: list[int]) -> Topology:
     for table in tables:
         starts.append(starts[-1] + len(table.opposite))
     offsets = [t.opposite_offsets[:-1] + s for t, s in zip(tables, starts[:-1], strict=True)]
-    total = torch.tensor([starts[-1]], device=tables[0].edges.device)
+    total = torch.tensor([starts[-1]], device=tables[0].edges.device, dtype=torch.int32)
     return Topology(
         torch.cat([t.edges for t in tables]),
         torch.cat([*offsets, total]),

@@ -33,8 +33,9 @@ def antialias(
 
     Shapes: (..., H, W, C) -> (..., H, W, C), leading dimensions as in `fragments`.
 
-    Gradients: the image, and vertices, pose and intrinsics at silhouettes (analytic; biased by
-    up to a pixel at corners and where features are smaller than a pixel).
+    Gradients: the image, and vertices, pose and intrinsics at silhouettes (analytic). Biased
+    where features are smaller than a pixel, by parts of a pixel at sharp corners, and within half
+    a pixel of the image's border, where an outline has no pair of pixels to pass between.
 
     Raises:
         InputError: the image's shape or dtype does not fit the fragments.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.meshes import Mesh, MeshBatch
@@ -77,7 +79,7 @@ def rasterize(
     )
 
 
-def _native(packed: Packed, layers: int, cull: bool):  # type: ignore[no-untyped-def]
+def _native(packed: Packed, layers: int, cull: bool) -> tuple[Tensor, Tensor, Tensor]:
     from diffrender.raster import _native_ops
 
     try:

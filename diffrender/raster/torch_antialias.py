@@ -38,19 +38,25 @@ def _silhouettes(h: Tensor, vertex_offsets: Tensor, table: Topology) -> _Edges:
     found = 0
     for b, kind in enumerate(table.index.tolist()):
         first, last = int(bounds[kind]), int(bounds[kind + 1])
-        start, stop = int(table.opposite_offsets[first]), int(table.opposite_offsets[last])
+        low, high = int(table.opposite_offsets[first]), int(table.opposite_offsets[last])
         each = table.opposite_offsets[first : last + 1].diff()
         numbers = torch.arange(found, found + last - first, device=device)
         owner.append(torch.repeat_interleave(numbers, each))
-        third.append(table.opposite[start:stop] + int(vertex_offsets[b]))
+        third.append(table.opposite[low:high] + int(vertex_offsets[b]))
         vertex.append(table.edges[first:last] + int(vertex_offsets[b]))
         image.append(torch.full((last - first,), b, device=device))
         found += last - first
     ends, owner_of = torch.cat(vertex), torch.cat(owner)
     with torch.no_grad():
         exact = h.double()
-        n = torch.linalg.cross(exact[ends[:, 0]], exact[ends[:, 1]])
-        side = (n[owner_of] * exact[torch.cat(third)]).sum(-1)
+        # Which side of its edge each face lies on: by place in the image, or by the edge function
+        # where the third vertex lies behind the near plane and has no place.
+        start, end = exact[ends[owner_of, 0]], exact[ends[owner_of, 1]]
+        apex = exact[torch.cat(third)]
+        p, q, c = (t[:, :2] / t[:, 2:] for t in (start, end, apex))
+        turn = (q - p)[:, 0] * (c - p)[:, 1] - (q - p)[:, 1] * (c - p)[:, 0]
+        behind = (torch.linalg.cross(start, end) * apex).sum(-1)
+        side = torch.where(apex[:, 2] > NEAR, turn, behind)
         zero = torch.zeros(len(ends), device=device, dtype=torch.int64)
         positive = zero.index_add(0, owner_of, (side > 0).long()) > 0
         negative = zero.index_add(0, owner_of, (side < 0).long()) > 0

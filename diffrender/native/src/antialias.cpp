@@ -32,9 +32,14 @@ struct Blend {
 };
 
 struct Topology {
-  const int64_t *edges, *opposite_offsets, *opposite;
+  const int32_t *edges, *opposite_offsets, *opposite;
   int64_t first, last;
 };
+
+// Twice the area of the triangle p q c in the image: which side of p q the vertex c lies on.
+inline double turn(const Point& p, const Point& q, const Point& c) {
+  return (q.x - p.x) * (c.y - p.y) - (q.y - p.y) * (c.x - p.x);
+}
 
 template <class T>
 struct Image {
@@ -54,19 +59,23 @@ struct Image {
         points[v - vertex0] = {0, 0, 0};
       }
     }
-    std::vector<Blend> found[2];
+    thread_local std::vector<Blend> found[2];  // kept between calls
+    for (auto& list : found) list.clear();
     const int64_t count = vertex1 - vertex0;
     for (int64_t e = topology.first; e < topology.last; ++e) {
       const int64_t a = topology.edges[2 * e], b = topology.edges[2 * e + 1];
       if (a < 0 || b < 0 || a >= count || b >= count) return false;
       const Point &p = points[a], &q = points[b];
       if (p.inverse == 0 || q.inverse == 0) continue;
-      const Vec3 n = cross(load(h, vertex0 + a), load(h, vertex0 + b));
       int positive = 0, negative = 0;
       for (int64_t i = topology.opposite_offsets[e]; i < topology.opposite_offsets[e + 1]; ++i) {
         const int64_t c = topology.opposite[i];
         if (c < 0 || c >= count) return false;
-        const double side = dot(n, load(h, vertex0 + c));
+        // A third vertex behind the near plane has no place in the image: ask its edge function.
+        const double side = points[c].inverse > 0
+                                ? turn(p, q, points[c])
+                                : dot(cross(load(h, vertex0 + a), load(h, vertex0 + b)),
+                                      load(h, vertex0 + c));
         positive += side > 0;
         negative += side < 0;
       }
@@ -160,7 +169,8 @@ void blend_backward(const std::vector<Blend>& list, int64_t channels, const T* s
 }
 
 struct Shapes {
-  const int64_t *vertex_offsets, *topology, *edge_offsets, *edges, *opposite_offsets, *opposite;
+  const int64_t *vertex_offsets, *topology, *edge_offsets;
+  const int32_t *edges, *opposite_offsets, *opposite;
   int64_t meshes, height, width, channels, face_stride;
 };
 
@@ -212,7 +222,8 @@ int64_t antialias_backward(const Shapes& s, const T* h, const int64_t* face, con
     Image<T> work;
     if (!prepare(s, b, h, face, depth, work)) return;
     std::vector<double> ends(2 * (work.vertex1 - work.vertex0), 0.0);
-    std::vector<T> middle(grad + b * size, grad + (b + 1) * size);
+    thread_local std::vector<T> middle;  // kept between calls
+    middle.assign(grad + b * size, grad + (b + 1) * size);
     blend_backward(work.columns, s.channels, rows + b * size, grad + b * size, middle.data(), true,
                    ends.data());
     T* result = grad_image + b * size;
@@ -236,7 +247,7 @@ int64_t antialias_backward(const Shapes& s, const T* h, const int64_t* face, con
 
 #define DIFFRENDER_SHAPES                                                                     \
   const int64_t *vertex_offsets, const int64_t *topology, const int64_t *edge_offsets,        \
-      const int64_t *edges, const int64_t *opposite_offsets, const int64_t *opposite,         \
+      const int32_t *edges, const int32_t *opposite_offsets, const int32_t *opposite,         \
       int64_t meshes, int64_t height, int64_t width, int64_t channels, int64_t face_stride
 #define DIFFRENDER_SHAPE_NAMES                                                                 \
   {vertex_offsets, topology, edge_offsets, edges,   opposite_offsets, opposite,                \

@@ -1,6 +1,6 @@
 // A small persistent thread pool, and the two numbers that the loader asks for.
 //
-// Workers sleep between calls. A child process after fork() has none of its parent's threads, so
+// Workers sleep between calls, and a call never waits for one that has not woken up. A child process after fork() has none of its parent's threads, so
 // it forgets the parent's pool and makes its own. A call that finds the pool busy (another Python
 // thread is inside) runs on the caller's thread alone: results do not depend on threads.
 
@@ -51,14 +51,14 @@ class Pool {
       }
       job_ = &job;
       wanted_ = helpers;
-      running_ = helpers;
       ++round_;
     }
     wake_.notify_all();
     job.work();
+    // No task is left: whoever has not joined by now stays out, the others are waited for.
     std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [this] { return running_ == 0; });
     job_ = nullptr;
+    done_.wait(lock, [this] { return running_ == 0; });
     return true;
   }
 
@@ -73,6 +73,7 @@ class Pool {
         seen = round_;
         if (id >= wanted_) continue;
         job = job_;
+        ++running_;
       }
       job->work();
       std::lock_guard<std::mutex> lock(mutex_);

@@ -26,6 +26,8 @@ constexpr int kLanes = 4;
 typedef double Lane __attribute__((vector_size(8 * kLanes)));
 typedef int64_t Mask __attribute__((vector_size(8 * kLanes)));
 
+constexpr size_t kKeptScratch = 1 << 21;  // pixels of scratch that a thread may keep
+
 struct Face {
   Vec3 edge[3];       // edge functions, positive inside
   Vec3 inverse;       // 1 / z = inverse . p
@@ -118,10 +120,13 @@ struct Band {
       pixels[v - vertex0] = {p.x / p.z, p.y / p.z};
     }
     const int64_t stride = (width + kLanes) * layers;  // padded: whole lanes may overhang
-    std::vector<double> best(stride * (row1 - row0), 0.0);
-    std::vector<int64_t> slot(stride * (row1 - row0), -1);
-    std::vector<Face> kept;
-    kept.reserve(face_count);
+    // Kept between calls: fresh memory of this size costs more than the drawing.
+    thread_local std::vector<double> best;
+    thread_local std::vector<int64_t> slot;
+    thread_local std::vector<Face> kept;
+    best.assign(stride * (row1 - row0), 0.0);
+    slot.assign(stride * (row1 - row0), -1);
+    kept.clear();
     for (int64_t f = 0; f < face_count; ++f) {
       Vec3 corner[3];
       Pixel pixel[3];
@@ -148,6 +153,10 @@ struct Band {
         draw_layers(face, id, best.data(), slot.data(), stride);
     }
     resolve(kept, slot, stride);
+    if (best.capacity() > kKeptScratch) {
+      std::vector<double>().swap(best);
+      std::vector<int64_t>().swap(slot);
+    }
     return kDone;
   }
 
