@@ -14,7 +14,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -152,7 +152,7 @@ class _Run:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.mean: Any = torch.optim.swa_utils.AveragedModel(
             self.net,
-            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average),
+            multi_avg_fn=_running_mean(settings.average),
             use_buffers=True,
         )
         plain = [p for p in self.net.parameters() if p.ndim <= 1]
@@ -231,6 +231,25 @@ class _Run:
         self.mean.load_state_dict(state["mean"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.before, self.rows = state["step"], state["seconds"], state["rows"]
+
+
+_Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+
+
+def _running_mean(keep: float) -> Callable[[_Tensors, _Tensors, torch.Tensor | int], None]:
+    """Exponential mean that forgets its start faster, as the first weights are random."""
+
+    @torch.no_grad()
+    def update(mean: _Tensors, now: _Tensors, count: torch.Tensor | int) -> None:
+        steps = int(count)
+        share = min(keep, (1 + steps) / (10 + steps))
+        for old, new in zip(mean, now, strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, 1 - share)
+            else:
+                old.copy_(new)
+
+    return update
 
 
 def _smaller(config: DptConfig) -> DptConfig:

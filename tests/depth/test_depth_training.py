@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,15 +42,6 @@ def planes(count: int = 6, side: int = 80) -> FrameSet:
         depths.append(np.repeat(depth[:, None], width, axis=1).astype(np.float16))
         focals.append(focal)
     return FrameSet(np.stack(images), np.stack(depths), np.array(focals, np.float32))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other are slow on a busy machine, and the nets are tiny."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def write(folder: Path, frames: FrameSet) -> Path:

@@ -37,7 +37,6 @@ def image() -> np.ndarray:
         ("test_convnext", "affine_inverse", (64, 128)),
         ("test_vit", "metric", (64, 128)),
         ("mobilenetv3_small_050", "affine_inverse", (64, 128)),
-        ("swin_s3_tiny_224", "metric", (224, 224)),
     ],
 )
 def test_any_backbone_with_feature_maps(
@@ -58,6 +57,24 @@ def test_any_backbone_with_feature_maps(
 def test_plain_transformer_uses_four_maps_as_a_pyramid() -> None:
     model = DptNet(DptConfig(backbone="test_vit", size=(64, 96), channels=8))
     assert model.strides == [4, 8, 16, 32]
+
+
+def test_maps_with_channels_last_are_turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Swin and its kin return (B, H, W, C)."""
+    config = DptConfig(backbone="test_convnext", size=(64, 96), channels=8)
+    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    expected = DptNet(config).eval()(picture)
+    make = dpt._make_backbone
+
+    def turned(config: DptConfig) -> torch.nn.Module:
+        backbone = make(config)
+        backbone.register_forward_hook(lambda *call: [f.permute(0, 2, 3, 1) for f in call[2]])
+        return backbone
+
+    monkeypatch.setattr(dpt, "_make_backbone", turned)
+    torch.manual_seed(0)
+    assert torch.equal(DptNet(config).eval()(picture), expected)
 
 
 def test_feature_info_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
