@@ -126,7 +126,9 @@ class Loss:
 
     def __call__(self, rendering: Rendering, evidence: Evidence) -> LossValue:
         terms = {term.name: term.value(rendering, evidence) for _, term in self.parts}
-        total = sum((w * terms[t.name] for w, t in self.parts), torch.zeros_like(rendering.depth[:, 0, 0]))
+        total = torch.zeros_like(rendering.depth[:, 0, 0])
+        for weight, term in self.parts:
+            total = total + weight * terms[term.name]
         return LossValue(total, terms)
 
     def __add__(self, other: Loss | _Algebra) -> Loss:

@@ -98,7 +98,9 @@ class MeshBatch:
         batch, count, _ = vertices.shape
         steps = torch.arange(batch + 1)
         packed = faces + (steps[:-1] * count).to(faces.device)[:, None, None]
-        return cls(vertices.reshape(-1, 3), packed.reshape(-1, 3), steps * count, steps * len(faces))
+        return cls(
+            vertices.reshape(-1, 3), packed.reshape(-1, 3), steps * count, steps * len(faces)
+        )
 
     def vertex_batch(self) -> Tensor:
         """Index of the mesh that owns each packed vertex. Shape (sum V,) int64."""

@@ -15,5 +15,7 @@ from diffrender.shape_priors.registration import FitSettings as FitSettings
 from diffrender.shape_priors.registration import fit_prior as fit_prior
 from diffrender.shape_priors.texture import default_texture as default_texture
 from diffrender.shape_priors.texture import part_colours as part_colours
+from diffrender.shape_priors.texture import spread_texels as spread_texels
+from diffrender.shape_priors.texture import texel_surface as texel_surface
 from diffrender.shape_priors.volume import volumetric_iou as volumetric_iou
 from diffrender.shape_priors.volume import voxel_occupancy as voxel_occupancy

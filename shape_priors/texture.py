@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffrender.cameras import Camera
 from diffrender.errors import InputError
-from diffrender.meshes import face_normals
+from diffrender.meshes import Mesh, face_normals
+from diffrender.raster import rasterize
 from diffrender.shape_priors.prior import ShapePrior
 
-__all__ = ["default_texture", "part_colours"]
+__all__ = ["default_texture", "part_colours", "spread_texels", "texel_surface"]
 
 PAINT = (0.62, 0.07, 0.08)
 _COLOURS = {
@@ -22,7 +24,7 @@ _COLOURS = {
     "underside": (0.06, 0.06, 0.06),
 }
 _RIM = (0.62, 0.63, 0.65)
-_SEAM = 3.0  # texels painted beyond a chart's edge, so that bilinear lookups never see the gap
+_SEAM = 3  # texels painted beyond a chart's edge
 
 
 def part_colours(prior: ShapePrior, paint: tuple[float, float, float] = PAINT) -> Tensor:
@@ -56,7 +58,8 @@ def default_texture(
     if not 16 <= resolution <= 8192:
         raise InputError(f"resolution {resolution}, expected 16 to 8192 texels")
     corners = prior.uv.detach().cpu().double()[prior.face_uv.cpu()] * resolution  # (F, 3, 2)
-    face = _face_map(corners, resolution)
+    face, _ = texel_surface(prior.uv, prior.face_uv, resolution)
+    face = spread_texels(face, face >= 0)
     texture = part_colours(prior, paint)[prior.face_parts.cpu()][face.clamp(min=0)]
     texture[face < 0] = torch.tensor(paint)
     if "wheel" in prior.part_names:
@@ -64,30 +67,39 @@ def default_texture(
     return texture.to(prior.mean.device)
 
 
-def _face_map(corners: Tensor, resolution: int) -> Tensor:  # (F, 3, 2)
-    """Face under each texel, the nearest one within the seam, else -1."""
-    nearest = torch.full((resolution, resolution), -_SEAM, dtype=torch.float64)
-    face = torch.full((resolution, resolution), -1)
-    low = (corners.amin(1) - _SEAM).floor().long().clamp(min=0)
-    high = (corners.amax(1) + _SEAM).ceil().long().clamp(max=resolution)
-    for index, triangle in enumerate(corners):
-        (x0, y0), (x1, y1) = low[index].tolist(), high[index].tolist()
-        if x1 <= x0 or y1 <= y0:
-            continue
-        x = torch.arange(x0, x1, dtype=torch.float64) + 0.5
-        y = torch.arange(y0, y1, dtype=torch.float64)[:, None] + 0.5
-        edges = triangle.roll(-1, 0) - triangle
-        turn = edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0]
-        inside = torch.full((y1 - y0, x1 - x0), float("inf"), dtype=torch.float64)
-        for (ax, ay), (ex, ey) in zip(triangle.tolist(), edges.tolist(), strict=True):
-            length = max((ex * ex + ey * ey) ** 0.5, 1e-9)
-            side = (ex * (y - ay) - ey * (x - ax)) / length
-            inside = torch.minimum(inside, side if turn > 0 else -side)
-        window = (slice(y0, y1), slice(x0, x1))
-        better = inside > nearest[window]
-        nearest[window] = torch.where(better, inside, nearest[window])
-        face[window] = torch.where(better, torch.tensor(index), face[window])
-    return face
+def texel_surface(
+    uv: Tensor,  # (T, 2)
+    face_uv: Tensor,  # (F, 3)
+    resolution: int,
+) -> tuple[Tensor, Tensor]:
+    """Which point of the surface each texel shows.
+
+    The atlas is drawn by the rasterizer itself: u and v are pixels of a camera with K = I at z = 1.
+
+    Returns:
+        face (resolution, resolution) int64, -1 outside the charts, and bary (..., 3) float32.
+    """
+    corners = uv.detach().cpu().double() * resolution
+    flat = torch.cat([corners, torch.ones_like(corners[:, :1])], dim=-1)
+    camera = Camera.from_intrinsics(
+        torch.eye(3, dtype=torch.float64), (resolution, resolution), pixel_centres="half"
+    )
+    fragments = rasterize(Mesh(flat, face_uv.cpu()), camera)
+    return fragments.face[..., 0], fragments.bary[..., 0, :].float()
+
+
+def spread_texels(values: Tensor, known: Tensor, rounds: int = _SEAM) -> Tensor:
+    """Carry known texels outwards a few steps, so that bilinear look-ups find no seam.
+
+    Shapes: (S, S, ...), (S, S) bool -> (S, S, ...).
+    """
+    values, known = values.clone(), known.clone()
+    for _ in range(rounds):
+        for step, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
+            fresh = torch.roll(known, step, axis) & ~known
+            values[fresh] = torch.roll(values, step, axis)[fresh]
+            known |= fresh
+    return values
 
 
 def _paint_rims(prior: ShapePrior, corners: Tensor, texture: Tensor) -> None:

@@ -3,7 +3,6 @@
 from diffrender.reconstruct.noise import depth_noise_of as depth_noise_of
 from diffrender.reconstruct.observations import DepthNoise as DepthNoise
 from diffrender.reconstruct.pipeline import Run as Run
-from diffrender.reconstruct.pipeline import objective as objective
 from diffrender.reconstruct.pipeline import reconstruct as reconstruct
 from diffrender.reconstruct.scene import Pose as Pose
 from diffrender.reconstruct.scene import ReconstructedObject as ReconstructedObject
@@ -13,3 +12,4 @@ from diffrender.reconstruct.settings import LossWeights as LossWeights
 from diffrender.reconstruct.settings import ReconstructSettings as ReconstructSettings
 from diffrender.reconstruct.settings import StageSettings as StageSettings
 from diffrender.reconstruct.settings import StepSizes as StepSizes
+from diffrender.reconstruct.solver import objective as objective

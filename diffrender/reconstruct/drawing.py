@@ -70,16 +70,19 @@ def draw(
 
 @torch.no_grad()
 def _facing(vertices: Tensor, faces: Tensor, fragments: Fragments, camera: Camera) -> Tensor:
-    """Cosine between viewing ray and surface normal per pixel, (N, H, W), 0 where empty."""
-    normals = face_normals(camera.world_to_camera(vertices), faces).flatten(0, 1)
-    face = fragments.face[..., 0]
+    """Cosine between viewing ray and surface normal per pixel, (N, H, W), 0 where empty.
+
+    A face lies in the plane n . X = d, and a pixel sees X = z ray: so n . ray = d / z.
+    """
+    in_camera = camera.world_to_camera(vertices)
+    offset = (face_normals(in_camera, faces) * in_camera[:, faces[:, 0]]).sum(-1).flatten()
+    face, depth = fragments.face[..., 0], fragments.depth[..., 0]
     height, width = camera.size
     k = camera.intrinsics
     x = torch.arange(width, dtype=k.dtype, device=k.device) + 0.5
     y = torch.arange(height, dtype=k.dtype, device=k.device) + 0.5
     ray_x = (x - k[:, 0, 2, None]) / k[:, 0, 0, None]  # (N, W)
     ray_y = (y - k[:, 1, 2, None]) / k[:, 1, 1, None]  # (N, H)
-    picked = normals[face.clamp(min=0)]  # (N, H, W, 3)
-    along = picked[..., 0] * ray_x[:, None] + picked[..., 1] * ray_y[..., None] + picked[..., 2]
-    length = torch.sqrt(1 + ray_x[:, None] ** 2 + ray_y[..., None] ** 2)
-    return torch.where(face >= 0, (along / length).abs(), torch.zeros_like(along))
+    length = torch.sqrt((1 + ray_x**2)[:, None] + (ray_y**2)[..., None])
+    cosine = offset[face.clamp(min=0)].abs() / (depth * length).clamp(min=1e-6)
+    return torch.where(face >= 0, cosine.clamp(max=1.0), torch.zeros_like(cosine))

@@ -106,8 +106,10 @@ def start_hypotheses(
             centre = torch.tensor(fit.location[int(gap.argmin())]) - lift
             # The mask, not the flat road, says how high the object stands in the image.
             pixel, z = camera.to(torch.float64).project(centre[None])
-            row = 0.0 if observation.open_sides[[1, 3]].all() else (
-                (float(pixel[0, 1]) - (top + bottom) / 2) / (bottom - top)
+            row = (
+                0.0
+                if observation.open_sides[[1, 3]].all()
+                else ((float(pixel[0, 1]) - (top + bottom) / 2) / (bottom - top))
             )
             owners.append(index)
             offsets.append([(float(pixel[0, 0]) - (left + right) / 2) / (right - left), row])

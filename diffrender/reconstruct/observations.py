@@ -116,7 +116,9 @@ def _open_sides(box: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.nda
     """A side is closed where the border or another mask lies just beyond the mask's own edge."""
     height, width = mask.shape
     left, top, right, bottom = box.astype(int)
-    inside = np.array([left > _TOUCH, top > _TOUCH, right < width - _TOUCH, bottom < height - _TOUCH])
+    inside = np.array(
+        [left > _TOUCH, top > _TOUCH, right < width - _TOUCH, bottom < height - _TOUCH]
+    )
     band = 2 * _TOUCH
     strips = [
         others[top:bottom, max(left - band, 0) : left + band],
@@ -126,7 +128,7 @@ def _open_sides(box: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.nda
     ]
     lengths = np.array([bottom - top, right - left, bottom - top, right - left])
     # A side is hidden when the other mask lines more than a tenth of it.
-    lined = np.array([s.any(axis=1 - i % 2).sum() if s.size else 0 for i, s in enumerate(strips, 0)])
+    lined = np.array([s.any(axis=1 - i % 2).sum() for i, s in enumerate(strips)])
     return inside & (lined <= 0.1 * lengths)
 
 

@@ -18,7 +18,7 @@ from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.settings import ReconstructSettings, StageSettings, StepSizes
 from diffrender.shape_priors import ShapePrior
 
-__all__ = ["Fit", "Problem", "explore", "stages_total"]
+__all__ = ["Fit", "Problem", "Progress", "explore"]
 
 Progress = Callable[[int, dict[str, float]], None]
 _WINDOW = 10  # iterations over which convergence is judged
@@ -74,11 +74,6 @@ class _Line:
     stop_reason: list[str]
 
 
-def stages_total(settings: ReconstructSettings) -> int:
-    """Iterations of the whole run, for a progress bar."""
-    return sum(stage.iterations for stage in settings.stages)
-
-
 def explore(problem: Problem, start: Hypotheses, progress: Progress | None = None) -> Fit:
     """Run the stages from `start`; each keeps the best hypotheses of the one before.
 
@@ -122,9 +117,8 @@ def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[Lo
             seen = torch.where(torch.isfinite(total), total, torch.full_like(total, math.inf))
             better = seen < best_total
             best = _where(better, now, best)
-            best_terms = {
-                k: torch.where(better, v, best_terms.get(k, v)).detach() for k, v in value.terms.items()
-            }
+            for name, term in value.terms.items():
+                best_terms[name] = torch.where(better, term, best_terms.get(name, term)).detach()
             best_total = torch.minimum(seen, best_total).detach()
             totals.append(seen.detach())
             _record(line, value)
@@ -199,11 +193,16 @@ def _select(line: _Line, count: int, keep: int) -> _Line:
         mine = sorted((i for i, o in enumerate(owner) if o == index), key=lambda i: total[i])
         chosen: list[int] = []
         for i in mine:
-            gaps = [abs((yaw[i] - yaw[j] + math.pi) % (2 * math.pi) - math.pi) for j in chosen]
-            if len(chosen) < keep and all(gap > _DISTINCT for gap in gaps):
+            new = all(_turn(yaw[i], yaw[j]) > _DISTINCT for j in chosen)
+            if len(chosen) < keep and new:
                 chosen.append(i)
         picked.extend(chosen)
     return _take(line, picked)
+
+
+def _turn(first: float, second: float) -> float:
+    """Angle between two headings, 0 to pi."""
+    return abs((first - second + math.pi) % (2 * math.pi) - math.pi)
 
 
 def _take(line: _Line, picked: list[int]) -> _Line:
@@ -224,8 +223,7 @@ def _with_flips(line: _Line) -> _Line:
     lonely = []
     for i in range(len(owner)):
         rivals = [j for j in range(len(owner)) if owner[j] == owner[i]]
-        gaps = [abs((yaw[i] + math.pi - yaw[j] + math.pi) % (2 * math.pi) - math.pi) for j in rivals]
-        if min(gaps) > _DISTINCT:
+        if min(_turn(yaw[i] + math.pi, yaw[j]) for j in rivals) > _DISTINCT:
             lonely.append(i)
     if not lonely:
         return line
@@ -247,7 +245,8 @@ def _stop_reasons(totals: list[Tensor], tolerance: float) -> list[str]:
         if not math.isfinite(now):
             reasons.append("diverged: the loss is not finite")
         elif then - now <= tolerance * max(abs(then), 1e-6):
-            reasons.append(f"converged: the loss fell by less than {tolerance:g} in {_WINDOW} iterations")
+            fell = f"the loss fell by less than {tolerance:g} in {_WINDOW} iterations"
+            reasons.append(f"converged: {fell}")
         else:
             reasons.append("iteration limit")
     return reasons

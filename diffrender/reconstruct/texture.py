@@ -8,29 +8,13 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from diffrender.cameras import Camera
-from diffrender.meshes import Mesh, pack_meshes
+from diffrender.meshes import Mesh
 from diffrender.raster import rasterize
+from diffrender.shape_priors import spread_texels, texel_surface
 
-__all__ = ["bake_texture", "texel_surface"]
+__all__ = ["bake_texture"]
 
 _MIRROR = (1.0, 1.0, -1.0)  # the object's plane of symmetry is z = 0
-
-
-def texel_surface(mesh: Mesh, side: int) -> tuple[Tensor, Tensor]:
-    """Which point of the surface each texel shows.
-
-    Returns:
-        face (side, side) int64, -1 outside the charts, and bary (side, side, 3). The atlas is
-        drawn by the rasterizer itself: u and v are the pixels of a camera with K = I at z = 1.
-    """
-    assert mesh.uv is not None and mesh.face_uv is not None
-    corners = mesh.uv.to(torch.float64) * side
-    flat = torch.cat([corners, torch.ones_like(corners[:, :1])], dim=-1)
-    camera = Camera.from_intrinsics(
-        torch.eye(3, dtype=torch.float64), (side, side), pixel_centres="half"
-    )
-    fragments = rasterize(pack_meshes([Mesh(flat, mesh.face_uv)]), camera)
-    return fragments.face[0, ..., 0], fragments.bary[0, ..., 0, :].float()
 
 
 @torch.no_grad()
@@ -52,9 +36,9 @@ def bake_texture(
         mesh: in the object frame, with uv and face_parts.
         mask: where the photograph shows this object.
     """
-    assert mesh.face_parts is not None
+    assert mesh.uv is not None and mesh.face_uv is not None and mesh.face_parts is not None
     side = default.shape[0]
-    face, bary = texel_surface(mesh, side)
+    face, bary = texel_surface(mesh.uv, mesh.face_uv, side)
     on = face >= 0
     corner = mesh.vertices[mesh.faces[face[on]]]  # (T, 3, 3)
     point = (corner * bary[on][..., None]).sum(-2)
@@ -79,7 +63,7 @@ def bake_texture(
         if (same & done).any() and (same & ~done).any():
             colours[same & ~done] = colours[same & done].mean(0)
     texture[on] = colours
-    return _spread(texture, on)
+    return spread_texels(texture, on)
 
 
 def _depth_buffer(
@@ -113,14 +97,3 @@ def _look_up(
     picture = torch.from_numpy(np.ascontiguousarray(image)).float().permute(2, 0, 1)[None] / 255
     colour = grid_sample(picture, grid[None, :, None].float(), align_corners=False)
     return inside & in_front & towards & own, colour[0, :, :, 0].mT
-
-
-def _spread(texture: Tensor, on: Tensor) -> Tensor:
-    """Carry the charts' colours a few texels outwards, so bilinear look-ups find no seam."""
-    filled, known = texture.clone(), on.clone()
-    for _ in range(4):
-        for step, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
-            source = torch.roll(known, step, axis) & ~known
-            filled[source] = torch.roll(filled, step, axis)[source]
-            known = known | source
-    return filled

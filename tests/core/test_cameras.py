@@ -29,7 +29,11 @@ def test_convention_integer_centres_move_by_half_a_pixel() -> None:
 
 def test_convention_p2_fourth_column_shifts_the_camera() -> None:
     p2 = torch.tensor(
-        [[721.5377, 0, 609.5593, 44.85728], [0, 721.5377, 172.854, 0.2163791], [0, 0, 1, 0.002745884]],
+        [
+            [721.5377, 0, 609.5593, 44.85728],
+            [0, 721.5377, 172.854, 0.2163791],
+            [0, 0, 1, 0.002745884],
+        ],
         dtype=torch.float64,
     )
     cam = Camera.from_projection(p2, (375, 1242), pixel_centres="integer")
@@ -103,7 +107,9 @@ def test_projection_is_differentiable_to_pose_and_intrinsics() -> None:
         (torch.eye(3), "corner", "'half' or 'integer'"),
     ],
 )
-def test_bad_cameras_say_what_is_wrong(intrinsics: torch.Tensor, centres: str, message: str) -> None:
+def test_bad_cameras_say_what_is_wrong(
+    intrinsics: torch.Tensor, centres: str, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         Camera.from_intrinsics(intrinsics, (10, 10), pixel_centres=centres)  # type: ignore[arg-type]
 

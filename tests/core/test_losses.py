@@ -77,7 +77,9 @@ def test_the_same_term_twice_is_refused() -> None:
 
 def test_silhouette_is_one_minus_iou() -> None:
     seen = evidence(square(2, 6))
-    assert value(Silhouette(levels=1), rendering(square(2, 6)), seen) == pytest.approx(0.0, abs=1e-9)
+    assert value(Silhouette(levels=1), rendering(square(2, 6)), seen) == pytest.approx(
+        0.0, abs=1e-9
+    )
     shifted = value(Silhouette(levels=1), rendering(square(4, 8)), seen)
     assert shifted == pytest.approx(1 - 8 / 24, abs=1e-3)
 
@@ -111,7 +113,9 @@ def test_depth_counts_standard_deviations_inside_the_mask_only() -> None:
     beyond = rendering(torch.ones(1, SIZE, SIZE).double(), 10.5)
     assert value(rigid, beyond, seen) == one_sigma
     assert value(rigid, rendering(square(6, 8)), seen) == 0.0
-    assert value(Depth(1e-6, 20.0, 2), beyond, seen) == pytest.approx(20 * (math.sqrt(2) - 1), rel=1e-4)
+    assert value(Depth(1e-6, 20.0, 2), beyond, seen) == pytest.approx(
+        20 * (math.sqrt(2) - 1), rel=1e-4
+    )
 
 
 def test_depth_explains_a_common_factor_at_the_price_of_its_prior() -> None:
@@ -126,11 +130,13 @@ def test_depth_explains_a_common_factor_at_the_price_of_its_prior() -> None:
 def test_depth_gradient_is_that_of_the_optimal_factor() -> None:
     seen = evidence(square(2, 6))
     depth = torch.full((1, SIZE, SIZE), 9.6, dtype=torch.float64)
-    depth = (depth + 0.3 * torch.rand(1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)))
+    depth = depth + 0.3 * torch.rand(1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     depth = depth.requires_grad_()
 
     def loss(d: torch.Tensor) -> torch.Tensor:
-        return Depth(0.05, 20.0, 2).value(dataclasses.replace(rendering(square(2, 6)), depth=d), seen)
+        return Depth(0.05, 20.0, 2).value(
+            dataclasses.replace(rendering(square(2, 6)), depth=d), seen
+        )
 
     assert torch.autograd.gradcheck(loss, (depth,), rtol=2e-3, atol=1e-4)
 

@@ -64,7 +64,9 @@ def test_dtype_and_pose_move_only_what_they_should() -> None:
         (torch.zeros(3, 3), torch.tensor([[0, 1, 2]], dtype=torch.int32), "int64"),
     ],
 )
-def test_broken_meshes_are_refused(vertices: torch.Tensor, faces: torch.Tensor, message: str) -> None:
+def test_broken_meshes_are_refused(
+    vertices: torch.Tensor, faces: torch.Tensor, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         Mesh(vertices, faces)
 

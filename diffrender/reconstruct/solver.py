@@ -1,0 +1,196 @@
+"""One image's instances through box fits, descents and textures: the work of `reconstruct`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrender.cameras import Camera
+from diffrender.losses import (
+    Box,
+    Depth,
+    GroundContact,
+    LatentPrior,
+    Loss,
+    Photometric,
+    Silhouette,
+    SizePrior,
+)
+from diffrender.raster import rasterize
+from diffrender.reconstruct.box_fit import BoxFit, BoxFitSettings, fit_boxes
+from diffrender.reconstruct.confidence import confidence
+from diffrender.reconstruct.crops import Crops, crop_evidence
+from diffrender.reconstruct.hypotheses import Hypotheses, start_hypotheses
+from diffrender.reconstruct.observations import DepthNoise, Observation
+from diffrender.reconstruct.optimizer import Fit, Problem, Progress, explore
+from diffrender.reconstruct.palette import part_colour
+from diffrender.reconstruct.scene import Pose, ReconstructedObject
+from diffrender.reconstruct.settings import ReconstructSettings
+from diffrender.reconstruct.texture import bake_texture
+from diffrender.rotations import wrap_angle
+from diffrender.shape_priors import ShapePrior, default_texture
+
+__all__ = ["Solver", "objective"]
+
+
+def objective(
+    settings: ReconstructSettings, noise: DepthNoise, part_names: tuple[str, ...]
+) -> Callable[[bool], Loss]:
+    """The loss of a stage, without or with the photometric term. `repr` prints its formula."""
+    w = settings.weights
+    loss = (
+        w.silhouette * Silhouette()
+        + w.box * Box()
+        + w.depth * Depth(noise.scale)
+        + w.size * SizePrior()
+        + w.latent * LatentPrior()
+    )
+    if settings.ground:
+        loss = loss + w.ground * GroundContact(settings.camera_height)
+    colours = [part_colour(name) for name in part_names]
+    photometric = Photometric(tuple(c.mean for c in colours), tuple(c.spread for c in colours))
+    with_parts = loss + w.photometric * photometric
+    return lambda parts: with_parts if parts else loss
+
+
+@dataclass(frozen=True)
+class Solver:
+    """One image's worth of state, so that the steps below read as sentences."""
+
+    image: np.ndarray
+    camera: Camera
+    depth: np.ndarray | None
+    prior: ShapePrior
+    settings: ReconstructSettings
+    device: str
+    progress: Progress | None
+    noise: DepthNoise
+    observations: list[Observation]
+
+    def solve(self, timings: dict[str, float]) -> list[ReconstructedObject]:
+        clock = time.perf_counter()
+        fits = [self._box_fit(o) for o in self.observations]
+        timings["box"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        if self.settings.method == "box":
+            fit = self._box_only(fits)
+        else:
+            fit = self._optimize(fits)
+        timings["optimize"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        seconds = (timings["box"] + timings["optimize"]) / len(self.observations)
+        plain = default_texture(self.prior.to("cpu"), resolution=self.settings.texture_size)
+        objects = [self._finish(i, fit, seconds, plain) for i in range(len(self.observations))]
+        timings["texture"] = time.perf_counter() - clock
+        return objects
+
+    def _box_fit(self, observation: Observation) -> BoxFit:
+        size = self.settings.class_sizes[observation.instance.category].mean
+        height = self.settings.camera_height
+        return fit_boxes(observation, self.camera, BoxFitSettings(size, camera_height=height))
+
+    def _class_sizes(self) -> tuple[Tensor, Tensor]:
+        sizes = [self.settings.class_sizes[o.instance.category] for o in self.observations]
+        return torch.tensor([s.mean for s in sizes]), torch.tensor([s.sigma for s in sizes])
+
+    def _problem(self) -> Problem:
+        device = self.device
+        boxes = torch.tensor(np.stack([o.mask_box for o in self.observations])).float()
+        cache: dict[tuple[int, int], Crops] = {}
+
+        def crops(size: tuple[int, int]) -> Crops:
+            if size not in cache:
+                made = crop_evidence(
+                    self.observations, self.image, self.depth, self.camera, self.noise, size,
+                    self._class_sizes(),
+                )  # fmt: skip
+                cache[size] = made.to(device)
+            return cache[size]
+
+        return Problem(
+            prior=self.prior.to(device),
+            camera=self.camera.to(torch.float32).to(device),
+            boxes=boxes.to(device),
+            crops=crops,
+            loss=objective(self.settings, self.noise, tuple(self.prior.part_names)),
+            settings=self.settings,
+        )
+
+    def _start(self, fits: list[BoxFit], count: int) -> Hypotheses:
+        means = self._class_sizes()[0]
+        return start_hypotheses(
+            self.observations, fits, self.camera, count, means, self.prior.latent_size
+        )
+
+    def _optimize(self, fits: list[BoxFit]) -> Fit:
+        start = self._start(fits, self.settings.hypotheses).to(self.device)
+        return explore(self._problem(), start, self.progress)
+
+    def _box_only(self, fits: list[BoxFit]) -> Fit:
+        """The baseline's boxes as they stand, dressed in the mean shape."""
+        start = self._start(fits, 1)
+        # The baseline's box stands on the flat road, wherever the mask's rows say it is.
+        bottoms = torch.tensor(np.stack([f.location[f.best] for f in fits]))
+        lift = self._class_sizes()[0][:, 2:].double() / 2
+        centres = bottoms - torch.cat([torch.zeros_like(lift), lift, torch.zeros_like(lift)], dim=1)
+        boxes = torch.tensor(np.stack([o.mask_box for o in self.observations]))
+        pixel, z = self.camera.to(torch.float64).project(centres)
+        offset = (pixel - (boxes[:, :2] + boxes[:, 2:]) / 2) / (boxes[:, 2:] - boxes[:, :2])
+        start = dataclasses.replace(start, offset=offset.float(), log_depth=z.log().float())
+        cost = torch.tensor([float(f.cost.min()) for f in fits])
+        history = [[{"total": c}] for c in cost.tolist()]
+        reason = ["grid search finished"] * len(fits)
+        return Fit(start, {"total": cost}, history, reason)
+
+    def _finish(
+        self, index: int, fit: Fit, seconds: float, plain_texture: Tensor
+    ) -> ReconstructedObject:
+        observation = self.observations[index]
+        hypothesis = fit.hypotheses[torch.tensor([index])].to("cpu")
+        hypothesis = dataclasses.replace(hypothesis, owner=torch.zeros(1, dtype=torch.int64))
+        box = torch.tensor(observation.mask_box).float()[None]
+        camera = self.camera.to(torch.float32)
+        rotation, location, size = (v[0] for v in hypothesis.pose(camera, box))
+        yaw, pitch, roll = hypothesis.angles[0].tolist()
+        pose = Pose(
+            location=_triple(location),
+            size=_triple(size),
+            yaw=float(wrap_angle(torch.tensor(yaw))),
+            pitch=pitch,
+            roll=roll,
+        )
+        prior = self.prior.to("cpu")
+        mesh = prior.mesh(hypothesis.latent[0], size)
+        drawn = rasterize(mesh.transformed(rotation, location), camera)
+        silhouette = (drawn.face[..., 0] >= 0).numpy()
+        texture = bake_texture(
+            mesh, (rotation, location), camera, self.image, observation.instance.mask,
+            plain_texture,
+        )  # fmt: skip
+        others = [o.instance.mask for o in self.observations if o is not observation]
+        trust = confidence(
+            observation.instance, others, silhouette, drawn.depth[..., 0].numpy(), self.depth
+        )
+        return ReconstructedObject(
+            instance=observation.instance,
+            pose=pose,
+            mesh=dataclasses.replace(mesh, texture=texture),
+            latent=tuple(hypothesis.latent[0].tolist()),
+            confidence=trust,
+            stop_reason=fit.stop_reason[index],
+            losses={k: float(v[index]) for k, v in fit.terms.items()},
+            history=fit.history[index],
+            silhouette=silhouette,
+            seconds=seconds,
+        )
+
+
+def _triple(value: Tensor) -> tuple[float, float, float]:
+    x, y, z = value.tolist()
+    return (x, y, z)
