@@ -82,7 +82,9 @@ import diffrender, diffrender.datasets, diffrender.shape_priors
 loaded = 0
 for package in (diffrender, diffrender.datasets, diffrender.shape_priors):
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if not found.name.startswith("diffrender.tools"):
+        source = found.module_finder.find_spec(found.name).origin or ""
+        # The kernels end in .so too, but are no Python module.
+        if source.endswith(".py") and not found.name.startswith("diffrender.tools"):
             importlib.import_module(found.name)
             loaded += 1
 assert not BLOCKED & {name.split(".")[0] for name in sys.modules}
