@@ -24,7 +24,8 @@ PixelCentres = Literal["half", "integer"]
 class Camera:
     """A pinhole camera, or a batch of them with one image size.
 
-    x_pixel = K (R X_world + t), divided by its third row. The third row of K is (0, 0, 1).
+    x_pixel = K (R X_world + t), divided by its third row. K is upper triangular and its third row
+    is (0, 0, 1).
 
     Attributes:
         intrinsics: (..., 3, 3) K in pixels, corner based.
@@ -163,9 +164,10 @@ class Camera:
 
         Shapes: (..., N, 2), (..., N) -> (..., N, 3) metres.
         """
-        ones = torch.ones_like(pixels[..., :1])
-        rays = torch.cat([pixels, ones], dim=-1) @ torch.linalg.inv(self.intrinsics).mT
-        return self.camera_to_world(rays * depth.unsqueeze(-1))
+        k = self.intrinsics[..., None, :, :]
+        y = (pixels[..., 1] - k[..., 1, 2]) / k[..., 1, 1]
+        x = (pixels[..., 0] - k[..., 0, 2] - k[..., 0, 1] * y) / k[..., 0, 0]
+        return self.camera_to_world(torch.stack([x * depth, y * depth, depth], dim=-1))
 
     def crop(self, left: Tensor | float, top: Tensor | float, size: tuple[int, int]) -> Camera:
         """Camera of the window whose top-left corner is (left, top), of `size` (height, width).

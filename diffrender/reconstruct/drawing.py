@@ -53,9 +53,10 @@ def draw(
         coverage, drawn_parts = image[..., 0], image[..., 1:]
     else:
         coverage, drawn_parts = antialias(hit[..., None], fragments, batch, small)[..., 0], None
-    pixels, depth = small.project(vertices)
-    ahead = torch.where((depth > 0.1)[..., None], pixels, pixels.detach())
-    box = torch.cat([ahead.amin(-2), ahead.amax(-2)], dim=-1)
+    homogeneous = fragments.homogeneous.reshape(*vertices.shape)
+    ahead = homogeneous[..., 2:].clamp(min=0.1)
+    pixels = homogeneous[..., :2] / ahead
+    box = torch.cat([pixels.amin(-2), pixels.amax(-2)], dim=-1)
     return Rendering(
         coverage=coverage,
         depth=fragments.depth[..., 0],
