@@ -15,7 +15,7 @@ OUT ?= demo_out
 
 BIN := $(VENV)/bin
 TYPECHECK := build/typecheck
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
 	--constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SOURCES_OF_INSTALL := setup.cfg $(wildcard setup.py) pyproject.toml constraints.txt \
 	$(wildcard diffrender/native/src/*)

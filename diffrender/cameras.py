@@ -114,9 +114,9 @@ class Camera:
         """The same camera on another device or in another dtype."""
         return dataclasses.replace(
             self,
-            intrinsics=self.intrinsics.to(*args),
-            rotation=self.rotation.to(*args),
-            translation=self.translation.to(*args),
+            intrinsics=self.intrinsics.to(*args),  # type: ignore[call-overload]
+            rotation=self.rotation.to(*args),  # type: ignore[call-overload]
+            translation=self.translation.to(*args),  # type: ignore[call-overload]
         )
 
     def expand(self, *batch: int) -> Camera:

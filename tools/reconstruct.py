@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,7 +25,6 @@ from diffrender.tools.scene_table import print_scene, print_written
 
 if TYPE_CHECKING:
     from diffrender.reconstruct import ReconstructSettings, Scene
-    from diffrender.reconstruct.pipeline import Progress
 
 __all__ = ["reconstruct", "run", "settings_for"]
 
@@ -143,7 +142,7 @@ def run(
 ) -> Scene:
     """Reconstruct with a progress bar on standard error, and warn of what was refused."""
     from diffrender.depth.model import pick_device
-    from diffrender.reconstruct import RejectedObject, Run
+    from diffrender.reconstruct import Run
     from diffrender.reconstruct import reconstruct as reconstruct_scene
     from diffrender.shape_priors import load_prior
 
@@ -163,7 +162,7 @@ def run(
                 depth_source=inputs.depth_source,
                 device=device,
                 seed=seed,
-                rejected=tuple(RejectedObject(*one) for one in inputs.rejected),
+                rejected=tuple(inputs.rejected),
                 progress=progress,
             ),
         )
@@ -199,7 +198,7 @@ def _inputs(
 
 
 @contextmanager
-def _progress(steps: int) -> Iterator[Progress | None]:
+def _progress(steps: int) -> Iterator[Callable[[int, dict[str, float]], None] | None]:
     """A bar with the loss terms on standard error; nothing where that is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
