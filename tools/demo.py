@@ -37,8 +37,7 @@ def demo(
 
     The truth is read after the reconstruction, for the table only.
     """
-    from diffrender.datasets import load_labels
-    from diffrender.datasets.synthetic_sample import sample_folder
+    from diffrender.datasets import load_labels, sample_folder
 
     sample = sample_folder()
     out_dir.mkdir(parents=True, exist_ok=True)
