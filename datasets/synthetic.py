@@ -76,6 +76,12 @@ class SyntheticFrame:
         """KITTI label rows, one per car of `truth`."""
         return [car.label for car in self.truth]
 
+    def lidar_depth(self) -> np.ndarray:
+        """(H, W) float32 exact depth on every fourth row and second column up to 80 m, else 0."""
+        sparse = np.zeros_like(self.depth)
+        sparse[2::4, 1::2] = self.depth[2::4, 1::2]
+        return np.where(sparse <= 80.0, sparse, np.float32(0))
+
     def instances(self, source: str = "instance_2") -> list[Instance]:
         """Exact visible masks of the cars with enough pixels; names are those of `truth`.
 

@@ -6,7 +6,6 @@ from diffrender.reconstruct.pipeline import Run as Run
 from diffrender.reconstruct.pipeline import reconstruct as reconstruct
 from diffrender.reconstruct.scene import Pose as Pose
 from diffrender.reconstruct.scene import ReconstructedObject as ReconstructedObject
-from diffrender.reconstruct.scene import RejectedObject as RejectedObject
 from diffrender.reconstruct.scene import Scene as Scene
 from diffrender.reconstruct.settings import LossWeights as LossWeights
 from diffrender.reconstruct.settings import ReconstructSettings as ReconstructSettings

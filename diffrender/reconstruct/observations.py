@@ -167,10 +167,9 @@ def _patch_medians(
     order = np.argsort(patch, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(patch[order]) > 0])
     groups = np.split(order, starts[1:])
-    pick = [g[np.argsort(z[g], kind="stable")[len(g) // 2]] for g in groups]
     middle_row = np.array([rows[g].mean() for g in groups])
     middle_column = np.array([columns[g].mean() for g in groups])
-    return middle_row, middle_column, z[pick]
+    return middle_row, middle_column, np.array([np.median(z[g]) for g in groups])
 
 
 def _densest_window(z: np.ndarray, span: float) -> np.ndarray:

@@ -90,7 +90,7 @@ def explore(problem: Problem, start: Hypotheses, progress: Progress | None = Non
         for value in _descend(problem, line, stage):
             done += 1
             if progress is not None:
-                progress(done, {k: float(v.mean()) for k, v in value.terms.items()})
+                progress(done, {k: float(v.detach().mean()) for k, v in value.terms.items()})
     line = _select(line, count, 1)
     terms = {**line.terms, "total": line.total}
     return Fit(line.hypotheses, terms, line.history, line.stop_reason)

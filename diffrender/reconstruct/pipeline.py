@@ -11,11 +11,11 @@ import numpy as np
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
-from diffrender.instances import Instance
+from diffrender.instances import Instance, Rejected
 from diffrender.reconstruct.noise import depth_noise_of
 from diffrender.reconstruct.observations import observe
 from diffrender.reconstruct.optimizer import Progress
-from diffrender.reconstruct.scene import ReconstructedObject, RejectedObject, Scene
+from diffrender.reconstruct.scene import ReconstructedObject, Scene
 from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.solver import Solver
 from diffrender.shape_priors import ShapePrior
@@ -40,7 +40,7 @@ class Run:
     depth_source: str = "none"
     device: str = "cpu"
     seed: int = 0
-    rejected: tuple[RejectedObject, ...] = field(default=())
+    rejected: tuple[Rejected, ...] = field(default=())
     progress: Progress | None = None
 
 
@@ -80,9 +80,9 @@ def reconstruct(
         else:
             known = ", ".join(settings.class_sizes)
             reason = f"the class {instance.category!r} has no shape prior here, only {known} have"
-            rejected.append(RejectedObject(instance.name, instance.category, reason))
+            rejected.append(Rejected(instance.name, instance.category, reason))
     observations, refused = observe(usable, instances, camera, depth)
-    rejected += [RejectedObject(i.name, i.category, reason) for i, reason in refused]
+    rejected += [Rejected(i.name, i.category, reason) for i, reason in refused]
     timings = {"observe": time.perf_counter() - started}
 
     objects: list[ReconstructedObject] = []

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from diffrender.cameras import Camera
-from diffrender.instances import Instance
+from diffrender.instances import Instance, Rejected
 from diffrender.meshes import Mesh
 from diffrender.rotations import euler_to_matrix, yaw_to_alpha
 
-__all__ = ["Pose", "ReconstructedObject", "RejectedObject", "Scene"]
+__all__ = ["Pose", "ReconstructedObject", "Scene"]
 
 
 @dataclass(frozen=True)
@@ -117,15 +117,6 @@ class ReconstructedObject:
 
 
 @dataclass(frozen=True)
-class RejectedObject:
-    """An instance that could not be reconstructed, with the reason."""
-
-    name: str
-    category: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Scene:
     """Everything found in one image.
 
@@ -146,7 +137,7 @@ class Scene:
     image: np.ndarray  # (H, W, 3)
     camera: Camera
     objects: list[ReconstructedObject]
-    rejected: list[RejectedObject] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
     depth: np.ndarray | None = None  # (H, W)
     depth_source: str = "none"
     settings: dict[str, Any] = field(default_factory=dict)

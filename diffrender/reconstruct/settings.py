@@ -82,7 +82,7 @@ class ReconstructSettings:
     hypotheses: int = 8
     stages: tuple[StageSettings, ...] = (
         StageSettings(iterations=40, size=(48, 48), keep=8),
-        StageSettings(iterations=40, size=(64, 64), keep=2, flips=True, parts=True),
+        StageSettings(iterations=40, size=(64, 64), keep=3, flips=True, parts=True),
         StageSettings(iterations=40, size=(96, 96), keep=1, parts=True),
     )
     steps: StepSizes = field(default_factory=StepSizes)

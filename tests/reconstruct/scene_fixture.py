@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from diffrender.cameras import Camera
-from diffrender.instances import Instance, box_of_mask
+from diffrender.instances import Instance, Rejected, box_of_mask
 from diffrender.meshes import Mesh
-from diffrender.reconstruct.scene import Pose, ReconstructedObject, RejectedObject, Scene
+from diffrender.reconstruct.scene import Pose, ReconstructedObject, Scene
 
 # Side view of a car in the unit box: x forward, y down, front first, clockwise on the screen.
 PROFILE = [
@@ -135,7 +135,7 @@ def make_scene(names: tuple[str, str] = ("car 1", "car 2"), frame: str = "000114
         image=image,
         camera=camera,
         objects=objects,
-        rejected=[RejectedObject("car 3", "Car", "the mask has 4 pixels, expected at least 40")],
+        rejected=[Rejected("car 3", "Car", "the mask has 4 pixels, expected at least 40")],
         depth=depth,
         depth_source="lidar",
         settings={"iterations": 60, "lr": 0.02},

@@ -120,7 +120,7 @@ def test_result_json_keeps_everything() -> None:
     assert record["seed"] == 7
     assert record["settings"] == {"iterations": 60, "lr": 0.02}
     assert record["timings"] == {"load": 0.1, "optimize": 1.5}
-    assert record["rejected"] == [dataclasses.asdict(scene.rejected[0])]
+    assert record["rejected"] == [scene.rejected[0]._asdict()]
     assert record["camera"]["intrinsics"] == scene.camera.intrinsics.tolist()
     for written, item in zip(record["objects"], scene.objects, strict=True):
         assert written["pose"]["location"] == list(item.pose.location)

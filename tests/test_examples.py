@@ -1,0 +1,24 @@
+"""The examples run as they stand, and do what they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def test_reconstruct_example_writes_a_scene(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "reconstruct.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("car_01 (")
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    expected = {"scene.glb", "objects", "result.json", "overlay.png", "bev.png", "report.html"}
+    assert expected < written
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert len(record["objects"]) == 5
