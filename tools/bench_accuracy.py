@@ -75,12 +75,18 @@ def synthetic_streets(report: Report, scenes: int) -> None:
         report.rows.append(Row(case, "time a scene", float(np.median(times)), "s"))
     best = results.get(("render", "all cars"))
     clear = results.get(("render", "unoccluded"))
-    _target(report, "synthetic: median 3D IoU, all cars", ">= 0.75", best and best.median_iou, 0.75)
+    _target(
+        report,
+        "synthetic: median 3D IoU, all cars",
+        ">= 0.75",
+        best.median_iou if best else None,
+        0.75,
+    )
     _target(
         report,
         "synthetic: yaw within 10 degrees, unoccluded",
         ">= 0.95",
-        clear and clear.yaw_10,
+        clear.yaw_10 if clear else None,
         0.95,
     )
 
@@ -201,9 +207,9 @@ def _rows(report: Report, case: str, ours: PoseSummary, box: PoseSummary | None)
     """One row a figure; the peer is the render-free baseline on the same instances."""
     case = f"{case}, {ours.count} cars"
     for name, operation in _SHARES.items():
-        _row(report, case, operation, "share", getattr(ours, name), box and getattr(box, name))
+        _row(report, case, operation, "share", getattr(ours, name), getattr(box, name, None))
     for name, (operation, unit) in _MEDIANS.items():
-        _row(report, case, operation, unit, getattr(ours, name), box and getattr(box, name))
+        _row(report, case, operation, unit, getattr(ours, name), getattr(box, name, None))
 
 
 def _row(
