@@ -11,5 +11,15 @@ from diffrender.native._library import instruction_set as instruction_set
 from diffrender.native._library import library as library
 from diffrender.native._library import reason_missing as reason_missing
 from diffrender.native._library import signature as signature
+from diffrender.native.threads import kernel_threads as kernel_threads
+from diffrender.native.threads import small_tensors as small_tensors
 
-__all__ = ["NativeError", "instruction_set", "library", "reason_missing", "signature"]
+__all__ = [
+    "NativeError",
+    "instruction_set",
+    "kernel_threads",
+    "library",
+    "reason_missing",
+    "signature",
+    "small_tensors",
+]

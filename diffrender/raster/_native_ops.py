@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
-from diffrender.native import signature
+from diffrender.native import kernel_threads, signature
 
 __all__ = ["NotFiniteError", "check_status", "define", "kernel", "library", "ops"]
 
@@ -87,7 +87,7 @@ def _rasterize(
         width,
         layers,
         cull,
-        torch.get_num_threads(),
+        kernel_threads(),
         face.data_ptr(),
         bary.data_ptr(),
         depth.data_ptr(),
@@ -137,7 +137,7 @@ def _rasterize_backward(
         depth.data_ptr(),
         _pointer(grad_bary),
         _pointer(grad_depth),
-        torch.get_num_threads(),
+        kernel_threads(),
         grad.data_ptr(),
     )
     check_status(status)
@@ -208,7 +208,7 @@ def _interpolate(
         bary.data_ptr() + 3 * layer * bary.element_size(),
         3 * layers,
         face.numel() // layers,
-        torch.get_num_threads(),
+        kernel_threads(),
         out.data_ptr(),
     )
     check_status(status)
@@ -257,7 +257,7 @@ def _interpolate_backward(
         3 * layers,
         face.numel() // (layers * count),
         grad.data_ptr(),
-        torch.get_num_threads(),
+        kernel_threads(),
         grad_values.data_ptr() if want_values else None,
         grad_bary.data_ptr() + offset if want_bary else None,
     )
@@ -351,7 +351,7 @@ def _antialias(
         face.data_ptr(),
         depth.data_ptr(),
         image.data_ptr(),
-        torch.get_num_threads(),
+        kernel_threads(),
         rows.data_ptr(),
         out.data_ptr(),
     )
@@ -383,7 +383,7 @@ def _antialias_backward(
         image.data_ptr(),
         rows.data_ptr(),
         grad.data_ptr(),
-        torch.get_num_threads(),
+        kernel_threads(),
         grad_image.data_ptr(),
         grad_h.data_ptr(),
     )

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffrender.native import kernel_threads
 from diffrender.raster._native_ops import check_status, define, kernel, library
 
 __all__ = ["ops"]
@@ -60,7 +61,7 @@ def _forward(*scene: Any) -> tuple[Tensor, Tensor, Tensor]:
     culprit = torch.zeros(1, dtype=torch.int64)
     status = kernel("soft_silhouette", "ppp iiii ddd p i pppp", alpha.dtype)(
         *_scene(*scene),
-        torch.get_num_threads(),
+        kernel_threads(),
         alpha.data_ptr(),
         last_depth.data_ptr(),
         last_face.data_ptr(),
@@ -79,7 +80,7 @@ def _backward(*arguments: Any) -> Tensor:
         grad.data_ptr(),
         last_depth.data_ptr(),
         last_face.data_ptr(),
-        torch.get_num_threads(),
+        kernel_threads(),
         grad_h.data_ptr(),
     )
     check_status(status)

@@ -137,7 +137,7 @@ class _Variables:
         self._leaves = [getattr(start, n).detach().clone().requires_grad_() for n in self._names]
         tilt = steps.tilt if settings.tilt else 0.0
         angle = torch.tensor([steps.yaw, tilt, tilt]).to(start.angles)
-        sizes = {
+        sizes: dict[str, float | Tensor] = {
             "offset": steps.offset, "log_depth": steps.log_depth, "angles": angle,
             "log_apparent": steps.log_apparent, "latent": steps.latent,
         }  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.instances import Instance, Rejected
+from diffrender.native import small_tensors
 from diffrender.reconstruct.noise import depth_noise_of
 from diffrender.reconstruct.observations import observe
 from diffrender.reconstruct.optimizer import Progress
@@ -91,7 +92,8 @@ def reconstruct(
         solver = Solver(
             image, camera, depth, prior, settings, run.device, run.progress, noise, observations
         )
-        objects = solver.solve(timings)
+        with small_tensors():
+            objects = solver.solve(timings)
     timings["total"] = time.perf_counter() - started
     return Scene(
         name=run.name,
