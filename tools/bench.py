@@ -18,6 +18,9 @@ __all__ = ["BENCHMARKS", "bench", "run"]
 BENCHMARKS: dict[str, str] = {
     "raster": "diffrender.tools.bench_raster:bench_raster",
     "reconstruct": "diffrender.tools.bench_reconstruct:bench_reconstruct",
+    "reconstruct-real": "diffrender.tools.bench_reconstruct:bench_real",
+    "reconstruct-speed": "diffrender.tools.bench_reconstruct:bench_speed",
+    "reconstruct-synthetic": "diffrender.tools.bench_reconstruct:bench_synthetic",
 }
 
 
@@ -45,7 +48,7 @@ def _load(name: str) -> _Benchmark:
 
 @guarded
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: raster or reconstruct.")],
+    name: Annotated[str, typer.Argument(help="Which benchmark, such as raster or reconstruct.")],
     quick: Annotated[bool, typer.Option("--quick", help="End within 50 s on two cores.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")

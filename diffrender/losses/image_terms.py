@@ -1,165 +1,19 @@
-"""Losses between a rendering and the evidence in an image, as named terms that add up.
-
-    loss = Silhouette() + 0.1 * Depth()
-    print(loss)                        # the formula
-    value = loss(rendering, evidence)
-    value.total, value.terms           # (B,), {"silhouette": (B,), "depth": (B,)}
-
-The terms are those of MonoDR (Beker et al., ECCV 2020), whose formulas are not public: each
-docstring states ours. Every term is differentiable to the rendering, never to the evidence.
-"""
+"""Terms that compare a rendering with the image: outline, box, depth, colour."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from diffrender.errors import InputError
+from diffrender.losses.algebra import Algebra
+from diffrender.losses.records import Evidence, Rendering
 
-__all__ = [
-    "Box",
-    "Depth",
-    "Evidence",
-    "GroundContact",
-    "LatentPrior",
-    "Loss",
-    "LossValue",
-    "Photometric",
-    "Rendering",
-    "Silhouette",
-    "SizePrior",
-    "Term",
-]
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """What was drawn for B objects, each in its own window, and the variables behind it.
-
-    Attributes:
-        coverage: (B, H, W) antialiased share of each pixel in [0, 1].
-        depth: (B, H, W) z of the first surface, metres, 0 = nothing.
-        facing: (B, H, W) cosine between the viewing ray and the surface, or None for 1.
-        parts: (B, H, W, P) antialiased share of each part of the surface, or None.
-        box: (B, 4) left, top, right, bottom of the projected vertices, pixels of the window.
-        location: (B, 3) bottom-face centre, metres, camera frame of the labels.
-        size: (B, 3) length, width, height, metres.
-        latent: (B, D) shape code.
-    """
-
-    coverage: Tensor  # (B, H, W)
-    depth: Tensor  # (B, H, W)
-    box: Tensor  # (B, 4)
-    location: Tensor  # (B, 3)
-    size: Tensor  # (B, 3)
-    latent: Tensor  # (B, D)
-    facing: Tensor | None = None  # (B, H, W)
-    parts: Tensor | None = None  # (B, H, W, P)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was seen of the same B objects in the same windows.
-
-    Attributes:
-        mask: (B, H, W) share of each pixel inside the instance, in [0, 1].
-        care: (B, H, W) 0 where nothing can be said: other instances, outside the image.
-        depth: (B, H, W) metres, 0 = unknown or not trusted.
-        depth_sigma: (B,) metres, standard deviation of the mean depth of a patch. Not of each
-            patch's own depth: weights that follow the noise pull to what the noise made near.
-        depth_floor: (B,) metres across the surface: the shape itself is not better known.
-        image: (B, H, W, 3) RGB in [0, 1].
-        box: (B, 4) box of the mask, pixels of the window.
-        open_sides: (B, 4) bool, False where a side is cut by the border or another object.
-        size_mean, size_sigma: (B, 3) length, width, height of the object's class, metres.
-    """
-
-    mask: Tensor  # (B, H, W)
-    care: Tensor  # (B, H, W)
-    depth: Tensor  # (B, H, W)
-    depth_sigma: Tensor  # (B,)
-    depth_floor: Tensor  # (B,)
-    image: Tensor  # (B, H, W, 3)
-    box: Tensor  # (B, 4)
-    open_sides: Tensor  # (B, 4)
-    size_mean: Tensor  # (B, 3)
-    size_sigma: Tensor  # (B, 3)
-
-    def __getitem__(self, index: Tensor | slice) -> Evidence:
-        """The evidence of some of the objects, or of one object repeated."""
-        picked = {f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)}
-        return Evidence(**picked)
-
-
-@dataclass(frozen=True)
-class LossValue:
-    """Weighted total (B,) and the unweighted terms {name: (B,)}."""
-
-    total: Tensor
-    terms: dict[str, Tensor]
-
-
-class Term(Protocol):
-    """One named loss: (rendering, evidence) -> (B,)."""
-
-    @property
-    def name(self) -> str: ...
-
-    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A weighted sum of terms; `repr` is its formula."""
-
-    parts: tuple[tuple[float, Term], ...]
-
-    def __post_init__(self) -> None:
-        names = [term.name for _, term in self.parts]
-        if len(set(names)) != len(names):
-            raise InputError(f"a loss holds each term once, got {names}: add up their weights")
-
-    def __call__(self, rendering: Rendering, evidence: Evidence) -> LossValue:
-        terms = {term.name: term.value(rendering, evidence) for _, term in self.parts}
-        total = torch.zeros_like(rendering.depth[:, 0, 0])
-        for weight, term in self.parts:
-            total = total + weight * terms[term.name]
-        return LossValue(total, terms)
-
-    def __add__(self, other: Loss | _Algebra) -> Loss:
-        return Loss(self.parts + _as_loss(other).parts)
-
-    def __rmul__(self, weight: float) -> Loss:
-        return Loss(tuple((weight * w, t) for w, t in self.parts))
-
-    __mul__ = __rmul__
-
-    def __repr__(self) -> str:
-        return " + ".join(repr(t) if w == 1 else f"{w:g} * {t!r}" for w, t in self.parts)
-
-
-class _Algebra:
-    """Lets a single term be added and scaled."""
-
-    def __add__(self, other: Loss | _Algebra) -> Loss:
-        return _as_loss(self) + other
-
-    def __rmul__(self, weight: float) -> Loss:
-        return weight * _as_loss(self)
-
-    __mul__ = __rmul__
-
-    def __call__(self, rendering: Rendering, evidence: Evidence) -> LossValue:
-        return _as_loss(self)(rendering, evidence)
-
-
-def _as_loss(term: Loss | _Algebra) -> Loss:
-    return term if isinstance(term, Loss) else Loss(((1.0, term),))  # type: ignore[arg-type]
+__all__ = ["Box", "Depth", "Photometric", "Silhouette"]
 
 
 def _length(x: Tensor, y: Tensor) -> Tensor:
@@ -177,7 +31,7 @@ def _charbonnier(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Silhouette(_Algebra):
+class Silhouette(Algebra):
     """1 - IoU of coverage and mask over `levels` resolutions, where it is cared for.
 
     Coarse levels feel a mismatch several pixels away; the gradient of coverage reaches one pixel.
@@ -199,7 +53,7 @@ class Silhouette(_Algebra):
 
 
 @dataclass(frozen=True)
-class Box(_Algebra):
+class Box(Algebra):
     """Flat-bottomed distance of the projected box's sides from the mask's, in shares of its size.
 
     No penalty within `margin`. A closed side (cut by the border or by another object) may lie
@@ -219,7 +73,7 @@ class Box(_Algebra):
 
 
 @dataclass(frozen=True)
-class Depth(_Algebra):
+class Depth(Algebra):
     """Robust distance of the rendered surface from the depth map, inside the mask only.
 
     Means over patches are compared, so that a noisy map is averaged before it is judged. Their
@@ -276,7 +130,7 @@ class Depth(_Algebra):
 
 
 @dataclass(frozen=True)
-class Photometric(_Algebra):
+class Photometric(Algebra):
     """Colour left over inside the mask when every part has one colour of its own.
 
     The colours are the least-squares optimum, held by a prior (tyres and glass are dark, tail
@@ -311,43 +165,3 @@ class Photometric(_Algebra):
         left = (share * ((parts @ colours - image) ** 2).sum(-1)).sum(-1) + penalty
         # The noise is not known: its own optimum turns the squares into a logarithm.
         return 0.5 * torch.log1p(left / self.noise**2)
-
-
-@dataclass(frozen=True)
-class SizePrior(_Algebra):
-    """Half the squared deviation from the class's mean size, in standard deviations."""
-
-    name: str = dataclasses.field(default="size", init=False, repr=False)
-
-    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
-        deviation = (rendering.size - evidence.size_mean) / evidence.size_sigma
-        return 0.5 * (deviation**2).sum(-1)
-
-
-@dataclass(frozen=True)
-class LatentPrior(_Algebra):
-    """Half the squared norm of the shape code: the prior's latents are standard normal."""
-
-    name: str = dataclasses.field(default="latent", init=False, repr=False)
-
-    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
-        return 0.5 * (rendering.latent**2).sum(-1)
-
-
-@dataclass(frozen=True)
-class GroundContact(_Algebra):
-    """Half the squared height of the object's bottom over a flat road, in standard deviations.
-
-    The deviation grows with distance: sigma = hypot(near, slope * z), since roads tilt and
-    cameras pitch.
-    """
-
-    camera_height: float = 1.65
-    near: float = 0.10
-    slope: float = 0.015
-    name: str = dataclasses.field(default="ground", init=False, repr=False)
-
-    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
-        height, z = rendering.location[:, 1], rendering.location[:, 2]
-        sigma = torch.sqrt(self.near**2 + (self.slope * z) ** 2).detach()
-        return 0.5 * ((height - self.camera_height) / sigma) ** 2

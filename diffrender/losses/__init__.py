@@ -1,0 +1,23 @@
+"""Losses between a rendering and the evidence in an image, as named terms that add up.
+
+    loss = Silhouette() + 0.1 * Depth()
+    print(loss)                        # the formula
+    value = loss(rendering, evidence)
+    value.total, value.terms           # (B,), {"silhouette": (B,), "depth": (B,)}
+
+The terms are those of MonoDR (Beker et al., ECCV 2020), whose formulas are not public: each
+docstring states ours. Every term is differentiable to the rendering, never to the evidence.
+"""
+
+from diffrender.losses.algebra import Loss as Loss
+from diffrender.losses.algebra import LossValue as LossValue
+from diffrender.losses.algebra import Term as Term
+from diffrender.losses.image_terms import Box as Box
+from diffrender.losses.image_terms import Depth as Depth
+from diffrender.losses.image_terms import Photometric as Photometric
+from diffrender.losses.image_terms import Silhouette as Silhouette
+from diffrender.losses.prior_terms import GroundContact as GroundContact
+from diffrender.losses.prior_terms import LatentPrior as LatentPrior
+from diffrender.losses.prior_terms import SizePrior as SizePrior
+from diffrender.losses.records import Evidence as Evidence
+from diffrender.losses.records import Rendering as Rendering

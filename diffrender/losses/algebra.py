@@ -1,0 +1,80 @@
+"""Named terms that add up: `Silhouette() + 0.1 * Depth()` is a loss and prints as its formula."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diffrender.errors import InputError
+from diffrender.losses.records import Evidence, Rendering
+
+__all__ = ["Algebra", "Loss", "LossValue", "Term"]
+
+
+@dataclass(frozen=True)
+class LossValue:
+    """Weighted total (B,) and the unweighted terms {name: (B,)}."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Term(Protocol):
+    """One named loss: (rendering, evidence) -> (B,)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A weighted sum of terms; `repr` is its formula."""
+
+    parts: tuple[tuple[float, Term], ...]
+
+    def __post_init__(self) -> None:
+        names = [term.name for _, term in self.parts]
+        if len(set(names)) != len(names):
+            raise InputError(f"a loss holds each term once, got {names}: add up their weights")
+
+    def __call__(self, rendering: Rendering, evidence: Evidence) -> LossValue:
+        terms = {term.name: term.value(rendering, evidence) for _, term in self.parts}
+        total = torch.zeros_like(rendering.depth[:, 0, 0])
+        for weight, term in self.parts:
+            total = total + weight * terms[term.name]
+        return LossValue(total, terms)
+
+    def __add__(self, other: Loss | Algebra) -> Loss:
+        return Loss(self.parts + _as_loss(other).parts)
+
+    def __rmul__(self, weight: float) -> Loss:
+        return Loss(tuple((weight * w, t) for w, t in self.parts))
+
+    __mul__ = __rmul__
+
+    def __repr__(self) -> str:
+        return " + ".join(repr(t) if w == 1 else f"{w:g} * {t!r}" for w, t in self.parts)
+
+
+class Algebra:
+    """Lets a single term be added and scaled."""
+
+    def __add__(self, other: Loss | Algebra) -> Loss:
+        return _as_loss(self) + other
+
+    def __rmul__(self, weight: float) -> Loss:
+        return weight * _as_loss(self)
+
+    __mul__ = __rmul__
+
+    def __call__(self, rendering: Rendering, evidence: Evidence) -> LossValue:
+        return _as_loss(self)(rendering, evidence)
+
+
+def _as_loss(term: Loss | Algebra) -> Loss:
+    return term if isinstance(term, Loss) else Loss(((1.0, term),))  # type: ignore[arg-type]

@@ -1,0 +1,54 @@
+"""Terms that know what to expect of a car before looking: its size, its shape, the ground."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffrender.losses.algebra import Algebra
+from diffrender.losses.records import Evidence, Rendering
+
+__all__ = ["GroundContact", "LatentPrior", "SizePrior"]
+
+
+@dataclass(frozen=True)
+class SizePrior(Algebra):
+    """Half the squared deviation from the class's mean size, in standard deviations."""
+
+    name: str = dataclasses.field(default="size", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        deviation = (rendering.size - evidence.size_mean) / evidence.size_sigma
+        return 0.5 * (deviation**2).sum(-1)
+
+
+@dataclass(frozen=True)
+class LatentPrior(Algebra):
+    """Half the squared norm of the shape code: the prior's latents are standard normal."""
+
+    name: str = dataclasses.field(default="latent", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        return 0.5 * (rendering.latent**2).sum(-1)
+
+
+@dataclass(frozen=True)
+class GroundContact(Algebra):
+    """Half the squared height of the object's bottom over a flat road, in standard deviations.
+
+    The deviation grows with distance: sigma = hypot(near, slope * z), since roads tilt and
+    cameras pitch.
+    """
+
+    camera_height: float = 1.65
+    near: float = 0.10
+    slope: float = 0.015
+    name: str = dataclasses.field(default="ground", init=False, repr=False)
+
+    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        height, z = rendering.location[:, 1], rendering.location[:, 2]
+        sigma = torch.sqrt(self.near**2 + (self.slope * z) ** 2).detach()
+        return 0.5 * ((height - self.camera_height) / sigma) ** 2
