@@ -98,15 +98,15 @@ class Depth(Algebra):
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
         known = (evidence.depth > 0) & (rendering.depth > 0)
         weight = known * evidence.mask * evidence.care
-        amount = avg_pool2d(weight, self.patch)
+        facing = torch.ones_like(weight) if rendering.facing is None else rendering.facing.detach()
+        layers = weight * torch.stack([torch.ones_like(weight), evidence.depth, facing])
+        amount, observed, facing = avg_pool2d(layers, self.patch)
         per_amount = 1 / amount.clamp(min=1e-6)
         drawn = avg_pool2d(weight * rendering.depth, self.patch) * per_amount
-        observed = avg_pool2d(weight * evidence.depth, self.patch) * per_amount
+        observed, facing = observed * per_amount, facing * per_amount
         noise, floor = (v[:, None, None] for v in (evidence.depth_sigma, evidence.depth_floor))
         frontal = _length(noise, floor)
-        if rendering.facing is not None:
-            facing = avg_pool2d(weight * rendering.facing, self.patch) * per_amount
-            floor = floor / facing.detach().clamp(min=0.1)
+        floor = floor / facing.clamp(min=0.1)
         sigma = _length(noise, floor)
         share = self.samples * amount / amount.sum((-2, -1), keepdim=True).clamp(min=1e-6)
         s = self._log_scale(drawn.detach(), observed, share, sigma)

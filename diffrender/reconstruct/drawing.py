@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import normalize, one_hot
 
 from diffrender.cameras import Camera
 from diffrender.losses import Rendering
-from diffrender.meshes import MeshBatch, face_normals
+from diffrender.meshes import MeshBatch
 from diffrender.raster import Fragments, antialias, rasterize
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.shape_priors import ShapePrior
@@ -73,10 +73,11 @@ def draw(
 def _facing(vertices: Tensor, faces: Tensor, fragments: Fragments, camera: Camera) -> Tensor:
     """Cosine between viewing ray and surface normal per pixel, (N, H, W), 0 where empty.
 
-    A face lies in the plane n . X = d, and a pixel sees X = z ray: so n . ray = d / z.
+    A face lies in the plane n . (X - eye) = d, a pixel sees X - eye = z ray: so n . ray = d / z.
     """
-    in_camera = camera.world_to_camera(vertices)
-    offset = (face_normals(in_camera, faces) * in_camera[:, faces[:, 0]]).sum(-1).flatten()
+    a, b, c = vertices[:, faces.flatten()].unflatten(1, faces.shape).unbind(2)
+    normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+    offset = (normals * (a - camera.centre[:, None])).sum(-1).flatten()
     face, depth = fragments.face[..., 0], fragments.depth[..., 0]
     height, width = camera.size
     k = camera.intrinsics
