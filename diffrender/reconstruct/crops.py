@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d
 
 from diffrender.cameras import Camera
 from diffrender.losses import Depth, Evidence
-from diffrender.reconstruct.observations import DepthNoise, Observation
+from diffrender.reconstruct.observations import DepthNoise, Observation, inner_mask
 
 __all__ = ["Crops", "crop_evidence"]
 
@@ -128,13 +128,7 @@ def _bin_depth(
     z_points = camera.to(torch.float64).world_to_camera(torch.from_numpy(observation.points))[:, 2]
     slack = noise.floor + 3 * noise.relative * observation.depth
     low, high = float(z_points.min()) - slack, float(z_points.max()) + slack
-    mask = observation.instance.mask
-    core = mask.copy()
-    core[1:] &= mask[:-1]
-    core[:-1] &= mask[1:]
-    core[:, 1:] &= mask[:, :-1]
-    core[:, :-1] &= mask[:, 1:]
-    core = core if core.sum() > 200 else mask
+    core = inner_mask(observation.instance.mask)
     rows, columns = np.nonzero(core & (depth >= low) & (depth <= high))
     left, top, right, bottom = window.tolist()
     i = np.floor((rows + 0.5 - top) / (bottom - top) * size[0]).astype(int)

@@ -11,9 +11,10 @@ from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.instances import Instance, box_of_mask
 
-__all__ = ["DepthNoise", "Observation", "UnusableInstanceError", "observe"]
+__all__ = ["DepthNoise", "Observation", "UnusableInstanceError", "inner_mask", "observe"]
 
 _MIN_MASK_PIXELS = 40
+_MIN_INNER_PIXELS = 200
 _MAX_POINTS = 400
 _PATCHES = 150
 _CAR_DEPTH_SPAN = 5.0  # metres: no car is longer seen end on
@@ -135,12 +136,7 @@ def _open_sides(box: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.nda
 def _depth_points(mask: np.ndarray, camera: Camera, depth: np.ndarray | None) -> np.ndarray:
     if depth is None:
         return np.zeros((0, 3))
-    eroded = mask.copy()  # depth maps bleed across the outline
-    if mask.sum() > 400:
-        eroded[1:] &= mask[:-1]
-        eroded[:-1] &= mask[1:]
-        eroded[:, 1:] &= mask[:, :-1]
-        eroded[:, :-1] &= mask[:, 1:]
+    eroded = inner_mask(mask)
     rows, columns = np.nonzero(eroded & (depth > 0) & np.isfinite(depth))
     if len(rows) == 0:
         return np.zeros((0, 3))
@@ -154,6 +150,16 @@ def _depth_points(mask: np.ndarray, camera: Camera, depth: np.ndarray | None) ->
         rows, columns, z = rows[pick], columns[pick], z[pick]
     pixels = torch.from_numpy(np.stack([columns + 0.5, rows + 0.5], axis=-1))
     return camera.to(torch.float64).unproject(pixels, torch.from_numpy(z)).numpy()
+
+
+def inner_mask(mask: np.ndarray) -> np.ndarray:  # (H, W)
+    """The mask without its outermost pixels, where depth maps bleed; small masks stay whole."""
+    inner = mask.copy()
+    inner[1:] &= mask[:-1]
+    inner[:-1] &= mask[1:]
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    return inner if inner.sum() > _MIN_INNER_PIXELS else mask
 
 
 def _patch_medians(
