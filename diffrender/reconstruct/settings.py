@@ -56,7 +56,7 @@ class LossWeights:
     silhouette: float = 40.0
     box: float = 20.0
     depth: float = 1.0
-    photometric: float = 30.0
+    photometric: float = 15.0
     size: float = 1.0
     latent: float = 0.5
     ground: float = 1.0
@@ -83,7 +83,7 @@ class ReconstructSettings:
     stages: tuple[StageSettings, ...] = (
         StageSettings(iterations=40, size=(48, 48), keep=8),
         StageSettings(iterations=40, size=(64, 64), keep=3, flips=True, parts=True),
-        StageSettings(iterations=40, size=(96, 96), keep=1, parts=True),
+        StageSettings(iterations=40, size=(96, 96), keep=1, flips=True, parts=True),
     )
     steps: StepSizes = field(default_factory=StepSizes)
     weights: LossWeights = field(default_factory=LossWeights)
