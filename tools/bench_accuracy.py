@@ -6,9 +6,11 @@ import dataclasses
 import math
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from diffrender.errors import InputError
 from diffrender.evaluate import PoseError, PoseSummary, pose_error, summarise
 from diffrender.reconstruct import DepthNoise, ReconstructSettings, Run, Scene, reconstruct
 from diffrender.reconstruct.classes import ClassSize
@@ -148,24 +150,42 @@ def _real_source(
     from diffrender.datasets import KittiObject
     from diffrender.instances import row_name
     from diffrender.shape_priors import load_prior
-    from diffrender.tools.inputs import DepthChoice, from_kitti
+    from diffrender.tools.inputs import DepthChoice, Inputs, from_kitti
 
     prior = load_prior("car")
     frames = KittiObject(root)
-    errors: dict[str, dict[str, list[PoseError | None]]] = {"render": {}, "box": {}}
+    missed: list[str] = []
+    errors: dict[Literal["render", "box"], dict[str, list[PoseError | None]]]
+    errors = {"render": {}, "box": {}}
     choice = DepthChoice(source, None if weights is None else str(weights))
     for name in only or frames.names:
         frame = frames[name]
         if source == "lidar" and not (frame.folder / "velodyne" / f"{name}.bin").is_file():
             continue
-        inputs = from_kitti(root, name, "training", masks, choice)
-        shown = {instance.name for instance in inputs.instances}
+        if not any(_counts(label) for label in frame.labels):
+            continue
+        shown = {instance.name for instance in frame.load_frame_instances(masks)[0]}
+        inputs: Inputs | None
+        try:
+            inputs = from_kitti(root, name, "training", masks, choice)
+        except InputError:
+            inputs = None  # the depth's scale cannot be found: every car of the frame is missed
+            missed.append(name)
         for method, per_frame in errors.items():
-            scene = reconstruct(
-                inputs.image, inputs.camera, inputs.instances, inputs.depth, prior,
-                ReconstructSettings(method=method), Run(name, depth_source=inputs.depth_source),  # type: ignore[arg-type]
-            )  # fmt: skip
-            boxes = _boxes(scene)
+            boxes: dict[str, np.ndarray] = {}
+            if inputs is not None:
+                run = Run(name, depth_source=inputs.depth_source)
+                settings = ReconstructSettings(method=method)
+                scene = reconstruct(
+                    inputs.image,
+                    inputs.camera,
+                    inputs.instances,
+                    inputs.depth,
+                    prior,
+                    settings,
+                    run,
+                )
+                boxes = _boxes(scene)
             for index, label in enumerate(frame.labels):
                 if not _counts(label):
                     continue
@@ -181,6 +201,9 @@ def _real_source(
     summary = summarise(flat["render"])
     case = f"real frames, {source}, masks {'from 2D boxes' if masks == 'label_2' else masks}"
     _rows(report, case, summary, summarise(flat["box"]))
+    if missed:
+        why = f"frames without a scale for their depth: {', '.join(missed)}"
+        report.rows.append(Row(case, why, float(len(missed)), "frames"))
     for name, found in errors["render"].items():
         row = summarise(found)
         mean = float(np.mean([0.0 if e is None else e.iou for e in found]))

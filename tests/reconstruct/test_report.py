@@ -89,7 +89,7 @@ def test_the_policy_allows_this_script_only() -> None:
 
 def test_hostile_names_stay_text() -> None:
     scene = make_scene(HOSTILE, frame="</title><script>alert(2)</script>")
-    scene.rejected[0] = dataclasses.replace(scene.rejected[0], reason="</td><script>x</script>")
+    scene.rejected[0] = scene.rejected[0]._replace(reason="</td><script>x</script>")
     scene.objects[0].losses["<b>"] = 1.0
     scene.objects[0].history[0]["<i>"] = 1.0
     scene.settings["<u>"] = {"</table>": "<s>"}
