@@ -79,11 +79,11 @@ class ReconstructSettings:
     """
 
     method: Literal["render", "box"] = "render"
-    hypotheses: int = 8
+    hypotheses: int = 12
     stages: tuple[StageSettings, ...] = (
-        StageSettings(iterations=40, size=(48, 48), keep=8),
-        StageSettings(iterations=40, size=(64, 64), keep=3, flips=True, parts=True),
-        StageSettings(iterations=40, size=(96, 96), keep=1, flips=True, parts=True),
+        StageSettings(iterations=40, size=(48, 48), keep=12),
+        StageSettings(iterations=40, size=(64, 64), keep=4, flips=True, parts=True),
+        StageSettings(iterations=50, size=(96, 96), keep=1, flips=True, parts=True),
     )
     steps: StepSizes = field(default_factory=StepSizes)
     weights: LossWeights = field(default_factory=LossWeights)
