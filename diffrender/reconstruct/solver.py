@@ -171,6 +171,7 @@ class Solver:
         silhouette = (drawn.face[..., 0] >= 0).numpy()
         texture = bake_texture(
             mesh, (rotation, location), camera, self.image, observation.instance.mask,
+            drawn.depth[..., 0],
             plain_texture,
         )  # fmt: skip
         others = [o.instance.mask for o in self.observations if o is not observation]

@@ -9,7 +9,6 @@ from torch.nn.functional import grid_sample
 
 from diffrender.cameras import Camera
 from diffrender.meshes import Mesh
-from diffrender.raster import rasterize
 from diffrender.shape_priors import spread_texels, texel_surface
 
 __all__ = ["bake_texture"]
@@ -24,6 +23,7 @@ def bake_texture(
     camera: Camera,
     image: np.ndarray,  # (H, W, 3)
     mask: np.ndarray,  # (H, W)
+    depth: Tensor,  # (H, W)
     default: Tensor,  # (S, S, 3)
 ) -> Tensor:
     """Texture (S, S, 3) sRGB in [0, 1] of a fitted mesh.
@@ -35,6 +35,7 @@ def bake_texture(
     Args:
         mesh: in the object frame, with uv and face_parts.
         mask: where the photograph shows this object.
+        depth: z of the posed mesh as drawn into the image, 0 where it is not.
     """
     assert mesh.uv is not None and mesh.face_uv is not None and mesh.face_parts is not None
     side = default.shape[0]
@@ -44,7 +45,6 @@ def bake_texture(
     point = (corner * bary[on][..., None]).sum(-2)
     surface = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     normal = torch.nn.functional.normalize(surface, dim=-1)
-    depth = _depth_buffer(mesh, object_to_world, camera, mask)
 
     texture = default.clone()
     colours = default[on]
@@ -64,13 +64,6 @@ def bake_texture(
             colours[same & ~done] = colours[same & done].mean(0)
     texture[on] = colours
     return spread_texels(texture, on)
-
-
-def _depth_buffer(
-    mesh: Mesh, object_to_world: tuple[Tensor, Tensor], camera: Camera, mask: np.ndarray
-) -> Tensor:
-    posed = mesh.transformed(*object_to_world)
-    return rasterize(posed, camera).depth[..., 0]
 
 
 def _look_up(
