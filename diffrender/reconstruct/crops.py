@@ -49,7 +49,8 @@ def crop_evidence(
 ) -> Crops:
     """Cut and resample all that is known about each object to `size` (height, width).
 
-    Other instances' masks and everything outside the image are "don't care". Masks and colours
+    The masks of what may hide an object and everything outside the image are "don't care". Masks
+    and colours
     are area averages; a depth cell is the mean of the trusted depths that fall in it, so a sparse
     lidar map loses no point. `classes` are mean and sigma of every object's class size, metres.
     """
@@ -58,15 +59,12 @@ def crop_evidence(
     window = torch.cat([boxes[:, :2] - _MARGIN * extent, boxes[:, 2:] + _MARGIN * extent], dim=1)
     small = camera.to(torch.float32).crop_resize(window, size)
 
-    inside = np.zeros(image.shape[:2], dtype=np.int64)
-    for observation in observations:
-        inside += observation.instance.mask
     pixels = torch.from_numpy(np.ascontiguousarray(image)).float() / 255
     masks, cares, images, depths = [], [], [], []
     for observation, frame in zip(observations, window, strict=True):
         mask = observation.instance.mask
         own = torch.from_numpy(mask).float()
-        free = torch.from_numpy((inside - mask) <= 0).float()
+        free = torch.from_numpy(~observation.hiding).float()
         stack = torch.cat([own[None], free[None], pixels.permute(2, 0, 1)])
         sampled = _resample(stack, frame, size)
         masks.append(sampled[0])

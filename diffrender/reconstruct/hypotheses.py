@@ -58,9 +58,10 @@ class Hypotheses:
         """The hypotheses on another device."""
         return Hypotheses(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
 
-    def turned(self, angle: float) -> Hypotheses:
-        """The same hypotheses with `angle` added to the yaw."""
-        angles = self.angles + torch.tensor([angle, 0.0, 0.0]).to(self.angles)
+    def turned(self, angle: Tensor) -> Hypotheses:  # (N,)
+        """The same hypotheses with `angle` (radians) added to the yaw."""
+        angles = self.angles.clone()
+        angles[:, 0] += angle.to(angles)
         return dataclasses.replace(self, angles=angles)
 
     def pose(

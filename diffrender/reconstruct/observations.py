@@ -19,6 +19,7 @@ _MAX_POINTS = 400
 _PATCHES = 150
 _CAR_DEPTH_SPAN = 5.0  # metres: no car is longer seen end on
 _TOUCH = 2  # pixels between a side of the box and what cuts it
+_BEHIND = 4.0  # metres: what is seen so much farther away than an object cannot hide it
 
 
 class UnusableInstanceError(InputError):
@@ -51,9 +52,11 @@ class Observation:
         instance: the 2D instance.
         mask_box: (4,) left, top, right, bottom of the mask, corner-based pixels.
         open_sides: (4,) bool, True where a side is the object's own edge: it touches neither the
-            image's border nor another instance.
+            image's border nor an instance that may hide it.
         points: (N, 3) depth points on the object, metres, frame of the labels.
         depth: median z of those points in the camera frame, metres, or NaN without points.
+        hiding: (H, W) bool, pixels of other instances that may hide this one: all but those that
+            the depth map puts clearly behind it.
     """
 
     instance: Instance
@@ -61,6 +64,7 @@ class Observation:
     open_sides: np.ndarray  # (4,)
     points: np.ndarray  # (N, 3)
     depth: float
+    hiding: np.ndarray  # (H, W)
 
 
 def observe(
@@ -76,16 +80,21 @@ def observe(
         depth: metres, 0 = unknown, or None.
     """
     usable, refused = [], []
+    depths = [_median_depth(_depth_points(i.mask, camera, depth), camera) for i in everyone]
+    neighbours = list(zip(everyone, depths, strict=True))
     for instance in instances:
         try:
-            usable.append(_observe_one(instance, everyone, camera, depth))
+            usable.append(_observe_one(instance, neighbours, camera, depth))
         except UnusableInstanceError as error:
             refused.append((instance, str(error)))
     return usable, refused
 
 
 def _observe_one(
-    instance: Instance, everyone: list[Instance], camera: Camera, depth: np.ndarray | None
+    instance: Instance,
+    everyone: list[tuple[Instance, float]],
+    camera: Camera,
+    depth: np.ndarray | None,
 ) -> Observation:
     mask = instance.mask
     if mask.shape != tuple(camera.size):
@@ -102,15 +111,22 @@ def _observe_one(
     points = _depth_points(mask, camera, depth)
     if depth is not None and len(points) == 0:
         raise UnusableInstanceError("no depth is known inside its mask")
-    others = np.zeros_like(mask)
-    for other in everyone:
-        if other is not instance and other.mask.shape == mask.shape:
-            others |= other.mask
-    middle = float("nan")
-    if len(points):
-        world = torch.from_numpy(points)
-        middle = float(camera.to(torch.float64).world_to_camera(world)[:, 2].median())
-    return Observation(instance, box, _open_sides(box, mask, others), points, middle)
+    middle = _median_depth(points, camera)
+    hiding = np.zeros_like(mask)
+    for other, its_middle in everyone:
+        # An unknown depth compares as False: then the other may well be in front.
+        behind = its_middle > middle + _BEHIND
+        if other is not instance and other.mask.shape == mask.shape and not behind:
+            hiding |= other.mask
+    return Observation(instance, box, _open_sides(box, mask, hiding), points, middle, hiding)
+
+
+def _median_depth(points: np.ndarray, camera: Camera) -> float:  # (N, 3)
+    """Median z in the camera frame, NaN without points."""
+    if not len(points):
+        return float("nan")
+    world = torch.from_numpy(points)
+    return float(camera.to(torch.float64).world_to_camera(world)[:, 2].median())
 
 
 def _open_sides(box: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -134,7 +150,7 @@ def _open_sides(box: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.nda
 
 
 def _depth_points(mask: np.ndarray, camera: Camera, depth: np.ndarray | None) -> np.ndarray:
-    if depth is None:
+    if depth is None or depth.shape != mask.shape:
         return np.zeros((0, 3))
     eroded = inner_mask(mask)
     rows, columns = np.nonzero(eroded & (depth > 0) & np.isfinite(depth))

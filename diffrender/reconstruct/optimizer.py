@@ -1,4 +1,4 @@
-"""Descend and explore: many short descents as one batch, the best kept, its half turn tried."""
+"""Descend and explore: many short descents as one batch, the best kept, its turns tried."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ __all__ = ["Fit", "Problem", "Progress", "explore"]
 
 Progress = Callable[[int, dict[str, float]], None]
 _WINDOW = 10  # iterations over which convergence is judged
-_DISTINCT = math.radians(20)  # yaws nearer than this are one hypothesis
+_DISTINCT = math.radians(20)  # yaws nearer than this are one hypothesis when a stage ends
+_SAME = math.radians(10)  # and when it starts
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,7 @@ def explore(problem: Problem, start: Hypotheses, progress: Progress | None = Non
     done = 0
     for number, stage in enumerate(problem.settings.stages):
         if number:
-            line = _select(line, count, stage.keep)
-            if stage.flips:
-                line = _with_flips(line)
+            line = _with_turns(_select(line, count, stage.keep), stage.turns)
         for value in _descend(problem, line, stage):
             done += 1
             if progress is not None:
@@ -216,25 +215,22 @@ def _take(line: _Line, picked: list[int]) -> _Line:
     )
 
 
-def _with_flips(line: _Line) -> _Line:
-    """Every hypothesis and its half turn, unless another one holds that half turn already."""
+def _with_turns(line: _Line, turns: tuple[float, ...]) -> _Line:
+    """Every hypothesis, and each turned by `turns` (degrees) where no other one stands there."""
     owner = line.hypotheses.owner.tolist()
-    yaw = line.hypotheses.angles[:, 0].tolist()
-    lonely = []
-    for i in range(len(owner)):
-        rivals = [j for j in range(len(owner)) if owner[j] == owner[i]]
-        if min(_turn(yaw[i] + math.pi, yaw[j]) for j in rivals) > _DISTINCT:
-            lonely.append(i)
-    if not lonely:
-        return line
-    turned = _take(line, lonely)
-    return _Line(
-        Hypotheses.join(line.hypotheses, turned.hypotheses.turned(math.pi)),
-        line.history + turned.history,
-        torch.cat([line.total, turned.total]),
-        {k: torch.cat([v, turned.terms[k]]) for k, v in line.terms.items()},
-        line.stop_reason + turned.stop_reason,
-    )
+    yaws = line.hypotheses.angles[:, 0].tolist()
+    source, angle = list(range(len(owner))), [0.0] * len(owner)
+    taken = [(o, yaw) for o, yaw in zip(owner, yaws, strict=True)]
+    for degrees in turns:
+        for i in range(len(owner)):
+            yaw = yaws[i] + math.radians(degrees)
+            if all(o != owner[i] or _turn(yaw, other) > _SAME for o, other in taken):
+                taken.append((owner[i], yaw))
+                source.append(i)
+                angle.append(math.radians(degrees))
+    widened = _take(line, source)
+    widened.hypotheses = widened.hypotheses.turned(torch.tensor(angle))
+    return widened
 
 
 def _stop_reasons(totals: list[Tensor], tolerance: float) -> list[str]:

@@ -17,14 +17,15 @@ __all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
 class StageSettings:
     """One run of gradient descent: how long, at which resolution, on how many hypotheses.
 
-    `keep` is how many yaws per object enter the stage. `flips` adds each one's half turn, and
-    `parts` draws the parts so that the photometric term counts.
+    `keep` is how many yaws per object enter the stage; each is also tried turned by `turns`,
+    degrees: 180 for front against rear, a few degrees for descents that stopped beside the
+    heading. `parts` draws the parts so that the photometric term counts.
     """
 
     iterations: int
     size: tuple[int, int]
     keep: int
-    flips: bool = False
+    turns: tuple[float, ...] = ()
     parts: bool = False
 
 
@@ -82,8 +83,10 @@ class ReconstructSettings:
     hypotheses: int = 12
     stages: tuple[StageSettings, ...] = (
         StageSettings(iterations=40, size=(48, 48), keep=12),
-        StageSettings(iterations=40, size=(64, 64), keep=4, flips=True, parts=True),
-        StageSettings(iterations=50, size=(96, 96), keep=1, flips=True, parts=True),
+        StageSettings(iterations=40, size=(64, 64), keep=4, turns=(180,), parts=True),
+        StageSettings(
+            iterations=50, size=(96, 96), keep=1, turns=(180, 15, -15, 165, -165), parts=True
+        ),
     )
     steps: StepSizes = field(default_factory=StepSizes)
     weights: LossWeights = field(default_factory=LossWeights)

@@ -46,6 +46,31 @@ def test_the_border_and_a_neighbour_close_a_side() -> None:
     assert second.open_sides.tolist() == [False, True, True, True]
 
 
+def test_only_what_may_stand_in_front_hides_an_object() -> None:
+    near = instance(slice(60, 100), slice(40, 80))
+    far = instance(slice(60, 90), slice(80, 120), "car_02")
+    depth = flat(20.0)
+    depth[:, 80:] = 30.0
+    (first, second), _ = observe([near, far], [near, far], CAMERA, depth)
+    assert first.open_sides.tolist() == [True, True, True, True]  # its own edge, seen before far
+    assert not first.hiding.any()
+    assert second.open_sides.tolist() == [False, True, True, True]
+    assert (second.hiding == near.mask).all()
+    noise = DepthNoise()
+    classes = (torch.ones(2, 3), torch.ones(2, 3))
+    image = np.zeros((*SIZE, 3), np.uint8)
+    crops = crop_evidence([first, second], image, depth, CAMERA, noise, (40, 40), classes)
+    assert float(crops.evidence.care[0].min()) == 1.0  # it must not grow over the far one
+    assert float(crops.evidence.care[1].min()) == 0.0
+
+
+def test_without_depth_every_neighbour_may_hide_an_object() -> None:
+    one, two = instance(slice(60, 100), slice(40, 80)), instance(slice(60, 90), slice(80, 120))
+    (first, second), _ = observe([one, two], [one, two], CAMERA, None)
+    assert (first.hiding == two.mask).all()
+    assert (second.hiding == one.mask).all()
+
+
 def test_points_are_on_the_object_and_not_on_the_background_behind_it() -> None:
     one = instance(slice(40, 80), slice(50, 110))
     depth = flat(15.0)

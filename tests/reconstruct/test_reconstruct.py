@@ -38,7 +38,7 @@ TRUTH = np.array([1.2, 1.65, 12.0, 4.1, 1.7, 1.5, 0.9])
 QUICK = ReconstructSettings(
     stages=(
         StageSettings(iterations=25, size=(32, 32), keep=8),
-        StageSettings(iterations=25, size=(48, 48), keep=2, flips=True, parts=True),
+        StageSettings(iterations=25, size=(48, 48), keep=2, turns=(180,), parts=True),
     ),
     depth_noise=DepthNoise(relative=0.01, scale=0.01),
     texture_size=64,
