@@ -101,6 +101,8 @@ class Camera:
     @property
     def batch_shape(self) -> torch.Size:
         """Leading dimensions shared by the three tensors."""
+        if self.intrinsics.ndim == 2 and self.rotation.ndim == 2 and self.translation.ndim == 1:
+            return torch.Size()
         return torch.broadcast_shapes(
             self.intrinsics.shape[:-2], self.rotation.shape[:-2], self.translation.shape[:-1]
         )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
+from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
+
+_Repeated: TypeAlias = tuple[Tensor, Tensor, Tensor]  # faces, vertex and face offsets
 
 __all__ = ["Mesh", "MeshBatch", "face_normals", "pack_meshes", "vertex_normals"]
 
@@ -88,7 +93,17 @@ class MeshBatch:
     face_offsets: Tensor  # (B + 1,)
 
     def __len__(self) -> int:
-        return len(self.face_offsets) - 1
+        return self.face_offsets.shape[0] - 1
+
+    @classmethod
+    def single(cls, vertices: Tensor, faces: Tensor) -> MeshBatch:  # (V, 3), (F, 3)
+        """A batch of one mesh."""
+        return cls(
+            vertices,
+            faces,
+            torch.tensor([0, vertices.shape[0]]),
+            torch.tensor([0, faces.shape[0]]),
+        )
 
     @classmethod
     def shared(cls, vertices: Tensor, faces: Tensor) -> MeshBatch:  # (B, V, 3), (F, 3)
@@ -96,10 +111,23 @@ class MeshBatch:
         check_shape("vertices", vertices, None, None, 3)
         check_shape("faces", faces, None, 3)
         batch, count, _ = vertices.shape
-        steps = torch.arange(batch + 1)
-        packed = faces + (steps[:-1] * count).to(faces.device)[:, None, None]
-        return cls(
-            vertices.reshape(-1, 3), packed.reshape(-1, 3), steps * count, steps * len(faces)
+        packed, vertex_offsets, face_offsets = _repeat_faces(faces, batch, count)
+        return cls(vertices.reshape(-1, 3), packed, vertex_offsets, face_offsets)
+
+    def repeat(self, times: int) -> MeshBatch:
+        """The whole batch `times` over: meshes 0 ... B - 1, then 0 ... B - 1 again."""
+        vertices, faces = self.vertices.shape[0], self.faces.shape[0]
+        packed, _, _ = _repeat_faces(self.faces, times, vertices)
+        steps = torch.arange(times)[:, None]
+
+        def offsets(own: Tensor, step: int) -> Tensor:
+            return torch.cat([(own[:-1] + steps * step).flatten(), own[-1:] * times])
+
+        return MeshBatch(
+            self.vertices.repeat(times, 1),
+            packed,
+            offsets(self.vertex_offsets, vertices),
+            offsets(self.face_offsets, faces),
         )
 
     def vertex_batch(self) -> Tensor:
@@ -107,6 +135,29 @@ class MeshBatch:
         counts = self.vertex_offsets.diff()
         owner = torch.repeat_interleave(torch.arange(len(self)), counts)
         return owner.to(self.vertices.device)
+
+
+_repeated: OrderedDict[tuple[int, int, int], tuple[weakref.ref[Tensor], int, _Repeated]]
+_repeated = OrderedDict()
+
+
+def _repeat_faces(faces: Tensor, batch: int, count: int) -> _Repeated:  # (F, 3)
+    """Faces of `batch` copies of a mesh of `count` vertices, and both offsets.
+
+    The last few are kept: an optimizer asks for the same ones at every step.
+    """
+    key = (id(faces), batch, count)
+    seen = _repeated.get(key)
+    if seen is not None and seen[0]() is faces and seen[1] == faces._version:
+        return seen[2]
+    steps = torch.arange(batch + 1)
+    packed = (faces + (steps[:-1] * count).to(faces.device)[:, None, None]).reshape(-1, 3)
+    made = (packed, steps * count, steps * faces.shape[0])
+    if not torch.compiler.is_compiling():
+        _repeated[key] = (weakref.ref(faces), faces._version, made)
+        while len(_repeated) > 8:
+            _repeated.popitem(last=False)
+    return made
 
 
 def pack_meshes(meshes: list[Mesh]) -> MeshBatch:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,98 +12,122 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
 from diffrender.meshes import Mesh, MeshBatch
+from diffrender.raster._precision import full_precision
+from diffrender.raster._project import Lens, project
 
-__all__ = ["Packed", "check_finite", "pack"]
+__all__ = ["Meshes", "Packed", "check_finite", "pack", "source_of"]
+
+Meshes: TypeAlias = Mesh | MeshBatch | tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """One mesh for each image, packed; `leading` is () or (B,)."""
+    """One mesh for each image, packed; `leading` are the dimensions before (H, W)."""
 
-    homogeneous: Tensor  # (sum V, 3) z (x, y, 1) in pixels and metres
+    homogeneous: Tensor  # (sum V, 3) z (x, y, 1) in pixels and metres, float32 or float64
     faces: Tensor  # (sum F, 3)
     vertex_offsets: Tensor  # (B + 1,) on the CPU
     face_offsets: Tensor  # (B + 1,) on the CPU
     leading: tuple[int, ...]
     size: tuple[int, int]
     source: tuple[Tensor, ...]
+    dtype: torch.dtype  # of the vertices as they came
 
     @property
     def count(self) -> int:
-        return len(self.face_offsets) - 1
+        return self.face_offsets.shape[0] - 1
 
 
-def _as_batch(meshes: Mesh | MeshBatch, camera: Camera) -> tuple[MeshBatch, tuple[int, ...]]:
+def _as_batch(meshes: Meshes, views: torch.Size) -> tuple[MeshBatch, tuple[int, ...]]:
     """The meshes with one entry for each image, and the leading dimensions of the result."""
-    views = camera.batch_shape
-    if len(views) > 1:
-        raise InputError(f"camera has batch shape {tuple(views)}, expected () or (B,)")
     if isinstance(meshes, MeshBatch):
-        check_shape("meshes.vertices", meshes.vertices, None, 3)
-        check_shape("meshes.faces", meshes.faces, None, 3)
-        if len(views) == 1 and views[0] != len(meshes):
-            raise InputError(
-                f"camera has batch shape ({views[0]},) but there are {len(meshes)} meshes; give "
-                f"one camera for all or one for each mesh"
-            )
-        return meshes, (len(meshes),)
-    if not isinstance(meshes, Mesh):
-        raise InputError(f"meshes is a {type(meshes).__name__}, expected Mesh or MeshBatch")
-    if len(views) == 1:  # one mesh seen by many cameras
-        vertices = meshes.vertices.expand(views[0], -1, -1)
-        return MeshBatch.shared(vertices, meshes.faces), (views[0],)
-    ends = torch.tensor([[0, len(meshes.vertices)], [0, len(meshes.faces)]])
-    return MeshBatch(meshes.vertices, meshes.faces, ends[0], ends[1]), ()
+        return _repeated(meshes, views)
+    if isinstance(meshes, Mesh):
+        vertices, faces = meshes.vertices, meshes.faces
+    elif isinstance(meshes, tuple) and len(meshes) == 2:
+        vertices, faces = meshes
+        check_shape("vertices", vertices, "...", None, 3)
+        check_shape("faces", faces, None, 3)
+    else:
+        raise InputError(
+            f"meshes is a {type(meshes).__name__}, expected Mesh, MeshBatch or (vertices, faces)"
+        )
+    if not views and vertices.ndim == 2:
+        return MeshBatch.single(vertices, faces), ()
+    try:
+        leading = torch.broadcast_shapes(vertices.shape[:-2], views)
+    except RuntimeError as error:
+        raise InputError(
+            f"camera has batch shape {tuple(views)} and vertices {tuple(vertices.shape[:-2])}: "
+            f"they do not broadcast"
+        ) from error
+    whole = vertices.expand(*leading, *vertices.shape[-2:])
+    return MeshBatch.shared(whole.reshape(-1, *vertices.shape[-2:]), faces), tuple(leading)
 
 
-def pack(meshes: Mesh | MeshBatch, camera: Camera) -> Packed:
+def _repeated(meshes: MeshBatch, views: torch.Size) -> tuple[MeshBatch, tuple[int, ...]]:
+    check_shape("meshes.vertices", meshes.vertices, None, 3)
+    check_shape("meshes.faces", meshes.faces, None, 3)
+    count = len(meshes)
+    if not views or tuple(views) == (count,):
+        return meshes, (count,)
+    if views[-1] not in (1, count):
+        raise InputError(
+            f"camera has batch shape {tuple(views)} but there are {count} meshes; give one camera "
+            f"for all, one for each mesh, or (..., {count}) of them"
+        )
+    leading = (*views[:-1], count)
+    return meshes.repeat(math.prod(leading[:-1])), leading
+
+
+def source_of(meshes: Meshes, camera: Camera) -> tuple[Tensor, ...]:
+    """The tensors that the projection depends on."""
+    vertices = meshes[0] if isinstance(meshes, tuple) else meshes.vertices
+    return (vertices, camera.intrinsics, camera.rotation, camera.translation)
+
+
+def pack(meshes: Meshes, camera: Camera) -> Packed:
     """Project the vertices to homogeneous pixels. Differentiable to vertices and camera.
+
+    Half-precision inputs are taken to float32 first.
 
     Raises:
         InputError: shapes or dtypes do not fit together.
     """
-    batch, leading = _as_batch(meshes, camera)
-    vertices = batch.vertices
-    if not vertices.is_floating_point():
-        raise InputError(f"meshes.vertices has dtype {vertices.dtype}, expected a floating dtype")
+    batch, leading = _as_batch(meshes, camera.batch_shape)
+    dtype = batch.vertices.dtype
+    vertices = full_precision(batch.vertices)
+    if vertices.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"meshes.vertices has dtype {dtype}, expected a floating dtype")
     if batch.faces.dtype != torch.int64:
         raise InputError(f"meshes.faces has dtype {batch.faces.dtype}, expected torch.int64")
-    if camera.intrinsics.dtype != vertices.dtype or camera.intrinsics.device != vertices.device:
+    k, r, t = (full_precision(c) for c in (camera.intrinsics, camera.rotation, camera.translation))
+    if k.dtype != vertices.dtype or k.device != vertices.device:
         raise InputError(
             f"camera is {camera.intrinsics.dtype} on {camera.intrinsics.device} but the vertices "
-            f"are {vertices.dtype} on {vertices.device}; bring them together with camera.to(...)"
+            f"are {dtype} on {vertices.device}; bring them together with camera.to(...)"
         )
-    projection = camera.intrinsics @ camera.rotation  # (..., 3, 3)
-    shift = (camera.intrinsics @ camera.translation.unsqueeze(-1)).squeeze(-1)
-    if not camera.batch_shape:
-        homogeneous = torch.addmm(shift.reshape(1, 3), vertices, projection.mT)
-    else:
+    if k.ndim != 2 or r.ndim != 2 or t.ndim != 1:
         count = len(batch)
-        projection, shift = projection.expand(count, 3, 3), shift.expand(count, 3)
-        sizes = batch.vertex_offsets.diff()
-        if bool((sizes == sizes[0]).all()) and int(sizes[0]) * count == len(vertices):
-            blocks = vertices.reshape(count, -1, 3)
-            homogeneous = torch.baddbmm(shift.unsqueeze(1), blocks, projection.mT).reshape(-1, 3)
-        else:
-            owner = batch.vertex_batch()
-            moved = (projection[owner] @ vertices.unsqueeze(-1)).squeeze(-1)
-            homogeneous = moved + shift[owner]
-    source = (meshes.vertices, camera.intrinsics, camera.rotation, camera.translation)
+        k, r = (m.expand(*leading, 3, 3).reshape(count, 3, 3) for m in (k, r))
+        t = t.expand(*leading, 3).reshape(count, 3)
+    homogeneous = project(vertices, batch.vertex_offsets, Lens(k, r, t))
     return Packed(
-        homogeneous.contiguous(),
+        homogeneous,
         batch.faces.contiguous(),
         batch.vertex_offsets,
         batch.face_offsets,
         leading,
         camera.size,
-        source,
+        source_of(meshes, camera),
+        dtype,
     )
 
 
 def check_finite(source: tuple[Tensor, ...]) -> None:
     """Raise InputError naming the tensor that holds NaN or infinite values."""
     names = ("meshes.vertices", "camera.intrinsics", "camera.rotation", "camera.translation")
-    for name, tensor in zip(names, source, strict=True):
+    for name, tensor in zip(names, source, strict=False):
         bad = ~torch.isfinite(tensor)
         if bool(bad.any()):
             where = tuple(int(i) for i in bad.nonzero()[0])

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
-from diffrender.raster._native_ops import check_status, define, kernel, library
+from diffrender.raster._native_ops import check_status, define, differentiable, kernel
 
-__all__ = ["ops"]
+__all__ = ["soft_silhouette"]
 
 _SCENE = (
     "Tensor h, Tensor faces, Tensor vertex_offsets, Tensor face_offsets, int height, int width, "
@@ -87,7 +87,6 @@ def _backward(*arguments: Any) -> Tensor:
     return grad_h
 
 
-define(f"soft_silhouette({_SCENE}) -> (Tensor, Tensor, Tensor)", _forward, _fake)
 define(
     f"soft_silhouette_backward({_SCENE}, Tensor alpha, Tensor last_depth, Tensor last_face, "
     "Tensor grad) -> Tensor",
@@ -103,18 +102,21 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.numbers = inputs[4:]
 
 
-def _grad(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any, ...]:
-    if grad is None:
-        return (None,) * 9
-    *tensors, alpha, last_depth, last_face = ctx.saved_tensors
-    grad_h = torch.ops.diffrender.soft_silhouette_backward(
-        *tensors, *ctx.numbers, alpha, last_depth, last_face, grad.contiguous()
-    )
-    return grad_h, *([None] * 8)
+def _gradient(run: Any) -> Any:
+    def grad(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any, ...]:
+        if grad is None:
+            return (None,) * 9
+        *tensors, alpha, last_depth, last_face = ctx.saved_tensors
+        grad_h = run(*tensors, *ctx.numbers, alpha, last_depth, last_face, grad.contiguous())
+        return (grad_h, *(None,) * 8)
+
+    return grad
 
 
-torch.library.register_autograd(
-    "diffrender::soft_silhouette", _grad, setup_context=_setup, lib=library
+soft_silhouette = differentiable(
+    define(f"soft_silhouette({_SCENE}) -> (Tensor, Tensor, Tensor)", _forward, _fake),
+    _forward,
+    _setup,
+    _gradient(_backward),
+    _gradient(lambda *arguments: torch.ops.diffrender.soft_silhouette_backward(*arguments)),
 )
-
-ops = torch.ops.diffrender

@@ -1,11 +1,13 @@
 """Which faces meet at each edge, worked out once for each topology.
 
-Hypotheses of one shape come with a new packed `faces` tensor at every iteration, so tables are
-kept by the content of the local face list, not by the tensor.
+Tables are kept by the content of the local face list, so that a new tensor with the same faces
+finds them. The last tensors asked for are remembered too, by identity and torch's count of their
+changes: looking at a list of faces costs more than drawing a small image.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
@@ -97,8 +99,27 @@ def _join(tables: list[EdgeTable], index: list[int]) -> Topology:
     )
 
 
+_recent: OrderedDict[int, tuple[weakref.ref[Tensor], int, Topology]] = OrderedDict()
+
+
 def topology(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> Topology:
     """Edge tables of a packed batch; each distinct topology is worked out once and kept."""
+    # Offsets need no key of their own: a packed list of faces is cut in one way only by them.
+    seen = _recent.get(id(faces))
+    count = len(face_offsets) - 1
+    if seen is not None and seen[0]() is faces and seen[1] == faces._version:
+        if len(seen[2].index) == count:
+            return seen[2]
+    with torch.no_grad():
+        found = _topology(faces, vertex_offsets, face_offsets)
+    with _lock:
+        _recent[id(faces)] = (weakref.ref(faces), faces._version, found)
+        while len(_recent) > _KEPT:
+            _recent.popitem(last=False)
+    return found
+
+
+def _topology(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> Topology:
     vertex_start = vertex_offsets.tolist()
     face_start = face_offsets.tolist()
     count = len(face_start) - 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+import math
+
 from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
-from diffrender.meshes import Mesh, MeshBatch
-from diffrender.raster._packed import pack
+from diffrender.raster._packed import Meshes, pack, source_of
+from diffrender.raster._precision import at_precision, full_precision, without_autocast
 from diffrender.raster._topology import topology
 from diffrender.raster.backends import choose_backend
 from diffrender.raster.fragments import Fragments
@@ -16,10 +17,11 @@ from diffrender.raster.fragments import Fragments
 __all__ = ["antialias"]
 
 
+@without_autocast
 def antialias(
     image: Tensor,  # (..., H, W, C)
     fragments: Fragments,
-    meshes: Mesh | MeshBatch,
+    meshes: Meshes,
     camera: Camera,
     *,
     backend: str | None = None,
@@ -29,13 +31,23 @@ def antialias(
     The share that a surface covers between two pixel centres becomes a smooth function of the
     edge's position, so that a loss on the image moves the outline. Rows first, then columns:
     outputs are convex combinations of inputs. Layer 0 of `fragments` decides what is in front;
-    edges with an end nearer than 0.01 m are left alone.
+    edges with an end nearer than 0.01 m are left alone. Any channels may be blended, depth too:
+    that is how depth gets its gradient at silhouettes.
 
-    Shapes: (..., H, W, C) -> (..., H, W, C), leading dimensions as in `fragments`.
+    Shapes: (..., H, W, C) -> (..., H, W, C), leading dimensions as in `fragments`, contiguous.
+    Half-precision images are blended in the dtype of the geometry and returned as they came.
 
-    Gradients: the image, and vertices, pose and intrinsics at silhouettes (analytic). Biased
-    where features are smaller than a pixel, by parts of a pixel at sharp corners, and within half
-    a pixel of the image's border, where an outline has no pair of pixels to pass between.
+    Gradient card, the same on every back-end:
+
+    | to | where | kind |
+    |---|---|---|
+    | image | everywhere | exact |
+    | vertices, rotation, translation, intrinsics | at silhouettes | exact for this image |
+    | the same | inside faces | none here: see `interpolate` |
+
+    As the gradient of the ideal, area-sampled image it is biased where features are smaller than a
+    pixel, by parts of a pixel at sharp corners, and within half a pixel of the image's border,
+    where an outline has no pair of pixels to pass between.
 
     Raises:
         InputError: the image's shape or dtype does not fit the fragments.
@@ -49,23 +61,18 @@ def antialias(
             f"image has shape {tuple(image.shape)}, expected {(*lead, *size)} and channels, as "
             f"the fragments"
         )
-    if image.dtype != fragments.depth.dtype:
-        raise InputError(
-            f"image is {image.dtype} but the fragments are {fragments.depth.dtype}; convert one "
-            f"of them"
-        )
     homogeneous = _homogeneous(fragments, meshes, camera)
-    count = len(fragments.face_offsets) - 1
-    with torch.no_grad():
-        table = topology(fragments.faces, fragments.vertex_offsets, fragments.face_offsets)
+    dtype = image.dtype
+    table = topology(fragments.faces, fragments.vertex_offsets, fragments.face_offsets)
     layers = fragments.face.shape[-1]
-    face = fragments.face.reshape(count, *size, layers)
-    depth = fragments.depth.detach().reshape(count, *size, layers)
-    flat = image.reshape(count, *size, image.shape[-1])
-    if choose_backend(backend, image) == "native":
-        from diffrender.raster._native_ops import ops
+    count = math.prod(lead)
+    face = fragments.face.view(count, *size, layers)
+    depth = full_precision(fragments.depth.detach()).view(count, *size, layers)
+    flat = at_precision("image", image, homogeneous.dtype).reshape(count, *size, image.shape[-1])
+    if choose_backend(backend, flat) == "native":
+        from diffrender.raster._antialias_ops import antialias as run
 
-        out = ops.antialias(
+        out = run(
             flat.contiguous(),
             homogeneous,
             face.contiguous(),
@@ -76,6 +83,7 @@ def antialias(
             table.edges,
             table.opposite_offsets,
             table.opposite,
+            flat.requires_grad or homogeneous.requires_grad,
         )[0]
     else:
         from diffrender.raster import torch_antialias
@@ -83,12 +91,12 @@ def antialias(
         out = torch_antialias.antialias(
             flat, homogeneous, face[..., 0], depth[..., 0], fragments.vertex_offsets, table
         )
-    return out.reshape(image.shape)
+    return out.view(image.shape).to(dtype)
 
 
-def _homogeneous(fragments: Fragments, meshes: Mesh | MeshBatch, camera: Camera) -> Tensor:
+def _homogeneous(fragments: Fragments, meshes: Meshes, camera: Camera) -> Tensor:
     """The projected vertices: those of the fragments when they came from the same tensors."""
-    source = (meshes.vertices, camera.intrinsics, camera.rotation, camera.translation)
+    source = source_of(meshes, camera)
     same = len(fragments.source) == len(source) and all(
         a is b for a, b in zip(source, fragments.source, strict=True)
     )

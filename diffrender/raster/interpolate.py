@@ -5,12 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffrender.errors import InputError
+from diffrender.raster._precision import at_precision, full_precision, without_autocast
 from diffrender.raster.backends import choose_backend
 from diffrender.raster.fragments import Fragments
 
 __all__ = ["interpolate"]
 
 
+@without_autocast
 def interpolate(
     attributes: Tensor,  # (sum V, C), (V, C) or (sum F, 3, C)
     fragments: Fragments,
@@ -21,10 +23,17 @@ def interpolate(
     """Attributes at each pixel, perspective-correct; 0 where nothing was hit.
 
     Shapes: (sum V, C) for packed vertices, or (sum F, 3, C) for face corners (texture
-    coordinates: `mesh.uv[mesh.face_uv]`) -> (..., H, W, C). When all meshes of a batch have the
-    same number of vertices (faces), (V, C) or (F, 3, C) serves all of them.
+    coordinates: `mesh.uv[mesh.face_uv]`) -> (..., H, W, C), contiguous. When all meshes of a batch
+    have the same number of vertices (faces), (V, C) or (F, 3, C) serves all of them. Half-precision
+    attributes are interpolated in the dtype of the geometry and returned as they came.
 
-    Gradients: attributes, and through `fragments.bary` vertices, pose and intrinsics.
+    Gradient card, the same on every back-end:
+
+    | to | where | kind |
+    |---|---|---|
+    | attributes | inside faces | exact |
+    | vertices, rotation, translation, intrinsics (through `fragments.bary`) | inside | exact |
+    | the same | at silhouettes | none: see `antialias` |
 
     Raises:
         InputError: the shape does not fit the packed meshes, or `layer` is out of range.
@@ -38,39 +47,36 @@ def interpolate(
             f"attributes has shape {tuple(attributes.shape)}, expected (sum V, C) for vertices or "
             f"(sum F, 3, C) for face corners"
         )
-    if attributes.dtype != fragments.bary.dtype:
-        raise InputError(
-            f"attributes is {attributes.dtype} but the fragments are {fragments.bary.dtype}; "
-            f"convert one of them"
-        )
-    count = len(fragments.face_offsets) - 1
-    rows = len(fragments.faces) if corners else len(fragments.homogeneous)
-    if len(attributes) != rows and len(attributes) * count == rows:
-        attributes = attributes.repeat(count, *([1] * (attributes.ndim - 1)))
-    if len(attributes) != rows:
+    dtype = attributes.dtype
+    values = at_precision("attributes", attributes, fragments.homogeneous.dtype)
+    count = fragments.face_offsets.shape[0] - 1
+    rows = fragments.faces.shape[0] if corners else fragments.homogeneous.shape[0]
+    if values.shape[0] != rows and values.shape[0] * count == rows:
+        values = values.repeat(count, *([1] * (values.ndim - 1)))
+    if values.shape[0] != rows:
         what = "faces" if corners else "vertices"
         raise InputError(
-            f"attributes has {len(attributes)} rows, expected {rows} (packed {what} of "
+            f"attributes has {values.shape[0]} rows, expected {rows} (packed {what} of "
             f"{count} meshes)"
         )
-    lead = fragments.face.shape[:-3]
     size = fragments.face.shape[-3:]
     face = fragments.face.reshape(-1, *size)
-    bary = fragments.bary.reshape(-1, *size, 3)
-    if choose_backend(backend, attributes) == "native":
-        from diffrender.raster._native_ops import ops
+    bary = full_precision(fragments.bary).reshape(-1, *size, 3)
+    if choose_backend(backend, values) == "native":
+        from diffrender.raster._interpolate_ops import interpolate as run
 
-        out = ops.interpolate(
-            attributes.reshape(-1, attributes.shape[-1]).contiguous(),
-            None if corners else fragments.faces,
+        out = run(
+            (values.reshape(-1, values.shape[-1]) if corners else values).contiguous(),
+            bary.contiguous(),
+            fragments.faces,
             fragments.face_offsets,
             face.contiguous(),
-            bary.contiguous(),
             layer,
+            corners,
         )
     else:
         from diffrender.raster import torch_raster
 
         faces = None if corners else fragments.faces
-        out = torch_raster.interpolate(attributes, faces, face[..., layer], bary[..., layer, :])
-    return out.reshape(*lead, *size[:2], attributes.shape[-1])
+        out = torch_raster.interpolate(values, faces, face[..., layer], bary[..., layer, :])
+    return out.view(*fragments.face.shape[:-1], values.shape[-1]).to(dtype)

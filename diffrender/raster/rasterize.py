@@ -6,16 +6,17 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
-from diffrender.meshes import Mesh, MeshBatch
-from diffrender.raster._packed import Packed, check_finite, pack
+from diffrender.raster._packed import Meshes, Packed, check_finite, pack
+from diffrender.raster._precision import without_autocast
 from diffrender.raster.backends import choose_backend
 from diffrender.raster.fragments import Fragments
 
 __all__ = ["rasterize"]
 
 
+@without_autocast
 def rasterize(
-    meshes: Mesh | MeshBatch,
+    meshes: Meshes,
     camera: Camera,
     *,
     layers: int = 1,
@@ -29,17 +30,24 @@ def rasterize(
     face index. Faces may cross the camera plane; nothing nearer than 0.01 m is drawn. Degenerate
     faces draw nothing.
 
-    Shapes: one `Mesh` under an unbatched camera gives (H, W, K) maps; a `MeshBatch` of B meshes
-    under one camera or B of them, or one `Mesh` under B cameras, gives (B, H, W, K).
+    Shapes: `meshes` is a `Mesh`, a pair of tensors (vertices (..., V, 3), faces (F, 3)), or a
+    `MeshBatch` of B meshes of any sizes, which counts as leading dimension (B,). Leading
+    dimensions broadcast with the camera's, and the maps are (..., H, W, K), contiguous, layers
+    nearest first. Half-precision vertices are taken to float32 and the maps returned as they came.
 
-    Gradients: `bary`, `depth` and `distance` to vertices, pose and intrinsics, for the faces
-    that are visible; none through visibility itself: that is `antialias` or `soft_silhouette`.
+    Gradient card, the same on every back-end:
+
+    | to | of | where | kind |
+    |---|---|---|---|
+    | vertices, rotation, translation, intrinsics | bary, depth, distance | inside faces | exact |
+    | the same | face | anywhere | none |
+    | the same | any map | at silhouettes | none: see `antialias`, `soft_silhouette` |
 
     Args:
         layers: K, at least 1.
         cull_backfaces: leave out faces seen from inside.
         with_distance: also fill `Fragments.distance`.
-        backend: "native", "torch", or None for the fastest that fits.
+        backend: one of `backends()`, or None for the fastest that fits.
 
     Raises:
         InputError: shapes or dtypes do not fit, a face index is out of range, or a tensor holds
@@ -63,14 +71,15 @@ def rasterize(
         from diffrender.raster.torch_distance import face_distance
 
         distance = face_distance(packed.homogeneous, packed.faces, face)
-    if not packed.leading:
-        face, bary, depth = face[0], bary[0], depth[0]
-        distance = None if distance is None else distance[0]
+    shape = (*packed.leading, *packed.size, layers)
+    if packed.dtype != bary.dtype:
+        bary, depth = bary.to(packed.dtype), depth.to(packed.dtype)
+        distance = None if distance is None else distance.to(packed.dtype)
     return Fragments(
-        face,
-        bary,
-        depth,
-        distance,
+        face.view(shape),
+        bary.view(*shape, 3),
+        depth.view(shape),
+        None if distance is None else distance.view(shape),
         packed.faces,
         packed.homogeneous,
         packed.vertex_offsets,
@@ -80,10 +89,11 @@ def rasterize(
 
 
 def _native(packed: Packed, layers: int, cull: bool) -> tuple[Tensor, Tensor, Tensor]:
-    from diffrender.raster import _native_ops
+    from diffrender.raster._native_ops import NotFiniteError
+    from diffrender.raster._rasterize_ops import rasterize as run
 
     try:
-        return _native_ops.ops.rasterize(
+        return run(
             packed.homogeneous,
             packed.faces,
             packed.vertex_offsets,
@@ -92,6 +102,6 @@ def _native(packed: Packed, layers: int, cull: bool) -> tuple[Tensor, Tensor, Te
             layers,
             cull,
         )
-    except _native_ops.NotFiniteError:
+    except NotFiniteError:
         check_finite(packed.source)
         raise

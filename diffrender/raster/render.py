@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
-from diffrender.meshes import Mesh, MeshBatch
+from diffrender.raster._packed import Meshes
 from diffrender.raster.antialias import antialias
 from diffrender.raster.rasterize import rasterize
 
@@ -14,7 +14,7 @@ __all__ = ["render_silhouette_depth"]
 
 
 def render_silhouette_depth(
-    meshes: Mesh | MeshBatch, camera: Camera, *, backend: str | None = None
+    meshes: Meshes, camera: Camera, *, backend: str | None = None
 ) -> tuple[Tensor, Tensor]:
     """Antialiased coverage, and depth of what is covered.
 

@@ -8,15 +8,16 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
-from diffrender.meshes import Mesh, MeshBatch
-from diffrender.raster._packed import check_finite, pack
+from diffrender.raster._packed import Meshes, check_finite, pack
+from diffrender.raster._precision import without_autocast
 from diffrender.raster.backends import choose_backend
 
 __all__ = ["soft_silhouette"]
 
 
+@without_autocast
 def soft_silhouette(
-    meshes: Mesh | MeshBatch,
+    meshes: Meshes,
     camera: Camera,
     *,
     sigma: float = 1e-4,
@@ -32,7 +33,15 @@ def soft_silhouette(
 
     Shapes: as `rasterize`, (..., H, W) in [0, 1].
 
-    Gradients: vertices, pose and intrinsics, everywhere within the blur radius.
+    Gradient card, the same on every back-end:
+
+    | to | where | kind |
+    |---|---|---|
+    | vertices, rotation, translation, intrinsics | within the blur radius | exact for this image |
+    | the same | where the K-th nearest face changes (`faces_per_pixel`) | none: a jump |
+
+    As the gradient of the ideal, area-sampled image it is biased by design: the outline is as wide
+    as the blur, and overlapping faces count twice.
 
     Args:
         sigma: softness, in squared units of half the shorter side.
@@ -57,10 +66,10 @@ def soft_silhouette(
     packed = pack(meshes, camera)
     if choose_backend(backend, packed.homogeneous) == "native":
         from diffrender.raster._native_ops import NotFiniteError
-        from diffrender.raster._soft_ops import ops
+        from diffrender.raster._soft_ops import soft_silhouette as run
 
         try:
-            alpha = ops.soft_silhouette(
+            alpha = run(
                 packed.homogeneous,
                 packed.faces,
                 packed.vertex_offsets,
@@ -78,4 +87,4 @@ def soft_silhouette(
 
         torch_raster.check(packed)
         alpha = torch_soft.soft_silhouette(packed, sigma, blur_radius, faces_per_pixel)
-    return alpha.reshape(*packed.leading, *packed.size)
+    return alpha.view(*packed.leading, *packed.size).to(packed.dtype)

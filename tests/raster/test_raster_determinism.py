@@ -60,20 +60,20 @@ def test_bits_do_not_depend_on_run_or_threads(batch: bool) -> None:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_can_render() -> None:
     """Only the kernel: torch's own products may hang in a child of a process with threads."""
-    from diffrender.raster._native_ops import ops
     from diffrender.raster._packed import pack
+    from diffrender.raster._rasterize_ops import rasterize as run
 
     torch.set_num_threads(2)
     camera = pinhole((64, 64), translation=(0.0, 0.0, 3.0), dtype=torch.float32)
     packed = pack(sphere(3, torch.float32), camera)
     scene = (packed.homogeneous, packed.faces, packed.vertex_offsets, packed.face_offsets)
-    before = ops.rasterize(*scene, 64, 64, 1, False)[0].numpy().tobytes()
+    before = run(*scene, 64, 64, 1, False)[0].numpy().tobytes()
     child = os.fork()
     if child == 0:  # no assertion may leave the child: it would run the rest of the tests
         signal.alarm(20)
         status = 1
         try:
-            after = ops.rasterize(*scene, 64, 64, 1, False)[0].numpy().tobytes()
+            after = run(*scene, 64, 64, 1, False)[0].numpy().tobytes()
             status = 0 if after == before else 2
         finally:
             os._exit(status)

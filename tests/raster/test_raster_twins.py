@@ -103,43 +103,83 @@ def test_soft_silhouette(dtype: torch.dtype, limit: int | None) -> None:
         close(got, wanted, dtype)
 
 
-def test_operators_are_sound(dtype: torch.dtype) -> None:
-    """Schemas, fake versions and autograd registration, as torch's own checker sees them."""
-    from diffrender.raster._native_ops import ops
+def operator_arguments(dtype: torch.dtype) -> dict[str, tuple[object, ...]]:
+    """Small arguments of every registered operator that has a gradient."""
     from diffrender.raster._packed import pack
+    from diffrender.raster._topology import topology
 
     mesh, camera, _ = scene(dtype)
+    camera = camera.resize((9, 8))
     packed = pack(mesh, camera)
-    arguments = (
-        packed.homogeneous.detach()[:, :].requires_grad_(),
-        packed.faces,
-        packed.vertex_offsets,
-        packed.face_offsets,
-        8,
-        9,
-        2,
-        False,
+    h = packed.homogeneous.detach().clone().requires_grad_()
+    offsets = (packed.vertex_offsets, packed.face_offsets)
+    found = rasterize(mesh, camera)
+    face, bary = found.face[None], found.bary.detach()[None].clone().requires_grad_()
+    values = weights(torch.Size((len(h), 2)), 8, dtype).requires_grad_()
+    table = topology(packed.faces, *offsets)
+    edges = (
+        table.index,
+        table.edge_offsets,
+        table.edges,
+        table.opposite_offsets,
+        table.opposite,
     )
+    image = weights(torch.Size((1, 9, 8, 2)), 9, dtype).requires_grad_()
+    depth = found.depth.detach()[None]
+    return {
+        "rasterize": (h, packed.faces, *offsets, 9, 8, 2, False),
+        "interpolate": (values, bary, packed.faces, offsets[1], face, 0, False),
+        "antialias": (image, h, face, depth, offsets[0], *edges, True),
+        "soft_silhouette": (h, packed.faces, *offsets, 9, 8, 0, 1e-3, 1e-2),
+    }
+
+
+OPERATORS = ["rasterize", "interpolate", "antialias", "soft_silhouette"]
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_are_sound(dtype: torch.dtype, name: str) -> None:
+    """Schemas, fake versions and autograd registration, as torch's own checker sees them."""
+    arguments = operator_arguments(dtype)[name]
     # Left out: its check of compiled gradients, which adds up int64 outputs into a float.
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(ops.rasterize.default, arguments, test_utils=checks)
+    operator = getattr(torch.ops.diffrender, name).default
+    torch.library.opcheck(operator, arguments, test_utils=checks)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_agree_with_eager_mode(dtype: torch.dtype, name: str) -> None:
+    """In eager mode the kernels run without the dispatcher: same values, same gradients."""
+    import importlib
+
+    arguments = operator_arguments(dtype)[name]
+    room = {"soft_silhouette": "_soft_ops"}.get(name, f"_{name}_ops")
+    eager = getattr(importlib.import_module(f"diffrender.raster.{room}"), name)
+    leaves = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
+    results = []
+    for run in (eager, getattr(torch.ops.diffrender, name)):
+        out = run(*arguments)
+        outputs = [out] if isinstance(out, Tensor) else list(out)
+        smooth = [o for o in outputs if o.requires_grad]
+        assert smooth
+        total = torch.stack([(o * weights(o.shape, 3, dtype)).sum() for o in smooth]).sum()
+        results.append([*outputs, *torch.autograd.grad(total, leaves)])
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_operators_can_be_compiled(dtype: torch.dtype) -> None:
-    from diffrender.raster._native_ops import ops
-    from diffrender.raster._packed import pack
+    """The public functions, traced whole: geometry in, loss out."""
+    mesh, camera, leaves = scene(dtype)
+    camera = camera.resize((20, 24))
+    colours = weights(torch.Size((len(mesh.vertices), 2)), 8, dtype)
 
-    mesh, camera, _ = scene(dtype)
-    packed = pack(mesh, camera)
+    def loss(vertices: Tensor) -> Tensor:
+        moved = (vertices, mesh.faces)
+        found = rasterize(moved, camera)
+        return (interpolate(colours, found) * found.depth).square().sum()
 
-    def depth_sum(h: Tensor) -> Tensor:
-        _, bary, depth = ops.rasterize(
-            h, packed.faces, packed.vertex_offsets, packed.face_offsets, 20, 24, 1, False
-        )
-        return (depth * bary[..., 0]).square().sum()
-
-    h = packed.homogeneous.detach().requires_grad_()
-    compiled = torch.compile(depth_sum, backend="aot_eager", fullgraph=True)
-    (got,) = torch.autograd.grad(compiled(h), h)
-    (wanted,) = torch.autograd.grad(depth_sum(h), h)
-    assert torch.equal(got, wanted)
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    (got,) = torch.autograd.grad(compiled(leaves[0]), leaves[0])
+    (wanted,) = torch.autograd.grad(loss(leaves[0]), leaves[0])
+    close(got, wanted, dtype)

@@ -11,22 +11,27 @@
 // two centres the nearest one decides, whether steep or flat (one of the wrong kind blends
 // nothing, and has to be nearer by kBlock).
 //
-// Backward: d alpha = +-dx(y), with x(y) linear interpolation between the projected ends.
+// The forward pass lists its crossings with the differences in - out that they blended, which is
+// all that the backward pass needs: d alpha = +-dx(y), with x(y) linear interpolation between the
+// projected ends. Crossings come in edge order, so the bits do not depend on threads.
+
+#include <memory>
 
 #include "common.h"
 
 namespace diffrender {
 namespace {
 
-constexpr double kBlock = 1e-4;  // relative, in 1 / z
+constexpr double kBlock = 1e-4;        // relative, in 1 / z
+constexpr int64_t kEdgesEach = 8192;   // edges that one task looks at
 
 struct Point {
   double x, y, inverse;  // inverse = 1 / z, or 0 at or behind the near plane
 };
 
-// One crossing: `along` is the share of the way from vertex a to vertex b.
+// One crossing: `along` is the share of the way from vertex a to vertex b, `slope` dv/du.
 struct Blend {
-  int64_t in, out, edge, a, b;
+  int32_t in, out, a, b;
   double along, slope, sign, alpha, inverse;
   bool blocks;
 };
@@ -34,6 +39,19 @@ struct Blend {
 struct Topology {
   const int32_t *edges, *opposite_offsets, *opposite;
   int64_t first, last;
+};
+
+// Blends of one image, along rows and then along columns, and what was blended, (n, C) each.
+template <class T>
+struct Crossings {
+  std::vector<Blend> list[2];
+  std::vector<T> difference[2];
+};
+
+template <class T>
+struct Crossed {
+  std::vector<Crossings<T>> images;
+  int64_t channels;
 };
 
 // Twice the area of the triangle p q c in the image: which side of p q the vertex c lies on.
@@ -47,22 +65,13 @@ struct Image {
   int64_t vertex0, vertex1, height, width, face_stride;
   const int64_t* face;
   const T* depth;
-  std::vector<Blend> rows, columns;
+  const Point* points;
 
-  bool collect(const Topology& topology) {
-    std::vector<Point> points(vertex1 - vertex0);
-    for (int64_t v = vertex0; v < vertex1; ++v) {
-      const Vec3 p = load(h, v);
-      if (p.z > kNear) {
-        points[v - vertex0] = {p.x / p.z, p.y / p.z, 1.0 / p.z};
-      } else {
-        points[v - vertex0] = {0, 0, 0};
-      }
-    }
-    thread_local std::vector<Blend> found[2];  // kept between calls
-    for (auto& list : found) list.clear();
+  // Crossings of the edges [first, last): found[0] along rows, found[1] along columns.
+  bool collect(const Topology& topology, int64_t first, int64_t last,
+               std::vector<Blend> found[2]) const {
     const int64_t count = vertex1 - vertex0;
-    for (int64_t e = topology.first; e < topology.last; ++e) {
+    for (int64_t e = first; e < last; ++e) {
       const int64_t a = topology.edges[2 * e], b = topology.edges[2 * e + 1];
       if (a < 0 || b < 0 || a >= count || b >= count) return false;
       const Point &p = points[a], &q = points[b];
@@ -82,17 +91,15 @@ struct Image {
       if ((positive > 0) == (negative > 0)) continue;
       const double side = positive ? 1.0 : -1.0;
       const bool steep = std::abs(q.y - p.y) >= std::abs(q.x - p.x);
-      cross_lines(e, a, b, p.y, q.y, p.x, q.x, p, q, side * (p.y - q.y), false, !steep, found[0]);
-      cross_lines(e, a, b, p.x, q.x, p.y, q.y, p, q, side * (q.x - p.x), true, steep, found[1]);
+      cross_lines(a, b, p.y, q.y, p.x, q.x, p, q, side * (p.y - q.y), false, !steep, found[0]);
+      cross_lines(a, b, p.x, q.x, p.y, q.y, p, q, side * (q.x - p.x), true, steep, found[1]);
     }
-    choose(found[0], rows);
-    choose(found[1], columns);
     return true;
   }
 
   // Crossings of one edge with the centre lines u = k + 1/2 (rows, or columns if `upright`); v is
   // the coordinate along a line, and the faces lie towards greater v when `inside` > 0.
-  void cross_lines(int64_t edge, int64_t a, int64_t b, double u0, double u1, double v0, double v1,
+  void cross_lines(int64_t a, int64_t b, double u0, double u1, double v0, double v1,
                    const Point& p, const Point& q, double inside, bool upright, bool blocks,
                    std::vector<Blend>& found) const {
     if (u0 == u1 || inside == 0) return;
@@ -100,13 +107,15 @@ struct Image {
     const double low = std::min(u0, u1), high = std::max(u0, u1);
     const double first = std::max(std::ceil(low - 0.5), 0.0);
     const double last = std::min(std::ceil(high - 0.5) - 1.0, double(lines - 1));
+    if (first > last) return;
     const double slope = (v1 - v0) / (u1 - u0);
     for (double line = first; line <= last; line += 1.0) {
       const double along = (line + 0.5 - u0) / (u1 - u0);
       const double v = v0 + along * (v1 - v0);
       const double lower = std::floor(v - 0.5);
       if (!(lower >= 0.0) || !(lower + 1.0 < double(length))) continue;
-      const int64_t near_pixel = int64_t(lower) + (inside > 0), far_pixel = int64_t(lower) + (inside <= 0);
+      const int64_t near_pixel = int64_t(lower) + (inside > 0);
+      const int64_t far_pixel = int64_t(lower) + (inside <= 0);
       const int64_t k = int64_t(line);
       const int64_t in = upright ? near_pixel * width + k : k * width + near_pixel;
       const int64_t out = upright ? far_pixel * width + k : k * width + far_pixel;
@@ -117,7 +126,8 @@ struct Image {
       if (blocks) inverse *= 1.0 - kBlock;
       const double sign = inside > 0 ? -1.0 : 1.0;
       const double alpha = sign * (v - (double(near_pixel) + 0.5)) - 0.5;
-      found.push_back({in, out, edge, a, b, along, slope, sign, alpha, inverse, blocks});
+      found.push_back({int32_t(in), int32_t(out), int32_t(a), int32_t(b), along, slope, sign,
+                       alpha, inverse, blocks});
     }
   }
 
@@ -136,35 +146,19 @@ struct Image {
   }
 };
 
+// Blends `target` in place: all differences are taken before anything changes.
 template <class T>
-void blend(const std::vector<Blend>& list, int64_t channels, const T* source, T* target) {
+void blend(const std::vector<Blend>& list, int64_t channels, std::vector<T>& difference,
+           T* target) {
+  difference.resize(list.size() * channels);
+  T* d = difference.data();
+  for (const Blend& k : list)
+    for (int64_t c = 0; c < channels; ++c)
+      *d++ = target[k.in * channels + c] - target[k.out * channels + c];
+  d = difference.data();
   for (const Blend& k : list) {
     T* t = target + (k.alpha > 0 ? k.out : k.in) * channels;
-    for (int64_t c = 0; c < channels; ++c)
-      t[c] += T(k.alpha * (double(source[k.in * channels + c]) - source[k.out * channels + c]));
-  }
-}
-
-// Gradient of `blend`: `grad` is dL/dtarget, `result` starts as a copy of it and becomes
-// dL/dsource; `ends` gathers dL/dx and dL/dy of the projected vertices.
-template <class T>
-void blend_backward(const std::vector<Blend>& list, int64_t channels, const T* source,
-                    const T* grad, T* result, bool upright, double* ends) {
-  for (const Blend& k : list) {
-    const T* g = grad + (k.alpha > 0 ? k.out : k.in) * channels;
-    double slide = 0;
-    for (int64_t c = 0; c < channels; ++c) {
-      const int64_t in = k.in * channels + c, out = k.out * channels + c;
-      slide += double(g[c]) * (double(source[in]) - source[out]);
-      result[in] += T(k.alpha * g[c]);
-      result[out] -= T(k.alpha * g[c]);
-    }
-    slide *= k.sign;  // now dL/dv of the crossing
-    const int v = upright ? 1 : 0, u = 1 - v;
-    ends[2 * k.a + v] += (1.0 - k.along) * slide;
-    ends[2 * k.b + v] += k.along * slide;
-    ends[2 * k.a + u] -= (1.0 - k.along) * k.slope * slide;
-    ends[2 * k.b + u] -= k.along * k.slope * slide;
+    for (int64_t c = 0; c < channels; ++c) t[c] += T(k.alpha * double(*d++));
   }
 }
 
@@ -174,100 +168,123 @@ struct Shapes {
   int64_t meshes, height, width, channels, face_stride;
 };
 
+// Finds and applies the crossings of image b; `threads` may share its edges.
 template <class T>
-bool prepare(const Shapes& s, int64_t b, const T* h, const int64_t* face, const T* depth,
-             Image<T>& image) {
+int64_t one_image(const Shapes& s, int64_t b, const T* h, const int64_t* face, const T* depth,
+                  int64_t threads, Crossings<T>& crossings, T* out) {
   const int64_t pixels = s.height * s.width, t = s.topology[b];
-  image.h = h;
-  image.vertex0 = s.vertex_offsets[b];
-  image.vertex1 = s.vertex_offsets[b + 1];
-  image.height = s.height;
-  image.width = s.width;
-  image.face_stride = s.face_stride;
-  image.face = face + b * pixels * s.face_stride;
-  image.depth = depth + b * pixels * s.face_stride;
-  return image.collect(
-      {s.edges, s.opposite_offsets, s.opposite, s.edge_offsets[t], s.edge_offsets[t + 1]});
-}
-
-template <class T>
-int64_t antialias(const Shapes& s, const T* h, const int64_t* face, const T* depth, const T* image,
-                  int64_t threads, T* rows, T* out) {
-  const int64_t size = s.height * s.width * s.channels;
-  std::vector<int64_t> status(s.meshes, kDone);
-  parallel(threads, s.meshes, [&](int64_t b) {
-    Image<T> work;
-    if (!prepare(s, b, h, face, depth, work)) {
-      status[b] = kBadIndex;
-      return;
+  thread_local std::vector<Point> points;  // kept between calls, as are the lists below
+  points.resize(s.vertex_offsets[b + 1] - s.vertex_offsets[b]);
+  for (size_t v = 0; v < points.size(); ++v) {
+    const Vec3 p = load(h, s.vertex_offsets[b] + v);
+    points[v] = p.z > kNear ? Point{p.x / p.z, p.y / p.z, 1.0 / p.z} : Point{0, 0, 0};
+  }
+  const Image<T> image{h, s.vertex_offsets[b], s.vertex_offsets[b + 1], s.height, s.width,
+                       s.face_stride, face + b * pixels * s.face_stride,
+                       depth + b * pixels * s.face_stride, points.data()};
+  const Topology topology{s.edges, s.opposite_offsets, s.opposite, s.edge_offsets[t],
+                          s.edge_offsets[t + 1]};
+  thread_local std::vector<Blend> found[2];
+  for (auto& list : found) list.clear();
+  const int64_t edges = topology.last - topology.first;
+  const int64_t chunks = (edges + kEdgesEach - 1) / kEdgesEach;
+  if (threads <= 1 || chunks <= 1) {
+    if (!image.collect(topology, topology.first, topology.last, found)) return kBadIndex;
+  } else {
+    std::vector<std::vector<Blend>> part(2 * chunks);
+    std::vector<char> good(chunks, 1);
+    parallel(threads, chunks, [&](int64_t k) {
+      const int64_t first = topology.first + k * kEdgesEach;
+      good[k] = image.collect(topology, first, std::min(topology.last, first + kEdgesEach),
+                              part.data() + 2 * k);
+    });
+    for (int64_t k = 0; k < chunks; ++k) {
+      if (!good[k]) return kBadIndex;
+      for (int i = 0; i < 2; ++i)
+        found[i].insert(found[i].end(), part[2 * k + i].begin(), part[2 * k + i].end());
     }
-    const T* source = image + b * size;
-    T *middle = rows + b * size, *target = out + b * size;
-    std::memcpy(middle, source, size * sizeof(T));
-    blend(work.rows, s.channels, source, middle);
-    std::memcpy(target, middle, size * sizeof(T));
-    blend(work.columns, s.channels, middle, target);
-  });
-  for (int64_t code : status)
-    if (code != kDone) return code;
+  }
+  for (int i = 0; i < 2; ++i) {
+    image.choose(found[i], crossings.list[i]);
+    blend(crossings.list[i], s.channels, crossings.difference[i], out + b * pixels * s.channels);
+  }
   return kDone;
 }
 
+// The crossings stay in `*kept` until they are taken.
 template <class T>
-int64_t antialias_backward(const Shapes& s, const T* h, const int64_t* face, const T* depth,
-                           const T* image, const T* rows, const T* grad, int64_t threads,
-                           T* grad_image, T* grad_h) {
-  const int64_t size = s.height * s.width * s.channels;
-  parallel(threads, s.meshes, [&](int64_t b) {
-    Image<T> work;
-    if (!prepare(s, b, h, face, depth, work)) return;
-    std::vector<double> ends(2 * (work.vertex1 - work.vertex0), 0.0);
-    thread_local std::vector<T> middle;  // kept between calls
-    middle.assign(grad + b * size, grad + (b + 1) * size);
-    blend_backward(work.columns, s.channels, rows + b * size, grad + b * size, middle.data(), true,
-                   ends.data());
-    T* result = grad_image + b * size;
-    std::memcpy(result, middle.data(), size * sizeof(T));
-    blend_backward(work.rows, s.channels, image + b * size, middle.data(), result, false,
-                   ends.data());
-    for (int64_t v = work.vertex0; v < work.vertex1; ++v) {
-      const double gx = ends[2 * (v - work.vertex0)], gy = ends[2 * (v - work.vertex0) + 1];
-      if (gx == 0 && gy == 0) continue;
-      const Vec3 p = load(h, v);
-      const double inverse = 1.0 / p.z;
-      add(grad_h, v,
-          {gx * inverse, gy * inverse, -(gx * p.x + gy * p.y) * inverse * inverse});
+int64_t antialias(const Shapes& s, const T* h, const int64_t* face, const T* depth,
+                  const T* source, int64_t threads, T* out, int64_t* total, Crossed<T>** kept) {
+  auto crossed = std::make_unique<Crossed<T>>();
+  crossed->images.resize(s.meshes);
+  crossed->channels = s.channels;
+  std::vector<int64_t> status(s.meshes, kDone);
+  const auto one = [&](int64_t b, int64_t inner) {
+    const int64_t size = s.height * s.width * s.channels;
+    copy(inner, out + b * size, source + b * size, size * int64_t(sizeof(T)));
+    status[b] = one_image(s, b, h, face, depth, inner, crossed->images[b], out);
+  };
+  if (s.meshes >= threads || threads <= 1)
+    parallel(threads, s.meshes, [&](int64_t b) { one(b, 1); });
+  else
+    for (int64_t b = 0; b < s.meshes; ++b) one(b, threads);
+  for (int64_t code : status)
+    if (code != kDone) return code;
+  *total = 0;
+  for (const auto& image : crossed->images)
+    *total += int64_t(image.list[0].size() + image.list[1].size());
+  *kept = crossed.release();
+  return kDone;
+}
+
+// Copies the crossings out: index (n, 4) is in, out, a, b; weight (n, 4) is along, slope, sign,
+// alpha; counts (B, 2) is how many of each image are along rows and along columns.
+template <class T>
+int64_t take(Crossed<T>* crossed, int32_t* index, double* weight, T* difference, int64_t* counts) {
+  const std::unique_ptr<Crossed<T>> owner(crossed);
+  if (!index) return kDone;
+  for (const auto& image : crossed->images)
+    for (int i = 0; i < 2; ++i) {
+      *counts++ = int64_t(image.list[i].size());
+      for (const Blend& k : image.list[i]) {
+        const int32_t numbers[4] = {k.in, k.out, k.a, k.b};
+        const double weights[4] = {k.along, k.slope, k.sign, k.alpha};
+        std::memcpy(index, numbers, sizeof numbers);
+        std::memcpy(weight, weights, sizeof weights);
+        index += 4;
+        weight += 4;
+      }
+      std::copy(image.difference[i].begin(), image.difference[i].end(), difference);
+      difference += image.difference[i].size();
     }
-  });
   return kDone;
 }
 
 }  // namespace
 }  // namespace diffrender
 
-#define DIFFRENDER_SHAPES                                                                     \
-  const int64_t *vertex_offsets, const int64_t *topology, const int64_t *edge_offsets,        \
-      const int32_t *edges, const int32_t *opposite_offsets, const int32_t *opposite,         \
-      int64_t meshes, int64_t height, int64_t width, int64_t channels, int64_t face_stride
-#define DIFFRENDER_SHAPE_NAMES                                                                 \
-  {vertex_offsets, topology, edge_offsets, edges,   opposite_offsets, opposite,                \
-   meshes,         height,   width,        channels, face_stride}
-#define DIFFRENDER_ANTIALIAS(NAME, T)                                                           \
-  DIFFRENDER_API int64_t diffrender_antialias_##NAME(                                           \
-      DIFFRENDER_SHAPES, const T* h, const int64_t* face, const T* depth, const T* image,       \
-      int64_t threads, T* rows, T* out) {                                                       \
-    return diffrender::guarded([&] {                                                            \
-      return diffrender::antialias<T>(DIFFRENDER_SHAPE_NAMES, h, face, depth, image, threads,   \
-                                      rows, out);                                               \
-    });                                                                                         \
-  }                                                                                             \
-  DIFFRENDER_API int64_t diffrender_antialias_backward_##NAME(                                  \
-      DIFFRENDER_SHAPES, const T* h, const int64_t* face, const T* depth, const T* image,       \
-      const T* rows, const T* grad, int64_t threads, T* grad_image, T* grad_h) {                \
-    return diffrender::guarded([&] {                                                            \
-      return diffrender::antialias_backward<T>(DIFFRENDER_SHAPE_NAMES, h, face, depth, image,   \
-                                               rows, grad, threads, grad_image, grad_h);        \
-    });                                                                                         \
+#define DIFFRENDER_ANTIALIAS(NAME, T)                                                            \
+  DIFFRENDER_API int64_t diffrender_antialias_##NAME(                                            \
+      const int64_t* vertex_offsets, const int64_t* topology, const int64_t* edge_offsets,       \
+      const int32_t* edges, const int32_t* opposite_offsets, const int32_t* opposite,            \
+      int64_t meshes, int64_t height, int64_t width, int64_t channels, int64_t face_stride,      \
+      const T* h, const int64_t* face, const T* depth, const T* image, int64_t threads, T* out,  \
+      int64_t* total, void** kept) {                                                             \
+    return diffrender::guarded([&] {                                                             \
+      const diffrender::Shapes shapes{vertex_offsets, topology, edge_offsets, edges,             \
+                                      opposite_offsets, opposite, meshes, height, width,         \
+                                      channels, face_stride};                                    \
+      return diffrender::antialias(shapes, h, face, depth, image, threads, out, total,           \
+                                   reinterpret_cast<diffrender::Crossed<T>**>(kept));            \
+    });                                                                                          \
+  }                                                                                              \
+  DIFFRENDER_API int64_t diffrender_antialias_take_##NAME(void* kept, int32_t* index,            \
+                                                          double* weight, T* difference,         \
+                                                          int64_t* counts) {                     \
+    return diffrender::guarded([&] {                                                             \
+      return diffrender::take(static_cast<diffrender::Crossed<T>*>(kept), index, weight,         \
+                              difference, counts);                                               \
+    });                                                                                          \
   }
 
 DIFFRENDER_ANTIALIAS(f32, float)

@@ -61,6 +61,24 @@ inline int64_t pieces(int64_t threads, int64_t meshes, int64_t limit) {
   return std::max<int64_t>(1, std::min<int64_t>(limit, (2 * threads + meshes - 1) / meshes));
 }
 
+// memset and memcpy by blocks on up to `threads` threads.
+constexpr int64_t kBlockBytes = 1 << 18;
+
+inline void set_zero(int64_t threads, void* to, int64_t bytes) {
+  parallel(threads, (bytes + kBlockBytes - 1) / kBlockBytes, [&](int64_t k) {
+    std::memset(static_cast<char*>(to) + k * kBlockBytes, 0,
+                std::min(kBlockBytes, bytes - k * kBlockBytes));
+  });
+}
+
+inline void copy(int64_t threads, void* to, const void* from, int64_t bytes) {
+  parallel(threads, (bytes + kBlockBytes - 1) / kBlockBytes, [&](int64_t k) {
+    std::memcpy(static_cast<char*>(to) + k * kBlockBytes,
+                static_cast<const char*>(from) + k * kBlockBytes,
+                std::min(kBlockBytes, bytes - k * kBlockBytes));
+  });
+}
+
 // Runs `body` and turns an exhausted memory into a status.
 template <class Body>
 int64_t guarded(Body&& body) {

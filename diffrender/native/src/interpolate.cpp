@@ -2,95 +2,206 @@
 //
 // out = sum_j b_j a_(f,j), where corner j of face f reads row faces[f, j] of the attributes
 // (or row 3 f + j when attributes belong to corners). Backward: dL/db_j = a_(f,j) . dL/dout and
-// dL/da_(f,j) = sum over pixels of b_j dL/dout; pixels add up per corner in scan order, corners in
-// face order. A mesh owns its rows, so meshes run side by side.
+// dL/da_(f,j) = sum over pixels of b_j dL/dout. Pixels in a row come in runs that show the same
+// face, whose corners are read once. Backward an image is cut into chunks of a fixed size: within
+// one every face adds up its pixels in scan order, and the chunks' faces are then added to the rows
+// of attributes in order, so the bits do not depend on threads. The loops over channels are
+// unrolled for one to four of them.
 
-#include "common.h"
+#include "raster.h"
 
 namespace diffrender {
 namespace {
+
+constexpr int64_t kPixelsEach = 8192;
 
 struct Corners {
   const int64_t* faces;  // null when attributes belong to corners
   int64_t operator()(int64_t f, int j) const { return faces ? faces[3 * f + j] : 3 * f + j; }
 };
 
+// One layer of the maps of all images.
+template <class T>
+struct Layer {
+  const int64_t* face;
+  int64_t face_stride;
+  const T* bary;
+  int64_t bary_stride;
+};
+
+template <int C, class T>
+inline void blend_run(const T* v0, const T* v1, const T* v2, int64_t channels, const T* bary,
+                      int64_t stride, int64_t count, T* out) {
+  const int64_t size = C ? C : channels;
+  for (int64_t i = 0; i < count; ++i) {
+    const T b0 = bary[i * stride], b1 = bary[i * stride + 1], b2 = bary[i * stride + 2];
+    for (int64_t c = 0; c < size; ++c) out[i * size + c] = b0 * v0[c] + b1 * v1[c] + b2 * v2[c];
+  }
+}
+
+template <int C, class T>
+int64_t forward_chunk(const T* values, const Corners& corner, int64_t rows, int64_t face_count,
+                      int64_t channels, const Layer<T>& maps, int64_t first, int64_t last, T* out) {
+  for (int64_t i = first, end; i < last; i = end) {
+    const int64_t f = maps.face[i * maps.face_stride];
+    for (end = i + 1; end < last && maps.face[end * maps.face_stride] == f;) ++end;
+    if (f < 0 || f >= face_count) {
+      std::memset(out + i * channels, 0, (end - i) * channels * sizeof(T));
+      continue;
+    }
+    const int64_t r[3] = {corner(f, 0), corner(f, 1), corner(f, 2)};
+    if (std::min({r[0], r[1], r[2]}) < 0 || std::max({r[0], r[1], r[2]}) >= rows) return kBadIndex;
+    blend_run<C>(values + r[0] * channels, values + r[1] * channels, values + r[2] * channels,
+                 channels, maps.bary + i * maps.bary_stride, maps.bary_stride, end - i,
+                 out + i * channels);
+  }
+  return kDone;
+}
+
 template <class T>
 int64_t interpolate(const T* values, const int64_t* faces, int64_t rows, int64_t face_count,
-                    int64_t channels, const int64_t* face, int64_t face_stride, const T* bary,
-                    int64_t bary_stride, int64_t pixels, int64_t threads, T* out) {
+                    int64_t channels, const Layer<T>& maps, int64_t pixels, int64_t threads,
+                    T* out) {
   const Corners corner{faces};
-  const int64_t chunk = 4096, chunks = (pixels + chunk - 1) / chunk;
+  const auto run = channels == 1   ? forward_chunk<1, T>
+                   : channels == 2 ? forward_chunk<2, T>
+                   : channels == 3 ? forward_chunk<3, T>
+                   : channels == 4 ? forward_chunk<4, T>
+                                   : forward_chunk<0, T>;
+  const int64_t chunks = (pixels + kPixelsEach - 1) / kPixelsEach;
   std::vector<int64_t> status(chunks, kDone);
-  parallel(threads, chunks, [&](int64_t task) {
-    const int64_t end = std::min(pixels, (task + 1) * chunk);
-    for (int64_t i = task * chunk; i < end; ++i) {
-      T* o = out + i * channels;
-      const int64_t f = face[i * face_stride];
-      if (f < 0 || f >= face_count) {
-        for (int64_t c = 0; c < channels; ++c) o[c] = T(0);
-        continue;
-      }
-      const T* b = bary + i * bary_stride;
-      const int64_t r[3] = {corner(f, 0), corner(f, 1), corner(f, 2)};
-      if (std::min({r[0], r[1], r[2]}) < 0 || std::max({r[0], r[1], r[2]}) >= rows) {
-        status[task] = kBadIndex;
-        return;
-      }
-      const T *v0 = values + r[0] * channels, *v1 = values + r[1] * channels,
-              *v2 = values + r[2] * channels;
-      for (int64_t c = 0; c < channels; ++c) o[c] = b[0] * v0[c] + b[1] * v1[c] + b[2] * v2[c];
-    }
+  parallel(threads, chunks, [&](int64_t k) {
+    status[k] = run(values, corner, rows, face_count, channels, maps, k * kPixelsEach,
+                    std::min(pixels, (k + 1) * kPixelsEach), out);
   });
   for (int64_t s : status)
     if (s != kDone) return s;
   return kDone;
 }
 
-template <class T>
-int64_t interpolate_backward(const T* values, const int64_t* faces, const int64_t* face_offsets,
-                             int64_t meshes, int64_t channels, const int64_t* face,
-                             int64_t face_stride, const T* bary, int64_t bary_stride,
-                             int64_t pixels_each, const T* grad, int64_t threads, T* grad_values,
-                             T* grad_bary) {
-  const Corners corner{faces};
-  parallel(threads, meshes, [&](int64_t b) {
-    const int64_t low = face_offsets[b], high = face_offsets[b + 1];
-    std::vector<double> sums(grad_values ? 3 * channels * (high - low) : 0, 0.0);
-    std::vector<char> touched(grad_values ? high - low : 0, 0);
-    for (int64_t i = b * pixels_each; i < (b + 1) * pixels_each; ++i) {
-      const int64_t f = face[i * face_stride];
-      T* gb = grad_bary ? grad_bary + i * bary_stride : nullptr;
-      if (f < low || f >= high) {
-        if (gb) gb[0] = gb[1] = gb[2] = T(0);
-        continue;
-      }
-      const T* g = grad + i * channels;
-      const T* w = bary + i * bary_stride;
-      for (int j = 0; j < 3; ++j) {
-        if (gb) {
-          const T* v = values + corner(f, j) * channels;
-          double total = 0;
-          for (int64_t c = 0; c < channels; ++c) total += double(g[c]) * v[c];
-          gb[j] = T(total);
-        }
-        if (grad_values) {
-          double* s = sums.data() + (3 * (f - low) + j) * channels;
-          for (int64_t c = 0; c < channels; ++c) s[c] += double(w[j]) * g[c];
-        }
-      }
-      if (grad_values) touched[f - low] = 1;
+// dL/db along one run of pixels of one face.
+template <int C, class T>
+inline void run_to_bary(const T* const v[3], int64_t channels, const T* grad, int64_t count,
+                        int64_t stride, T* grad_bary) {
+  const int64_t size = C ? C : channels;
+  for (int64_t i = 0; i < count; ++i) {
+    const T* g = grad + i * size;
+    double d0 = 0, d1 = 0, d2 = 0;
+    for (int64_t c = 0; c < size; ++c) {
+      d0 += double(g[c]) * v[0][c];
+      d1 += double(g[c]) * v[1][c];
+      d2 += double(g[c]) * v[2][c];
     }
-    if (!grad_values) return;
-    for (int64_t f = low; f < high; ++f) {
-      if (!touched[f - low]) continue;
+    grad_bary[i * stride] = T(d0);
+    grad_bary[i * stride + 1] = T(d1);
+    grad_bary[i * stride + 2] = T(d2);
+  }
+}
+
+// dL/da of the three corners, (3, C), added up along one run; in registers where C is known.
+template <int C, class T>
+inline void run_to_values(int64_t channels, const T* bary, int64_t stride, const T* grad,
+                          int64_t count, double* sums) {
+  const int64_t size = C ? C : channels;
+  double own[3 * (C ? C : 1)];
+  double* s = C ? own : sums;
+  if (C) std::copy_n(sums, 3 * size, s);
+  for (int64_t i = 0; i < count; ++i) {
+    const T* g = grad + i * size;
+    const double b0 = bary[i * stride], b1 = bary[i * stride + 1], b2 = bary[i * stride + 2];
+    for (int64_t c = 0; c < size; ++c) {
+      s[c] += b0 * g[c];
+      s[size + c] += b1 * g[c];
+      s[2 * size + c] += b2 * g[c];
+    }
+  }
+  if (C) std::copy_n(s, 3 * size, sums);
+}
+
+template <class T>
+struct Backward {
+  const T *values, *grad;
+  Corners corner;
+  int64_t channels;
+  Layer<T> maps;
+  T *grad_values, *grad_bary;  // null for not wanted
+
+  // Pixels [first, last) of all; `sums` gets the (3, C) gradients of the faces that `met` lists.
+  template <int C>
+  void chunk(int64_t face0, int64_t count, int64_t first, int64_t last, Met& met,
+             std::vector<double>& sums) const {
+    const int64_t size = C ? C : channels;
+    met.open(count);
+    sums.clear();
+    if (grad_bary)
+      for (int64_t i = first; i < last; ++i)
+        if (maps.face[i * maps.face_stride] < 0)
+          std::memset(grad_bary + i * maps.bary_stride, 0, 3 * sizeof(T));
+    visit_runs(maps.face, maps.face_stride, first, last, [&](int64_t i, int64_t end, int64_t f) {
+      if (grad_bary) {
+        const T* const v[3] = {values + corner(f, 0) * size, values + corner(f, 1) * size,
+                               values + corner(f, 2) * size};
+        run_to_bary<C>(v, channels, grad + i * size, end - i, maps.bary_stride,
+                       grad_bary + i * maps.bary_stride);
+      }
+      if (!grad_values) return;
+      bool fresh;
+      const int64_t n = met.of(f - face0, fresh);
+      if (fresh) sums.resize(sums.size() + 3 * size, 0.0);
+      run_to_values<C>(channels, maps.bary + i * maps.bary_stride, maps.bary_stride,
+                       grad + i * size, end - i, sums.data() + 3 * size * n);
+    });
+    met.close();
+  }
+
+  void scatter(int64_t face0, const std::vector<int64_t>& faces,
+               const std::vector<double>& sums) const {
+    for (size_t n = 0; n < faces.size(); ++n)
       for (int j = 0; j < 3; ++j) {
-        T* o = grad_values + corner(f, j) * channels;
-        const double* s = sums.data() + (3 * (f - low) + j) * channels;
+        T* o = grad_values + corner(face0 + faces[n], j) * channels;
+        const double* s = sums.data() + (3 * n + j) * channels;
         for (int64_t c = 0; c < channels; ++c) o[c] += T(s[c]);
       }
-    }
-  });
+  }
+};
+
+template <class T>
+int64_t interpolate_backward(const Backward<T>& work, const int64_t* face_offsets, int64_t meshes,
+                             int64_t rows, int64_t pixels, int64_t threads) {
+  const int64_t channels = work.channels, chunks = chunks_of(pixels);
+  const auto run = channels == 1   ? &Backward<T>::template chunk<1>
+                   : channels == 2 ? &Backward<T>::template chunk<2>
+                   : channels == 3 ? &Backward<T>::template chunk<3>
+                   : channels == 4 ? &Backward<T>::template chunk<4>
+                                   : &Backward<T>::template chunk<0>;
+  if (work.grad_values)
+    set_zero(threads, work.grad_values, rows * channels * int64_t(sizeof(T)));
+  const auto chunk = [&](int64_t b, int64_t k, Met& met, std::vector<double>& sums) {
+    const int64_t face0 = face_offsets[b], first = b * pixels + k * kChunkPixels;
+    const int64_t last = std::min((b + 1) * pixels, first + kChunkPixels);
+    (work.*run)(face0, face_offsets[b + 1] - face0, first, last, met, sums);
+  };
+  if (meshes >= 2 * threads || threads <= 1) {
+    parallel(threads, meshes, [&](int64_t b) {
+      thread_local Met met;  // kept between calls
+      thread_local std::vector<double> sums;
+      for (int64_t k = 0; k < chunks; ++k) {
+        chunk(b, k, met, sums);
+        work.scatter(face_offsets[b], met.faces, sums);
+      }
+    });
+    return kDone;
+  }
+  std::vector<std::vector<int64_t>> faces(chunks);
+  std::vector<std::vector<double>> sums(chunks);
+  for (int64_t b = 0; b < meshes; ++b) {
+    parallel(threads, chunks, [&](int64_t k) {
+      thread_local Met met;
+      chunk(b, k, met, sums[k]);
+      faces[k] = met.faces;
+    });
+    for (int64_t k = 0; k < chunks; ++k) work.scatter(face_offsets[b], faces[k], sums[k]);
+  }
   return kDone;
 }
 
@@ -103,19 +214,22 @@ int64_t interpolate_backward(const T* values, const int64_t* faces, const int64_
       const int64_t* face, int64_t face_stride, const T* bary, int64_t bary_stride,              \
       int64_t pixels, int64_t threads, T* out) {                                                 \
     return diffrender::guarded([&] {                                                             \
-      return diffrender::interpolate(values, faces, rows, face_count, channels, face,            \
-                                     face_stride, bary, bary_stride, pixels, threads, out);      \
+      return diffrender::interpolate<T>(values, faces, rows, face_count, channels,               \
+                                        {face, face_stride, bary, bary_stride}, pixels, threads, \
+                                        out);                                                    \
     });                                                                                          \
   }                                                                                              \
   DIFFRENDER_API int64_t diffrender_interpolate_backward_##NAME(                                 \
       const T* values, const int64_t* faces, const int64_t* face_offsets, int64_t meshes,        \
-      int64_t channels, const int64_t* face, int64_t face_stride, const T* bary,                 \
-      int64_t bary_stride, int64_t pixels_each, const T* grad, int64_t threads, T* grad_values,  \
+      int64_t rows, int64_t channels, int64_t pixels, const int64_t* face, int64_t face_stride,  \
+      const T* bary, int64_t bary_stride, const T* grad, int64_t threads, T* grad_values,        \
       T* grad_bary) {                                                                            \
     return diffrender::guarded([&] {                                                             \
-      return diffrender::interpolate_backward(values, faces, face_offsets, meshes, channels,     \
-                                              face, face_stride, bary, bary_stride, pixels_each, \
-                                              grad, threads, grad_values, grad_bary);            \
+      const diffrender::Backward<T> work{values, grad, {faces}, channels,                        \
+                                         {face, face_stride, bary, bary_stride},                 \
+                                         grad_values, grad_bary};                                \
+      return diffrender::interpolate_backward(work, face_offsets, meshes, rows, pixels,          \
+                                              threads);                                          \
     });                                                                                          \
   }
 

@@ -7,13 +7,11 @@
 // edge is a top or left one. Nothing divides by a vertex's z, so a face may cross the camera plane.
 // The nearest face has the largest S / det = 1 / z; faces come in order, so a tie keeps the lower.
 //
-// Backward (either gradient may be null, for zero). With g_i = dL/db_i - sum_j b_j dL/db_j - z dL/dz and A_ji = sum over pixels of b_j g_i:
-// dL/dh_j = -sum_i A_ji n_i / det. Pixels of a face add up in scan order, faces in face order,
-// so the bits do not depend on the number of threads.
+// An image is cut into bands of rows whose depths fit the cache; each band has the list of faces
+// that may touch it, in face order, draws them and writes its pixels. A pixel never depends on how
+// the rows are cut, so neither do the bits on the threads.
 
-#include <limits>
-
-#include "common.h"
+#include "raster.h"
 
 namespace diffrender {
 namespace {
@@ -26,100 +24,98 @@ constexpr int kLanes = 4;
 typedef double Lane __attribute__((vector_size(8 * kLanes)));
 typedef int64_t Mask __attribute__((vector_size(8 * kLanes)));
 
-constexpr size_t kKeptScratch = 1 << 21;  // pixels of scratch that a thread may keep
+constexpr int64_t kBandEntries = 8192;      // depths (16 bytes with their slots) in one band
+constexpr int64_t kWide = 32;               // pixels from which a row's span is worth its divisions
+constexpr int64_t kFacesEach = 4096;        // faces whose bounds one task works out
+constexpr size_t kKeptScratch = 1 << 21;    // entries of scratch that a thread may keep
 
-struct Face {
-  Vec3 edge[3];       // edge functions, positive inside
-  Vec3 inverse;       // 1 / z = inverse . p
-  double limit[3];    // inside means edge . p > limit: just under 0 on top and left edges, else 0
-  double det;         // positive
-  int64_t index;      // within the mesh
-  int32_t left, right, top, bottom;  // pixels that may be inside, inclusive
-  bool crosses;       // some vertex is not beyond the near plane
+struct Image {
+  int64_t height, width, layers, band_rows, bands;
+  bool cull;
 };
 
-struct Box {
-  double left = 1e300, right = -1e300, top = 1e300, bottom = -1e300;
-  void add(double x, double y) {
-    left = std::min(left, x);
-    right = std::max(right, x);
-    top = std::min(top, y);
-    bottom = std::max(bottom, y);
+// One mesh and what is known of it before anything is drawn.
+template <class T>
+struct Scene {
+  const T* h;
+  const int64_t* faces;
+  int64_t vertex0, vertex1, face0, face1;
+  std::vector<Pixel> pixels;     // of each vertex
+  std::vector<Bounds> bounds;    // of each face; empty where it draws nothing
+  std::vector<int32_t> start;    // of each band's list, and its end
+  std::vector<int32_t> list;     // faces, from 0
+
+  int64_t project(int64_t low, int64_t high, int64_t& culprit) {
+    for (int64_t v = low; v < high; ++v) {
+      const Vec3 p = load(h, vertex0 + v);
+      if (!std::isfinite(p.x + p.y + p.z)) {
+        culprit = vertex0 + v;
+        return kNotFinite;
+      }
+      pixels[v] = to_pixel(p);
+    }
+    return kDone;
   }
-};
 
-// First and last pixel whose centre lies within [low, high], widened a little against rounding.
-inline void span(double low, double high, int64_t size, int32_t& first, int32_t& last) {
-  const double slack = 1e-3;
-  first = int32_t(std::ceil(std::min(std::max(low - slack - 0.5, 0.0), double(size))));
-  last = int32_t(std::floor(std::min(std::max(high + slack - 0.5, -1.0), double(size - 1))));
-}
+  int64_t bound(int64_t low, int64_t high, const Image& image, int64_t& culprit) {
+    const uint64_t count = uint64_t(vertex1 - vertex0);
+    for (int64_t f = low; f < high; ++f) {
+      const int64_t* v = faces + 3 * (face0 + f);
+      const uint64_t a = uint64_t(v[0] - vertex0), b = uint64_t(v[1] - vertex0),
+                     c = uint64_t(v[2] - vertex0);
+      if (a >= count || b >= count || c >= count) {
+        culprit = face0 + f;
+        return kBadIndex;
+      }
+      const Vec3 corner[3] = {load(h, v[0]), load(h, v[1]), load(h, v[2])};
+      const Pixel p[3] = {pixels[a], pixels[b], pixels[c]};
+      Bounds& box = bounds[f];
+      if (image.cull && ahead(corner)) {
+        // Clearly turned away; what is nearly edge-on is left to the exact determinant.
+        const double turn =
+            (p[1].x - p[0].x) * (p[2].y - p[0].y) - (p[1].y - p[0].y) * (p[2].x - p[0].x);
+        if (turn > 1e-3) {
+          box = {0, -1, 0, -1};
+          continue;
+        }
+      }
+      box = bounds_of(corner, p, image.height, image.width);
+    }
+    return kDone;
+  }
 
-struct Pixel {
-  double x, y;
-};
-
-// Edge functions of one face; false when it is degenerate, culled, behind, or outside the rows.
-inline bool set_up(const Vec3 h[3], const Pixel pixel[3], bool cull, int64_t height, int64_t width,
-                   Face& face) {
-  int behind = 0;
-  for (int i = 0; i < 3; ++i) behind += !(h[i].z > kNear);
-  if (behind == 3) return false;
-  Box box;
-  for (int i = 0; i < 3; ++i)
-    if (h[i].z > kNear) box.add(pixel[i].x, pixel[i].y);
-  if (behind) {
-    for (int i = 0; i < 3; ++i) {
-      const Vec3 &a = h[i], &b = h[(i + 1) % 3];
-      if ((a.z > kNear) == (b.z > kNear)) continue;
-      const double t = (kNear - a.z) / (b.z - a.z);
-      box.add((a.x + t * (b.x - a.x)) / kNear, (a.y + t * (b.y - a.y)) / kNear);
+  // Deals the faces to the bands they may touch, in face order.
+  void deal(const Image& image) {
+    start.assign(image.bands + 1, 0);
+    for (const Bounds& box : bounds) {
+      if (box.empty()) continue;
+      for (int64_t k = box.top / image.band_rows; k <= box.bottom / image.band_rows; ++k)
+        ++start[k + 1];
+    }
+    for (int64_t k = 0; k < image.bands; ++k) start[k + 1] += start[k];
+    list.resize(start[image.bands]);
+    std::vector<int32_t> next(start.begin(), start.end() - 1);
+    for (size_t f = 0; f < bounds.size(); ++f) {
+      const Bounds& box = bounds[f];
+      if (box.empty()) continue;
+      for (int64_t k = box.top / image.band_rows; k <= box.bottom / image.band_rows; ++k)
+        list[next[k]++] = int32_t(f);
     }
   }
-  face.crosses = behind != 0;
-  span(box.left, box.right, width, face.left, face.right);
-  span(box.top, box.bottom, height, face.top, face.bottom);
-  if (face.left > face.right || face.top > face.bottom) return false;
+};
 
-  const Vec3 n[3] = {cross(h[1], h[2]), cross(h[2], h[0]), cross(h[0], h[1])};
-  const double det = dot(h[0], n[0]);
-  if (!(std::abs(det) > 0.0) || !std::isfinite(det)) return false;
-  if (cull && det > 0) return false;  // outward faces seen from outside have det < 0
-  const double sign = det < 0 ? -1.0 : 1.0;
-  face.det = std::abs(det);
-  for (int i = 0; i < 3; ++i) {
-    face.edge[i] = n[i] * sign;
-    const Vec3& e = face.edge[i];
-    const bool top_left = e.x > 0 || (e.x == 0 && e.y > 0);
-    face.limit[i] = top_left ? -std::numeric_limits<double>::min() : 0.0;
-  }
-  face.inverse = (face.edge[0] + face.edge[1] + face.edge[2]) * (1.0 / face.det);
-  return true;
-}
-
-// One band of rows [row0, row1) of one mesh's image.
+// One band of rows [row0, row1) of one image.
 template <class T>
 struct Band {
-  const T* h;
-  const int64_t* faces;  // of this mesh, packed vertex indices
-  int64_t face_count, face_offset, vertex0, vertex1;
-  int64_t height, width, layers, row0, row1;
-  bool cull;
-  int64_t* out_face;  // of this image
+  const Scene<T>& scene;
+  const Image& image;
+  int64_t row0, row1;
+  int64_t* out_face;  // of the whole image
   T* out_bary;
   T* out_depth;
 
-  int64_t run(int64_t& culprit) {
-    std::vector<Pixel> pixels(vertex1 - vertex0);
-    for (int64_t v = vertex0; v < vertex1; ++v) {
-      const Vec3 p = load(h, v);
-      if (!std::isfinite(p.x + p.y + p.z)) {
-        culprit = v;
-        return kNotFinite;
-      }
-      pixels[v - vertex0] = {p.x / p.z, p.y / p.z};
-    }
-    const int64_t stride = (width + kLanes) * layers;  // padded: whole lanes may overhang
+  void run(const int32_t* first, const int32_t* last) {
+    const int64_t stride = (image.width + kLanes) * image.layers;  // whole lanes may overhang
     // Kept between calls: fresh memory of this size costs more than the drawing.
     thread_local std::vector<double> best;
     thread_local std::vector<int64_t> slot;
@@ -127,60 +123,71 @@ struct Band {
     best.assign(stride * (row1 - row0), 0.0);
     slot.assign(stride * (row1 - row0), -1);
     kept.clear();
-    for (int64_t f = 0; f < face_count; ++f) {
-      Vec3 corner[3];
-      Pixel pixel[3];
-      for (int i = 0; i < 3; ++i) {
-        const int64_t v = faces[3 * f + i];
-        if (v < vertex0 || v >= vertex1) {
-          culprit = face_offset + f;
-          return kBadIndex;
-        }
-        corner[i] = load(h, v);
-        pixel[i] = pixels[v - vertex0];
-      }
+    for (const int32_t* f = first; f != last; ++f) {
       Face face;
-      if (!set_up(corner, pixel, cull, height, width, face)) continue;
-      face.top = std::max<int32_t>(face.top, int32_t(row0));
-      face.bottom = std::min<int32_t>(face.bottom, int32_t(row1 - 1));
-      if (face.top > face.bottom) continue;
-      face.index = f;
+      const int64_t* v = scene.faces + 3 * (scene.face0 + *f);
+      const Vec3 corner[3] = {load(scene.h, v[0]), load(scene.h, v[1]), load(scene.h, v[2])};
+      if (!set_up(corner, image.cull, face)) continue;
+      face.bounds = scene.bounds[*f];
+      face.bounds.top = std::max<int32_t>(face.bounds.top, int32_t(row0));
+      face.bounds.bottom = std::min<int32_t>(face.bounds.bottom, int32_t(row1 - 1));
+      face.index = scene.face0 + *f;
       const int64_t id = int64_t(kept.size());
       kept.push_back(face);
-      if (layers == 1)
+      if (image.layers == 1)
         draw_nearest(face, id, best.data(), slot.data(), stride);
       else
         draw_layers(face, id, best.data(), slot.data(), stride);
     }
-    resolve(kept, slot, stride);
+    for (int64_t y = row0; y < row1; ++y) {
+      if (image.layers == 1)
+        resolve_nearest(kept, slot.data() + (y - row0) * stride, y);
+      else
+        resolve_layers(kept, slot.data() + (y - row0) * stride, y);
+    }
     if (best.capacity() > kKeptScratch) {
       std::vector<double>().swap(best);
       std::vector<int64_t>().swap(slot);
     }
-    return kDone;
+  }
+
+  // Narrows [left, right] to where the row can be inside, a pixel wider on each side.
+  static void narrow(const Face& face, const double c[3], int32_t& left, int32_t& right) {
+    for (int i = 0; i < 3; ++i) {
+      const double slope = face.edge[i].x;
+      if (slope == 0) continue;
+      const double at = std::min(std::max(-c[i] / slope - 0.5, -1e9), 1e9);
+      if (slope > 0)
+        left = std::max(left, int32_t(std::floor(at)));
+      else
+        right = std::min(right, int32_t(std::ceil(at)));
+    }
   }
 
   void draw_nearest(const Face& face, int64_t id, double* best, int64_t* slot, int64_t stride) {
     Lane ramp;
     for (int l = 0; l < kLanes; ++l) ramp[l] = l + 0.5;
-    const double farthest = face.crosses ? 1.0 / kNear : 1e300;
-    for (int32_t y = face.top; y <= face.bottom; ++y) {
+    const bool wide = face.bounds.right - face.bounds.left >= kWide;
+    const double e0 = face.edge[0].x, e1 = face.edge[1].x, e2 = face.edge[2].x;
+    const double ew = face.inverse.x, farthest = face.farthest;
+    const double l0 = face.limit[0], l1 = face.limit[1], l2 = face.limit[2];
+    for (int32_t y = face.bounds.top; y <= face.bounds.bottom; ++y) {
       const double py = y + 0.5;
-      const double c0 = face.edge[0].y * py + face.edge[0].z;
-      const double c1 = face.edge[1].y * py + face.edge[1].z;
-      const double c2 = face.edge[2].y * py + face.edge[2].z;
+      const double c[3] = {face.edge[0].y * py + face.edge[0].z,
+                           face.edge[1].y * py + face.edge[1].z,
+                           face.edge[2].y * py + face.edge[2].z};
       const double cw = face.inverse.y * py + face.inverse.z;
+      int32_t left = face.bounds.left, right = face.bounds.right;
+      if (wide) narrow(face, c, left, right);
       double* best_row = best + (y - row0) * stride;
       int64_t* slot_row = slot + (y - row0) * stride;
-      for (int32_t x = face.left; x <= face.right; x += kLanes) {
+      for (int32_t x = left; x <= right; x += kLanes) {
         const Lane px = ramp + double(x);
-        const Lane inverse = face.inverse.x * px + cw;
+        const Lane inverse = ew * px + cw;
         Lane old;
         std::memcpy(&old, best_row + x, sizeof(Lane));
-        const Mask wins = (face.edge[0].x * px + c0 > face.limit[0]) &
-                          (face.edge[1].x * px + c1 > face.limit[1]) &
-                          (face.edge[2].x * px + c2 > face.limit[2]) & (inverse > old) &
-                          (inverse < farthest);
+        const Mask wins = (e0 * px + c[0] > l0) & (e1 * px + c[1] > l1) & (e2 * px + c[2] > l2) &
+                          (inverse > old) & (inverse < farthest);
         const Lane now = wins ? inverse : old;
         Mask old_slot;
         std::memcpy(&old_slot, slot_row + x, sizeof(Mask));
@@ -192,22 +199,24 @@ struct Band {
   }
 
   void draw_layers(const Face& face, int64_t id, double* best, int64_t* slot, int64_t stride) {
-    const double farthest = face.crosses ? 1.0 / kNear : 1e300;
-    for (int32_t y = face.top; y <= face.bottom; ++y) {
+    const int64_t layers = image.layers;
+    for (int32_t y = face.bounds.top; y <= face.bounds.bottom; ++y) {
       const double py = y + 0.5;
-      const double c0 = face.edge[0].y * py + face.edge[0].z;
-      const double c1 = face.edge[1].y * py + face.edge[1].z;
-      const double c2 = face.edge[2].y * py + face.edge[2].z;
+      const double c[3] = {face.edge[0].y * py + face.edge[0].z,
+                           face.edge[1].y * py + face.edge[1].z,
+                           face.edge[2].y * py + face.edge[2].z};
       const double cw = face.inverse.y * py + face.inverse.z;
-      for (int32_t x = face.left; x <= face.right; ++x) {
+      int32_t left = face.bounds.left, right = face.bounds.right;
+      narrow(face, c, left, right);
+      for (int32_t x = left; x <= right; ++x) {
         const double px = x + 0.5;
-        if (!(face.edge[0].x * px + c0 > face.limit[0])) continue;
-        if (!(face.edge[1].x * px + c1 > face.limit[1])) continue;
-        if (!(face.edge[2].x * px + c2 > face.limit[2])) continue;
+        if (!(face.edge[0].x * px + c[0] > face.limit[0])) continue;
+        if (!(face.edge[1].x * px + c[1] > face.limit[1])) continue;
+        if (!(face.edge[2].x * px + c[2] > face.limit[2])) continue;
         const double inverse = face.inverse.x * px + cw;
         double* list = best + (y - row0) * stride + x * layers;
         int64_t* ids = slot + (y - row0) * stride + x * layers;
-        if (!(inverse > list[layers - 1]) || !(inverse < farthest)) continue;
+        if (!(inverse > list[layers - 1]) || !(inverse < face.farthest)) continue;
         int64_t k = layers - 1;
         for (; k > 0 && inverse > list[k - 1]; --k) {
           list[k] = list[k - 1];
@@ -219,25 +228,63 @@ struct Band {
     }
   }
 
-  void resolve(const std::vector<Face>& kept, const std::vector<int64_t>& slot, int64_t stride) {
-    for (int64_t y = row0; y < row1; ++y) {
-      const int64_t* slot_row = slot.data() + (y - row0) * stride;
-      for (int64_t i = 0; i < width * layers; ++i) {
-        const int64_t out = y * width * layers + i;
-        if (slot_row[i] < 0) {
-          out_face[out] = -1;
-          out_depth[out] = T(0);
-          for (int j = 0; j < 3; ++j) out_bary[3 * out + j] = T(0);
-          continue;
-        }
-        const Face& face = kept[slot_row[i]];
-        const Vec3 p{double(i / layers) + 0.5, double(y) + 0.5, 1.0};
-        const double e[3] = {dot(face.edge[0], p), dot(face.edge[1], p), dot(face.edge[2], p)};
-        const double scale = 1.0 / (e[0] + e[1] + e[2]);
-        out_face[out] = face_offset + face.index;
-        out_depth[out] = T(face.det * scale);
-        for (int j = 0; j < 3; ++j) out_bary[3 * out + j] = T(e[j] * scale);
+  void write(const Face& face, double px, double py, int64_t out) {
+    const Vec3 p{px, py, 1.0};
+    const double e[3] = {dot(face.edge[0], p), dot(face.edge[1], p), dot(face.edge[2], p)};
+    const double scale = 1.0 / (e[0] + e[1] + e[2]);
+    out_face[out] = face.index;
+    out_depth[out] = T(face.det * scale);
+    for (int j = 0; j < 3; ++j) out_bary[3 * out + j] = T(e[j] * scale);
+  }
+
+  void clear(int64_t out, int64_t count) {
+    std::fill_n(out_face + out, count, int64_t(-1));
+    std::memset(out_depth + out, 0, count * sizeof(T));
+    std::memset(out_bary + 3 * out, 0, 3 * count * sizeof(T));
+  }
+
+  // Pixels in runs that show the same face: its edge functions stay in registers.
+  void resolve_nearest(const std::vector<Face>& kept, const int64_t* slot, int64_t y) {
+    Lane ramp;
+    for (int l = 0; l < kLanes; ++l) ramp[l] = l + 0.5;
+    const double py = double(y) + 0.5;
+    const int64_t width = image.width, row = y * width;
+    for (int64_t x = 0, end; x < width; x = end) {
+      const int64_t id = slot[x];
+      for (end = x + 1; end < width && slot[end] == id;) ++end;
+      if (id < 0) {
+        clear(row + x, end - x);
+        continue;
       }
+      const Face& face = kept[id];
+      const Vec3 *e = face.edge;
+      for (; x + kLanes <= end; x += kLanes) {
+        const Lane px = ramp + double(x);
+        const Lane a = e[0].x * px + e[0].y * py + e[0].z;
+        const Lane b = e[1].x * px + e[1].y * py + e[1].z;
+        const Lane c = e[2].x * px + e[2].y * py + e[2].z;
+        const Lane scale = 1.0 / (a + b + c);
+        const Lane wa = a * scale, wb = b * scale, wc = c * scale, z = face.det * scale;
+        T* bary = out_bary + 3 * (row + x);
+        for (int l = 0; l < kLanes; ++l) {
+          out_face[row + x + l] = face.index;
+          out_depth[row + x + l] = T(z[l]);
+          bary[3 * l] = T(wa[l]);
+          bary[3 * l + 1] = T(wb[l]);
+          bary[3 * l + 2] = T(wc[l]);
+        }
+      }
+      for (; x < end; ++x) write(face, double(x) + 0.5, py, row + x);
+    }
+  }
+
+  void resolve_layers(const std::vector<Face>& kept, const int64_t* slot, int64_t y) {
+    const int64_t count = image.width * image.layers, row = y * count;
+    for (int64_t i = 0; i < count; ++i) {
+      if (slot[i] < 0)
+        clear(row + i, 1);
+      else
+        write(kept[slot[i]], double(i / image.layers) + 0.5, double(y) + 0.5, row + i);
     }
   }
 };
@@ -247,144 +294,86 @@ int64_t rasterize(const T* h, const int64_t* faces, const int64_t* vertex_offset
                   const int64_t* face_offsets, int64_t meshes, int64_t height, int64_t width,
                   int64_t layers, int64_t cull, int64_t threads, int64_t* face, T* bary, T* depth,
                   int64_t* culprit) {
-  return guarded([&]() -> int64_t {
-    const int64_t bands = pieces(threads, meshes, (height + 15) / 16);
-    std::vector<int64_t> status(meshes * bands, kDone), where(meshes * bands, 0);
-    parallel(threads, meshes * bands, [&](int64_t task) {
-      const int64_t b = task / bands, part = task % bands;
-      const int64_t image = b * height * width * layers;
-      Band<T> band{h,
-                   faces + 3 * face_offsets[b],
-                   face_offsets[b + 1] - face_offsets[b],
-                   face_offsets[b],
-                   vertex_offsets[b],
-                   vertex_offsets[b + 1],
-                   height,
-                   width,
-                   layers,
-                   height * part / bands,
-                   height * (part + 1) / bands,
-                   cull != 0,
-                   face + image,
-                   bary + 3 * image,
-                   depth + image};
-      status[task] = band.run(where[task]);
-    });
-    for (size_t i = 0; i < status.size(); ++i) {
-      if (status[i] == kDone) continue;
-      *culprit = where[i];
-      return status[i];
-    }
-    return kDone;
-  });
-}
-
-// Gradients of the corners of faces [low, high) of one image, nine doubles a face.
-template <class T>
-void backward_faces(const T* h, const int64_t* faces, const int64_t* face, const T* bary,
-                    const T* depth, const T* grad_bary, const T* grad_depth, int64_t count,
-                    int64_t low, int64_t high, double* sums, char* touched) {
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t f = face[i];
-    if (f < low || f >= high) continue;
-    const T* b = bary + 3 * i;
-    double g[3] = {0, 0, 0};
-    if (grad_bary)
-      for (int c = 0; c < 3; ++c) g[c] = grad_bary[3 * i + c];
-    const double mean = b[0] * g[0] + b[1] * g[1] + b[2] * g[2];
-    const double shift = mean + (grad_depth ? double(depth[i]) * grad_depth[i] : 0.0);
-    if (shift == 0 && g[0] == 0 && g[1] == 0 && g[2] == 0) continue;
-    double* a = sums + 9 * (f - low);
-    touched[f - low] = 1;
-    for (int c = 0; c < 3; ++c)
-      for (int j = 0; j < 3; ++j) a[3 * j + c] += double(b[j]) * (g[c] - shift);
-  }
-  for (int64_t f = low; f < high; ++f) {
-    if (!touched[f - low]) continue;
-    const int64_t* v = faces + 3 * f;
-    const Vec3 corner[3] = {load(h, v[0]), load(h, v[1]), load(h, v[2])};
-    const Vec3 n[3] = {cross(corner[1], corner[2]), cross(corner[2], corner[0]),
-                       cross(corner[0], corner[1])};
-    const double scale = -1.0 / dot(corner[0], n[0]);
-    double* a = sums + 9 * (f - low);
-    for (int j = 0; j < 3; ++j) {
-      const Vec3 g = (n[0] * a[3 * j] + n[1] * a[3 * j + 1] + n[2] * a[3 * j + 2]) * scale;
-      a[3 * j] = g.x;
-      a[3 * j + 1] = g.y;
-      a[3 * j + 2] = g.z;
-    }
-  }
-}
-
-template <class T>
-int64_t rasterize_backward(const T* h, const int64_t* faces, const int64_t* face_offsets,
-                           int64_t meshes, int64_t height, int64_t width, int64_t layers,
-                           const int64_t* face, const T* bary, const T* depth, const T* grad_bary,
-                           const T* grad_depth, int64_t threads, T* grad_h) {
-  return guarded([&]() -> int64_t {
-    const int64_t count = height * width * layers;
-    const int64_t parts = pieces(threads, meshes, 64);
-    // Adds the corners of one mesh to its vertices in face order.
-    const auto scatter = [&](int64_t low, int64_t high, const double* sums, const char* touched) {
-      for (int64_t f = low; f < high; ++f) {
-        if (!touched[f - low]) continue;
-        const double* a = sums + 9 * (f - low);
-        for (int j = 0; j < 3; ++j)
-          add(grad_h, faces[3 * f + j], {a[3 * j], a[3 * j + 1], a[3 * j + 2]});
-      }
-    };
-    const auto accumulate = [&](int64_t b, int64_t low, int64_t high, double* sums, char* touched) {
-      const int64_t i = b * count;
-      backward_faces(h, faces, face + i, bary + 3 * i, depth + i,
-                     grad_bary ? grad_bary + 3 * i : nullptr,
-                     grad_depth ? grad_depth + i : nullptr, count, low, high, sums, touched);
-    };
-    if (parts == 1) {
-      parallel(threads, meshes, [&](int64_t b) {
-        const int64_t low = face_offsets[b], high = face_offsets[b + 1];
-        std::vector<double> sums(9 * (high - low), 0.0);
-        std::vector<char> touched(high - low, 0);
-        accumulate(b, low, high, sums.data(), touched.data());
-        scatter(low, high, sums.data(), touched.data());
-      });
-      return kDone;
-    }
-    const int64_t total = face_offsets[meshes];
-    std::vector<double> sums(9 * total, 0.0);
-    std::vector<char> touched(total, 0);
-    parallel(threads, meshes * parts, [&](int64_t task) {
-      const int64_t b = task / parts, part = task % parts;
-      const int64_t first = face_offsets[b], size = face_offsets[b + 1] - first;
-      const int64_t low = first + size * part / parts, high = first + size * (part + 1) / parts;
-      accumulate(b, low, high, sums.data() + 9 * low, touched.data() + low);
-    });
+  const int64_t fit = std::max<int64_t>(1, kBandEntries / (width * layers));
+  const int64_t rows = std::min(fit, height);
+  const Image image{height, width, layers, rows, (height + rows - 1) / rows, cull != 0};
+  const auto draw = [&](const Scene<T>& scene, int64_t b, int64_t band) {
+    const int64_t at = b * height * width * layers;
+    Band<T> work{scene, image, band * rows, std::min(height, (band + 1) * rows),
+                 face + at, bary + 3 * at, depth + at};
+    work.run(scene.list.data() + scene.start[band], scene.list.data() + scene.start[band + 1]);
+  };
+  const auto open = [&](Scene<T>& scene, int64_t b) {
+    scene.h = h;
+    scene.faces = faces;
+    scene.vertex0 = vertex_offsets[b];
+    scene.vertex1 = vertex_offsets[b + 1];
+    scene.face0 = face_offsets[b];
+    scene.face1 = face_offsets[b + 1];
+    scene.pixels.resize(scene.vertex1 - scene.vertex0);
+    scene.bounds.resize(scene.face1 - scene.face0);
+  };
+  std::vector<int64_t> status(meshes, kDone), where(meshes, 0);
+  if (meshes >= 2 * threads || threads <= 1) {
     parallel(threads, meshes, [&](int64_t b) {
-      const int64_t low = face_offsets[b];
-      scatter(low, face_offsets[b + 1], sums.data() + 9 * low, touched.data() + low);
+      thread_local Scene<T> scene;  // its memory is kept between calls
+      open(scene, b);
+      status[b] = scene.project(0, scene.pixels.size(), where[b]);
+      if (status[b] == kDone) status[b] = scene.bound(0, scene.bounds.size(), image, where[b]);
+      if (status[b] != kDone) return;
+      scene.deal(image);
+      for (int64_t band = 0; band < image.bands; ++band) draw(scene, b, band);
     });
-    return kDone;
-  });
+  } else {
+    for (int64_t b = 0; b < meshes; ++b) {
+      thread_local Scene<T> kept;
+      Scene<T>& scene = kept;
+      open(scene, b);
+      const int64_t vertices = scene.pixels.size(), count = scene.bounds.size();
+      const auto in_chunks = [&](int64_t size, auto&& work) {
+        const int64_t chunks = (size + kFacesEach - 1) / kFacesEach;
+        std::vector<int64_t> codes(chunks, kDone), places(chunks, 0);
+        parallel(threads, chunks, [&](int64_t k) {
+          codes[k] = work(k * kFacesEach, std::min(size, (k + 1) * kFacesEach), places[k]);
+        });
+        for (int64_t k = 0; k < chunks && status[b] == kDone; ++k) {
+          status[b] = codes[k];
+          where[b] = places[k];
+        }
+      };
+      in_chunks(vertices, [&](int64_t low, int64_t high, int64_t& place) {
+        return scene.project(low, high, place);
+      });
+      if (status[b] == kDone)
+        in_chunks(count, [&](int64_t low, int64_t high, int64_t& place) {
+          return scene.bound(low, high, image, place);
+        });
+      if (status[b] != kDone) break;
+      scene.deal(image);
+      parallel(threads, image.bands, [&](int64_t band) { draw(scene, b, band); });
+    }
+  }
+  for (int64_t b = 0; b < meshes; ++b) {
+    if (status[b] == kDone) continue;
+    *culprit = where[b];
+    return status[b];
+  }
+  return kDone;
 }
 
 }  // namespace
 }  // namespace diffrender
 
-#define DIFFRENDER_RASTERIZE(NAME, T)                                                            \
-  DIFFRENDER_API int64_t diffrender_rasterize_##NAME(                                            \
-      const T* h, const int64_t* faces, const int64_t* vertex_offsets,                           \
-      const int64_t* face_offsets, int64_t meshes, int64_t height, int64_t width,                \
-      int64_t layers, int64_t cull, int64_t threads, int64_t* face, T* bary, T* depth,           \
-      int64_t* culprit) {                                                                        \
-    return diffrender::rasterize(h, faces, vertex_offsets, face_offsets, meshes, height, width,  \
-                                 layers, cull, threads, face, bary, depth, culprit);             \
-  }                                                                                              \
-  DIFFRENDER_API int64_t diffrender_rasterize_backward_##NAME(                                   \
-      const T* h, const int64_t* faces, const int64_t* face_offsets, int64_t meshes,             \
-      int64_t height, int64_t width, int64_t layers, const int64_t* face, const T* bary,         \
-      const T* depth, const T* grad_bary, const T* grad_depth, int64_t threads, T* grad_h) {     \
-    return diffrender::rasterize_backward(h, faces, face_offsets, meshes, height, width, layers, \
-                                          face, bary, depth, grad_bary, grad_depth, threads,     \
-                                          grad_h);                                               \
+#define DIFFRENDER_RASTERIZE(NAME, T)                                                           \
+  DIFFRENDER_API int64_t diffrender_rasterize_##NAME(                                           \
+      const T* h, const int64_t* faces, const int64_t* vertex_offsets,                          \
+      const int64_t* face_offsets, int64_t meshes, int64_t height, int64_t width,               \
+      int64_t layers, int64_t cull, int64_t threads, int64_t* face, T* bary, T* depth,          \
+      int64_t* culprit) {                                                                       \
+    return diffrender::guarded([&] {                                                            \
+      return diffrender::rasterize(h, faces, vertex_offsets, face_offsets, meshes, height,      \
+                                   width, layers, cull, threads, face, bary, depth, culprit);   \
+    });                                                                                         \
   }
 
 DIFFRENDER_RASTERIZE(f32, float)

@@ -1,0 +1,50 @@
+"""Geometry is computed in float32 or better, whatever autocast or half-precision inputs say."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+from diffrender.errors import InputError
+
+__all__ = ["at_precision", "full_precision", "without_autocast"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+def without_autocast(operation: Callable[_P, _R]) -> Callable[_P, _R]:
+    """The operation with autocast switched off inside: half-precision pixels are no pixels."""
+
+    @functools.wraps(operation)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        active = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+        if not active:
+            return operation(*args, **kwargs)
+        with torch.autocast(active[0], enabled=False):
+            return run(*args, **kwargs)
+
+    return run
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32, everything else as it is."""
+    return tensor.float() if tensor.dtype in _HALVES else tensor
+
+
+def at_precision(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A half-precision tensor in the dtype of the geometry; another one must have it already.
+
+    Raises:
+        InputError: the dtype is neither that of the geometry nor a half precision.
+    """
+    if tensor.dtype in _HALVES:
+        return tensor.to(dtype)
+    if tensor.dtype != dtype:
+        raise InputError(f"{name} is {tensor.dtype} but the fragments are {dtype}; convert one")
+    return tensor
