@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -98,12 +99,7 @@ class MeshBatch:
     @classmethod
     def single(cls, vertices: Tensor, faces: Tensor) -> MeshBatch:  # (V, 3), (F, 3)
         """A batch of one mesh."""
-        return cls(
-            vertices,
-            faces,
-            torch.tensor([0, vertices.shape[0]]),
-            torch.tensor([0, faces.shape[0]]),
-        )
+        return cls(vertices, faces, _ends(vertices.shape[0]), _ends(faces.shape[0]))
 
     @classmethod
     def shared(cls, vertices: Tensor, faces: Tensor) -> MeshBatch:  # (B, V, 3), (F, 3)
@@ -139,6 +135,16 @@ class MeshBatch:
 
 _repeated: OrderedDict[tuple[int, int, int], tuple[weakref.ref[Tensor], int, _Repeated]]
 _repeated = OrderedDict()
+
+
+@functools.lru_cache(maxsize=64)
+def _kept_ends(count: int) -> Tensor:
+    return torch.tensor([0, count])
+
+
+def _ends(count: int) -> Tensor:
+    """Offsets of a batch of one, remembered: making a tensor costs more than a small kernel."""
+    return torch.tensor([0, count]) if torch.compiler.is_compiling() else _kept_ends(count)
 
 
 def _repeat_faces(faces: Tensor, batch: int, count: int) -> _Repeated:  # (F, 3)

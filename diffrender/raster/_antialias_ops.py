@@ -27,7 +27,8 @@ def _forward(
     opposite: Tensor,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    count, height, width, channels = image.shape
+    count = vertex_offsets.shape[0] - 1
+    height, width, channels = image.shape[-3:]
     out = torch.empty_like(image)
     total, kept = ctypes.c_int64(), ctypes.c_void_p()
     status = kernel("antialias", "pppppp iiiii pppp i ppp", image.dtype)(
@@ -68,14 +69,14 @@ def _forward(
     return out, crossing, weight, difference, counts
 
 
-def _fake(image: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _fake(image: Tensor, h: Tensor, face: Tensor, depth: Tensor, vertex_offsets: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     found = torch.library.get_ctx().new_dynamic_size()
     return (
         torch.empty_like(image),
         torch.empty(found, 4, dtype=torch.int32),
         torch.empty(found, 4, dtype=torch.float64),
         image.new_empty(found, image.shape[-1]),
-        torch.empty(image.shape[0], 2, dtype=torch.int64),
+        torch.empty(vertex_offsets.shape[0] - 1, 2, dtype=torch.int64),
     )
 
 
@@ -88,7 +89,8 @@ def _backward(
     counts: Tensor,
     grad: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    count, height, width, channels = grad.shape
+    count = vertex_offsets.shape[0] - 1
+    height, width, channels = grad.shape[-3:]
     grad = grad.contiguous()
     grad_image, grad_h = torch.empty_like(grad), torch.empty_like(h)
     status = kernel("antialias_backward", "pp iiii ppppp i pp", h.dtype)(

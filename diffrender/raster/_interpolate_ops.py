@@ -67,7 +67,8 @@ def _backward(
     want_values: bool,
     want_bary: bool,
 ) -> tuple[Tensor, Tensor]:
-    count, height, width, layers = face.shape
+    count = face_offsets.shape[0] - 1
+    height, width, layers = face.shape[-3:]
     grad_values = torch.empty_like(values) if want_values else values.new_empty(0)
     whole = torch.empty_like if layers == 1 else torch.zeros_like  # the other layers get nothing
     grad_bary = whole(bary) if want_bary else bary.new_empty(0)

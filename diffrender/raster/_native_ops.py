@@ -42,12 +42,12 @@ def kernel(name: str, arguments: str, dtype: torch.dtype) -> Callable[..., int]:
     return signature(f"diffrender_{name}_{suffix}", arguments)
 
 
-def check_status(status: int, culprit: Tensor | None = None) -> None:
+def check_status(status: int, culprit: int | None = None) -> None:
     """Raise what a kernel's status stands for; 0 is success."""
     if status == _NOT_FINITE:
         raise NotFiniteError("a projected vertex is NaN or infinite")
     if status == _BAD_INDEX:
-        where = "" if culprit is None else f" (packed face {int(culprit)})"
+        where = "" if culprit is None else f" (packed face {culprit})"
         raise InputError(
             f"meshes.faces points outside its own mesh's vertices{where}; "
             f"check faces, vertex_offsets and face_offsets"
@@ -96,10 +96,13 @@ def differentiable(
         setup(ctx, arguments, output)
         return output
 
-    members = {
-        "forward": staticmethod(run),
-        "backward": staticmethod(torch.autograd.function.once_differentiable(backward)),
-    }
+    refuse_twice = torch.autograd.function.once_differentiable(backward)
+
+    def run_backward(ctx: Any, *grads: Any) -> Any:
+        # Gradients are tracked here only with create_graph=True; the check then costs its time.
+        return (refuse_twice if torch.is_grad_enabled() else backward)(ctx, *grads)
+
+    members = {"forward": staticmethod(run), "backward": staticmethod(run_backward)}
     eager = type(name.split("::")[1], (torch.autograd.Function,), members)
 
     def call(*arguments: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import torch
@@ -18,16 +19,13 @@ def _forward(
     faces: Tensor,
     vertex_offsets: Tensor,
     face_offsets: Tensor,
-    height: int,
-    width: int,
-    layers: int,
+    shape: list[int],
     cull: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     count = face_offsets.shape[0] - 1
-    face, bary, depth = _fake(
-        h, faces, vertex_offsets, face_offsets, height, width, layers, cull
-    )
-    culprit = torch.empty(1, dtype=torch.int64)
+    face, bary, depth = _fake(h, faces, vertex_offsets, face_offsets, shape, cull)
+    height, width, layers = shape[-3:]
+    culprit = ctypes.c_int64()
     status = kernel("rasterize", "pppp iiiiii pppp", h.dtype)(
         h.data_ptr(),
         faces.data_ptr(),
@@ -42,10 +40,10 @@ def _forward(
         face.data_ptr(),
         bary.data_ptr(),
         depth.data_ptr(),
-        culprit.data_ptr(),
+        ctypes.addressof(culprit),
     )
     if status:
-        check_status(status, culprit)
+        check_status(status, culprit.value)
     return face, bary, depth
 
 
@@ -54,12 +52,9 @@ def _fake(
     faces: Tensor,
     vertex_offsets: Tensor,
     face_offsets: Tensor,
-    height: int,
-    width: int,
-    layers: int,
+    shape: list[int],
     cull: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    shape = (face_offsets.shape[0] - 1, height, width, layers)
     face = torch.empty(shape, dtype=torch.int64, device=h.device)
     return face, h.new_empty((*shape, 3)), h.new_empty(shape)
 
@@ -75,7 +70,8 @@ def _backward(
     grad_depth: Tensor | None,
 ) -> Tensor:
     grad = torch.empty_like(h)
-    count, height, width, layers = face.shape
+    count = face_offsets.shape[0] - 1
+    height, width, layers = face.shape[-3:]
     status = kernel("rasterize_backward", "pipp iii ppppp i p", h.dtype)(
         h.data_ptr(),
         h.shape[0],
@@ -110,13 +106,13 @@ def _gradient(run: Any) -> Any:
         ctx: Any, _: None, grad_bary: Tensor | None, grad_depth: Tensor | None
     ) -> tuple[Any, ...]:
         if grad_bary is None and grad_depth is None:
-            return (None,) * 8
+            return (None,) * 6
         grad_h = run(
             *ctx.saved_tensors,
             None if grad_bary is None else grad_bary.contiguous(),
             None if grad_depth is None else grad_depth.contiguous(),
         )
-        return (grad_h, *(None,) * 7)
+        return (grad_h, *(None,) * 5)
 
     return grad
 
@@ -130,7 +126,7 @@ define(
 rasterize = differentiable(
     define(
         "rasterize(Tensor h, Tensor faces, Tensor vertex_offsets, Tensor face_offsets, "
-        "int height, int width, int layers, bool cull) -> (Tensor, Tensor, Tensor)",
+        "SymInt[] shape, bool cull) -> (Tensor, Tensor, Tensor)",
         _forward,
         _fake,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import torch
@@ -58,16 +59,16 @@ def _fake(
 
 def _forward(*scene: Any) -> tuple[Tensor, Tensor, Tensor]:
     alpha, last_depth, last_face = _fake(*scene)
-    culprit = torch.zeros(1, dtype=torch.int64)
+    culprit = ctypes.c_int64()
     status = kernel("soft_silhouette", "ppp iiii ddd p i pppp", alpha.dtype)(
         *_scene(*scene),
         kernel_threads(),
         alpha.data_ptr(),
         last_depth.data_ptr(),
         last_face.data_ptr(),
-        culprit.data_ptr(),
+        ctypes.addressof(culprit),
     )
-    check_status(status, culprit)
+    check_status(status, culprit.value)
     return alpha, last_depth, last_face
 
 

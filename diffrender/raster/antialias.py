@@ -64,18 +64,15 @@ def antialias(
     homogeneous = _homogeneous(fragments, meshes, camera)
     dtype = image.dtype
     table = topology(fragments.faces, fragments.vertex_offsets, fragments.face_offsets)
-    layers = fragments.face.shape[-1]
-    count = math.prod(lead)
-    face = fragments.face.view(count, *size, layers)
-    depth = full_precision(fragments.depth.detach()).view(count, *size, layers)
-    flat = at_precision("image", image, homogeneous.dtype).reshape(count, *size, image.shape[-1])
-    if choose_backend(backend, flat) == "native":
+    depth = full_precision(fragments.depth.detach())
+    blended = at_precision("image", image, homogeneous.dtype)
+    if choose_backend(backend, blended) == "native":
         from diffrender.raster._antialias_ops import antialias as run
 
         out = run(
-            flat.contiguous(),
+            blended.contiguous(),
             homogeneous,
-            face.contiguous(),
+            fragments.face.contiguous(),
             depth.contiguous(),
             fragments.vertex_offsets,
             table.index,
@@ -83,15 +80,21 @@ def antialias(
             table.edges,
             table.opposite_offsets,
             table.opposite,
-            flat.requires_grad or homogeneous.requires_grad,
+            blended.requires_grad or homogeneous.requires_grad,
         )[0]
     else:
         from diffrender.raster import torch_antialias
 
+        flat = (math.prod(lead), *size)
         out = torch_antialias.antialias(
-            flat, homogeneous, face[..., 0], depth[..., 0], fragments.vertex_offsets, table
-        )
-    return out.view(image.shape).to(dtype)
+            blended.reshape(*flat, image.shape[-1]),
+            homogeneous,
+            fragments.face[..., 0].reshape(flat),
+            depth[..., 0].reshape(flat),
+            fragments.vertex_offsets,
+            table,
+        ).view(image.shape)
+    return out if out.dtype == dtype else out.to(dtype)
 
 
 def _homogeneous(fragments: Fragments, meshes: Meshes, camera: Camera) -> Tensor:

@@ -59,9 +59,7 @@ def interpolate(
             f"attributes has {values.shape[0]} rows, expected {rows} (packed {what} of "
             f"{count} meshes)"
         )
-    size = fragments.face.shape[-3:]
-    face = fragments.face.reshape(-1, *size)
-    bary = full_precision(fragments.bary).reshape(-1, *size, 3)
+    bary = full_precision(fragments.bary)
     if choose_backend(backend, values) == "native":
         from diffrender.raster._interpolate_ops import interpolate as run
 
@@ -70,7 +68,7 @@ def interpolate(
             bary.contiguous(),
             fragments.faces,
             fragments.face_offsets,
-            face.contiguous(),
+            fragments.face.contiguous(),
             layer,
             corners,
         )
@@ -78,5 +76,7 @@ def interpolate(
         from diffrender.raster import torch_raster
 
         faces = None if corners else fragments.faces
-        out = torch_raster.interpolate(values, faces, face[..., layer], bary[..., layer, :])
-    return out.view(*fragments.face.shape[:-1], values.shape[-1]).to(dtype)
+        out = torch_raster.interpolate(
+            values, faces, fragments.face[..., layer], bary[..., layer, :]
+        )
+    return out if out.dtype == dtype else out.to(dtype)

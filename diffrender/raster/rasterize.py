@@ -58,28 +58,30 @@ def rasterize(
     if layers < 1:
         raise InputError(f"layers is {layers}, expected at least 1")
     packed = pack(meshes, camera)
+    shape = [*packed.leading, *packed.size, layers]
     chosen = choose_backend(backend, packed.homogeneous)
     if chosen == "native":
-        face, bary, depth = _native(packed, layers, cull_backfaces)
+        face, bary, depth = _native(packed, shape, cull_backfaces)
     else:
         from diffrender.raster import torch_raster
 
         torch_raster.check(packed)
-        face, bary, depth = torch_raster.rasterize(packed, layers, cull_backfaces)
+        flat = torch_raster.rasterize(packed, layers, cull_backfaces)
+        face, bary, depth = flat[0].view(shape), flat[1].view(*shape, 3), flat[2].view(shape)
     distance = None
     if with_distance:
         from diffrender.raster.torch_distance import face_distance
 
-        distance = face_distance(packed.homogeneous, packed.faces, face)
-    shape = (*packed.leading, *packed.size, layers)
+        flat_face = face.view(packed.count, *shape[-3:])
+        distance = face_distance(packed.homogeneous, packed.faces, flat_face).view(shape)
     if packed.dtype != bary.dtype:
         bary, depth = bary.to(packed.dtype), depth.to(packed.dtype)
         distance = None if distance is None else distance.to(packed.dtype)
     return Fragments(
-        face.view(shape),
-        bary.view(*shape, 3),
-        depth.view(shape),
-        None if distance is None else distance.view(shape),
+        face,
+        bary,
+        depth,
+        distance,
         packed.faces,
         packed.homogeneous,
         packed.vertex_offsets,
@@ -88,7 +90,7 @@ def rasterize(
     )
 
 
-def _native(packed: Packed, layers: int, cull: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _native(packed: Packed, shape: list[int], cull: bool) -> tuple[Tensor, Tensor, Tensor]:
     from diffrender.raster._native_ops import NotFiniteError
     from diffrender.raster._rasterize_ops import rasterize as run
 
@@ -98,8 +100,7 @@ def _native(packed: Packed, layers: int, cull: bool) -> tuple[Tensor, Tensor, Te
             packed.faces,
             packed.vertex_offsets,
             packed.face_offsets,
-            *packed.size,
-            layers,
+            shape,
             cull,
         )
     except NotFiniteError:

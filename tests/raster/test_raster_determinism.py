@@ -67,13 +67,13 @@ def test_a_forked_child_can_render() -> None:
     camera = pinhole((64, 64), translation=(0.0, 0.0, 3.0), dtype=torch.float32)
     packed = pack(sphere(3, torch.float32), camera)
     scene = (packed.homogeneous, packed.faces, packed.vertex_offsets, packed.face_offsets)
-    before = run(*scene, 64, 64, 1, False)[0].numpy().tobytes()
+    before = run(*scene, [64, 64, 1], False)[0].numpy().tobytes()
     child = os.fork()
     if child == 0:  # no assertion may leave the child: it would run the rest of the tests
         signal.alarm(20)
         status = 1
         try:
-            after = run(*scene, 64, 64, 1, False)[0].numpy().tobytes()
+            after = run(*scene, [64, 64, 1], False)[0].numpy().tobytes()
             status = 0 if after == before else 2
         finally:
             os._exit(status)

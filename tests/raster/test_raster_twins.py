@@ -127,7 +127,7 @@ def operator_arguments(dtype: torch.dtype) -> dict[str, tuple[object, ...]]:
     image = weights(torch.Size((1, 9, 8, 2)), 9, dtype).requires_grad_()
     depth = found.depth.detach()[None]
     return {
-        "rasterize": (h, packed.faces, *offsets, 9, 8, 2, False),
+        "rasterize": (h, packed.faces, *offsets, [1, 9, 8, 2], False),
         "interpolate": (values, bary, packed.faces, offsets[1], face, 0, False),
         "antialias": (image, h, face, depth, offsets[0], *edges, True),
         "soft_silhouette": (h, packed.faces, *offsets, 9, 8, 0, 1e-3, 1e-2),

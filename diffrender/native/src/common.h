@@ -43,6 +43,27 @@ inline Vec3 load(const T* h, int64_t vertex) {
   return {double(p[0]), double(p[1]), double(p[2])};
 }
 
+// Three neighbouring numbers as vector lanes; the fourth lane is 0, or junk from `load4`.
+typedef double Lanes4 __attribute__((vector_size(32)));
+
+inline Lanes4 load4(const double* p) {
+  Lanes4 out;
+  std::memcpy(&out, p, sizeof out);
+  return out;
+}
+inline Lanes4 load4(const float* p) {
+  typedef float Floats4 __attribute__((vector_size(16)));
+  Floats4 in;
+  std::memcpy(&in, p, sizeof in);
+  return __builtin_convertvector(in, Lanes4);
+}
+template <class T>
+inline Lanes4 load3(const T* p) {
+  return Lanes4{double(p[0]), double(p[1]), double(p[2]), 0.0};
+}
+inline Lanes4 spread(double value) { return Lanes4{value, value, value, value}; }
+inline double sum3(const Lanes4& v) { return v[0] + v[1] + v[2]; }
+
 template <class T>
 inline void add(T* grad, int64_t vertex, const Vec3& value) {
   T* p = grad + 3 * vertex;

@@ -33,6 +33,16 @@ template <int C, class T>
 inline void blend_run(const T* v0, const T* v1, const T* v2, int64_t channels, const T* bary,
                       int64_t stride, int64_t count, T* out) {
   const int64_t size = C ? C : channels;
+  if (C == 3) {  // three channels as lanes: the compiler would take them one by one
+    typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+    const Four a{v0[0], v0[1], v0[2], 0}, b{v1[0], v1[1], v1[2], 0}, c{v2[0], v2[1], v2[2], 0};
+    for (int64_t i = 0; i < count; ++i) {
+      const T *w = bary + i * stride;
+      const Four mixed = w[0] * a + w[1] * b + w[2] * c;
+      std::memcpy(out + 3 * i, &mixed, 3 * sizeof(T));
+    }
+    return;
+  }
   for (int64_t i = 0; i < count; ++i) {
     const T b0 = bary[i * stride], b1 = bary[i * stride + 1], b2 = bary[i * stride + 2];
     for (int64_t c = 0; c < size; ++c) out[i * size + c] = b0 * v0[c] + b1 * v1[c] + b2 * v2[c];
@@ -79,54 +89,59 @@ int64_t interpolate(const T* values, const int64_t* faces, int64_t rows, int64_t
   return kDone;
 }
 
-// dL/db along one run of pixels of one face.
+// dL/db along one run of pixels of one face: lanes are the corners.
 template <int C, class T>
 inline void run_to_bary(const T* const v[3], int64_t channels, const T* grad, int64_t count,
                         int64_t stride, T* grad_bary) {
   const int64_t size = C ? C : channels;
+  Lanes4 corners[C ? C : 1];
+  for (int64_t c = 0; C && c < size; ++c)
+    corners[c] = Lanes4{double(v[0][c]), double(v[1][c]), double(v[2][c]), 0.0};
   for (int64_t i = 0; i < count; ++i) {
     const T* g = grad + i * size;
-    double d0 = 0, d1 = 0, d2 = 0;
+    Lanes4 d{0, 0, 0, 0};
     for (int64_t c = 0; c < size; ++c) {
-      d0 += double(g[c]) * v[0][c];
-      d1 += double(g[c]) * v[1][c];
-      d2 += double(g[c]) * v[2][c];
+      const Lanes4 at = C ? corners[C ? c : 0]
+                          : Lanes4{double(v[0][c]), double(v[1][c]), double(v[2][c]), 0.0};
+      d += spread(g[c]) * at;
     }
-    grad_bary[i * stride] = T(d0);
-    grad_bary[i * stride + 1] = T(d1);
-    grad_bary[i * stride + 2] = T(d2);
+    const T three[3] = {T(d[0]), T(d[1]), T(d[2])};
+    std::memcpy(grad_bary + i * stride, three, sizeof three);
   }
 }
 
-// dL/da of the three corners, (3, C), added up along one run; in registers where C is known.
+// dL/da of the three corners (lanes), (C, 4), added up along one run; in registers where C is
+// known. `safe` pixels may be read four numbers at a time.
 template <int C, class T>
 inline void run_to_values(int64_t channels, const T* bary, int64_t stride, const T* grad,
-                          int64_t count, double* sums) {
+                          int64_t count, int64_t safe, double* sums) {
   const int64_t size = C ? C : channels;
-  double own[3 * (C ? C : 1)];
-  double* s = C ? own : sums;
-  if (C) std::copy_n(sums, 3 * size, s);
+  Lanes4 own[C ? C : 1];
+  for (int64_t c = 0; C && c < size; ++c) own[c] = load4(sums + 4 * c);
   for (int64_t i = 0; i < count; ++i) {
     const T* g = grad + i * size;
-    const double b0 = bary[i * stride], b1 = bary[i * stride + 1], b2 = bary[i * stride + 2];
+    const Lanes4 b = i < safe ? load4(bary + i * stride) : load3(bary + i * stride);
     for (int64_t c = 0; c < size; ++c) {
-      s[c] += b0 * g[c];
-      s[size + c] += b1 * g[c];
-      s[2 * size + c] += b2 * g[c];
+      if (C) {
+        own[C ? c : 0] += spread(g[c]) * b;
+      } else {
+        const Lanes4 sum = load4(sums + 4 * c) + spread(g[c]) * b;
+        std::memcpy(sums + 4 * c, &sum, sizeof sum);
+      }
     }
   }
-  if (C) std::copy_n(s, 3 * size, sums);
+  for (int64_t c = 0; C && c < size; ++c) std::memcpy(sums + 4 * c, own + c, sizeof own[c]);
 }
 
 template <class T>
 struct Backward {
   const T *values, *grad;
   Corners corner;
-  int64_t channels;
+  int64_t channels, entries;  // entries: pixels of all images
   Layer<T> maps;
   T *grad_values, *grad_bary;  // null for not wanted
 
-  // Pixels [first, last) of all; `sums` gets the (3, C) gradients of the faces that `met` lists.
+  // Pixels [first, last) of all; `sums` gets the (C, 4) gradients of the faces that `met` lists.
   template <int C>
   void chunk(int64_t face0, int64_t count, int64_t first, int64_t last, Met& met,
              std::vector<double>& sums) const {
@@ -147,9 +162,10 @@ struct Backward {
       if (!grad_values) return;
       bool fresh;
       const int64_t n = met.of(f - face0, fresh);
-      if (fresh) sums.resize(sums.size() + 3 * size, 0.0);
+      if (fresh) sums.resize(sums.size() + 4 * size, 0.0);
       run_to_values<C>(channels, maps.bary + i * maps.bary_stride, maps.bary_stride,
-                       grad + i * size, end - i, sums.data() + 3 * size * n);
+                       grad + i * size, end - i, std::min(end, entries - 1) - i,
+                       sums.data() + 4 * size * n);
     });
     met.close();
   }
@@ -159,8 +175,8 @@ struct Backward {
     for (size_t n = 0; n < faces.size(); ++n)
       for (int j = 0; j < 3; ++j) {
         T* o = grad_values + corner(face0 + faces[n], j) * channels;
-        const double* s = sums.data() + (3 * n + j) * channels;
-        for (int64_t c = 0; c < channels; ++c) o[c] += T(s[c]);
+        const double* s = sums.data() + 4 * channels * n + j;
+        for (int64_t c = 0; c < channels; ++c) o[c] += T(s[4 * c]);
       }
   }
 };
@@ -225,7 +241,7 @@ int64_t interpolate_backward(const Backward<T>& work, const int64_t* face_offset
       const T* bary, int64_t bary_stride, const T* grad, int64_t threads, T* grad_values,        \
       T* grad_bary) {                                                                            \
     return diffrender::guarded([&] {                                                             \
-      const diffrender::Backward<T> work{values, grad, {faces}, channels,                        \
+      const diffrender::Backward<T> work{values, grad, {faces}, channels, meshes * pixels,       \
                                          {face, face_stride, bary, bary_stride},                 \
                                          grad_values, grad_bary};                                \
       return diffrender::interpolate_backward(work, face_offsets, meshes, rows, pixels,          \

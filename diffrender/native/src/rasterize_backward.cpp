@@ -18,41 +18,31 @@ struct Maps {
   const T *bary, *depth, *grad_bary, *grad_depth;
 };
 
-// Adds the pixels [first, last) of one layer of one face to a[3 j + i] = A_ji. The sums stay in
-// registers along a run.
+// Adds the pixels [first, last) of one layer of one face to a[4 j + i] = A_ji, in registers along
+// the run. The fourth lane of each sum is junk.
 template <class T>
-inline void gather(const Maps<T>& maps, int64_t first, int64_t last, int64_t layer, double a[9]) {
-  const T *bary = maps.bary, *depth = maps.depth, *by_bary = maps.grad_bary,
-          *by_depth = maps.grad_depth;
-  const int64_t layers = maps.layers;
-  double a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7],
-         a8 = a[8];
+inline void gather(const Maps<T>& maps, int64_t first, int64_t last, int64_t layer, double* a) {
+  const T *bary = maps.bary, *by_bary = maps.grad_bary;
+  Lanes4 a0 = load4(a), a1 = load4(a + 4), a2 = load4(a + 8);
+  const auto one = [&](int64_t i, const Lanes4& b, Lanes4 g) {
+    double shift = sum3(b * g);
+    if (maps.grad_depth) shift += double(maps.depth[i]) * maps.grad_depth[i];
+    g -= spread(shift);
+    a0 += spread(b[0]) * g;
+    a1 += spread(b[1]) * g;
+    a2 += spread(b[2]) * g;
+  };
+  const Lanes4 none{0, 0, 0, 0};
   for (int64_t p = first; p < last; ++p) {
-    const int64_t i = p * layers + layer;
-    const double b0 = bary[3 * i], b1 = bary[3 * i + 1], b2 = bary[3 * i + 2];
-    double g0 = 0, g1 = 0, g2 = 0, shift = 0;
-    if (by_bary) {
-      g0 = by_bary[3 * i];
-      g1 = by_bary[3 * i + 1];
-      g2 = by_bary[3 * i + 2];
-      shift = b0 * g0 + b1 * g1 + b2 * g2;
-    }
-    if (by_depth) shift += double(depth[i]) * by_depth[i];
-    g0 -= shift;
-    g1 -= shift;
-    g2 -= shift;
-    a0 += b0 * g0;
-    a1 += b0 * g1;
-    a2 += b0 * g2;
-    a3 += b1 * g0;
-    a4 += b1 * g1;
-    a5 += b1 * g2;
-    a6 += b2 * g0;
-    a7 += b2 * g1;
-    a8 += b2 * g2;
+    const int64_t i = p * maps.layers + layer;
+    if (i + 1 < maps.pixels * maps.layers)  // the fourth number is the next pixel's first
+      one(i, load4(bary + 3 * i), by_bary ? load4(by_bary + 3 * i) : none);
+    else
+      one(i, load3(bary + 3 * i), by_bary ? load3(by_bary + 3 * i) : none);
   }
-  const double sums[9] = {a0, a1, a2, a3, a4, a5, a6, a7, a8};
-  std::memcpy(a, sums, sizeof sums);
+  std::memcpy(a, &a0, sizeof a0);
+  std::memcpy(a + 4, &a1, sizeof a1);
+  std::memcpy(a + 8, &a2, sizeof a2);
 }
 
 struct Corner {
@@ -72,19 +62,21 @@ void chunk_backward(const T* h, const int64_t* faces, const Maps<T>& maps, int64
     visit_runs(maps.face + layer, maps.layers, first, last, [&](int64_t i, int64_t end, int64_t f) {
       bool fresh;
       const int64_t n = met.of(f - face0, fresh);
-      if (fresh) sums.resize(sums.size() + 9, 0.0);
-      gather(maps, i, end, layer, sums.data() + 9 * n);
+      if (fresh) sums.resize(sums.size() + 12, 0.0);
+      gather(maps, i, end, layer, sums.data() + 12 * n);
     });
   found.clear();
   for (size_t n = 0; n < met.faces.size(); ++n) {
-    const double* a = sums.data() + 9 * n;
-    if (std::all_of(a, a + 9, [](double sum) { return sum == 0; })) continue;
+    const double* a = sums.data() + 12 * n;
+    bool any = false;
+    for (int i = 0; i < 12; ++i) any |= i % 4 != 3 && a[i] != 0;
+    if (!any) continue;
     const int64_t f = face0 + met.faces[n];
     const Vec3 c[3] = {load(h, faces[3 * f]), load(h, faces[3 * f + 1]), load(h, faces[3 * f + 2])};
     const Vec3 normal[3] = {cross(c[1], c[2]), cross(c[2], c[0]), cross(c[0], c[1])};
     const double scale = -1.0 / dot(c[0], normal[0]);
     Corner corner{f, {}};
-    for (int j = 0; j < 3; ++j, a += 3)
+    for (int j = 0; j < 3; ++j, a += 4)
       corner.grad[j] = (normal[0] * a[0] + normal[1] * a[1] + normal[2] * a[2]) * scale;
     found.push_back(corner);
   }
