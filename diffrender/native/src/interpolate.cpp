@@ -148,11 +148,12 @@ struct Backward {
     const int64_t size = C ? C : channels;
     met.open(count);
     sums.clear();
-    if (grad_bary)
-      for (int64_t i = first; i < last; ++i)
-        if (maps.face[i * maps.face_stride] < 0)
-          std::memset(grad_bary + i * maps.bary_stride, 0, 3 * sizeof(T));
     visit_runs(maps.face, maps.face_stride, first, last, [&](int64_t i, int64_t end, int64_t f) {
+      if (f < 0) {
+        for (int64_t p = i; grad_bary && p < end; ++p)
+          std::memset(grad_bary + p * maps.bary_stride, 0, 3 * sizeof(T));
+        return;
+      }
       if (grad_bary) {
         const T* const v[3] = {values + corner(f, 0) * size, values + corner(f, 1) * size,
                                values + corner(f, 2) * size};

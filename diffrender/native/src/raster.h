@@ -117,14 +117,14 @@ class Met {
   std::vector<int32_t> number_;  // -1 for all between a close and the next open
 };
 
-// Calls visit(first, last, f) for every run of entries [first, last) that show the same face f.
+// Calls visit(first, last, f) for every run of entries [first, last) that show the same face f, -1 for none.
 template <class Visit>
 inline void visit_runs(const int64_t* map, int64_t stride, int64_t first, int64_t last,
                        Visit&& visit) {
   for (int64_t i = first, end; i < last; i = end) {
     const int64_t f = map[i * stride];
     for (end = i + 1; end < last && map[end * stride] == f;) ++end;
-    if (f >= 0) visit(i, end, f);
+    visit(i, end, f);
   }
 }
 

@@ -29,6 +29,31 @@ constexpr int64_t kWide = 32;               // pixels from which a row's span is
 constexpr int64_t kFacesEach = 4096;        // faces whose bounds one task works out
 constexpr size_t kKeptScratch = 1 << 21;    // entries of scratch that a thread may keep
 
+template <class T>
+inline void store(T* to, const Lane& value) {
+  typedef T Narrow __attribute__((vector_size(kLanes * sizeof(T))));
+  const Narrow narrow = __builtin_convertvector(value, Narrow);
+  std::memcpy(to, &narrow, sizeof narrow);
+}
+
+// a0 b0 c0 a1 b1 c1 ...: lanes are turned four at a time, since lone stores cost most here.
+template <class T>
+inline void store_triples(T* to, const Lane& a, const Lane& b, const Lane& c) {
+  typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+  T rows[3][kLanes];
+  store(rows[0], a);
+  store(rows[1], b);
+  store(rows[2], c);
+  for (int l = 0; l < kLanes; l += 4) {
+    Four x, y, z;
+    std::memcpy(&x, rows[0] + l, sizeof x);
+    std::memcpy(&y, rows[1] + l, sizeof y);
+    std::memcpy(&z, rows[2] + l, sizeof z);
+    const Four out[3] = {{x[0], y[0], z[0], x[1]}, {y[1], z[1], x[2], y[2]}, {z[2], x[3], y[3], z[3]}};
+    std::memcpy(to + 3 * l, out, sizeof out);
+  }
+}
+
 struct Image {
   int64_t height, width, layers, band_rows, bands;
   bool cull;
@@ -265,14 +290,9 @@ struct Band {
         const Lane c = e[2].x * px + e[2].y * py + e[2].z;
         const Lane scale = 1.0 / (a + b + c);
         const Lane wa = a * scale, wb = b * scale, wc = c * scale, z = face.det * scale;
-        T* bary = out_bary + 3 * (row + x);
-        for (int l = 0; l < kLanes; ++l) {
-          out_face[row + x + l] = face.index;
-          out_depth[row + x + l] = T(z[l]);
-          bary[3 * l] = T(wa[l]);
-          bary[3 * l + 1] = T(wb[l]);
-          bary[3 * l + 2] = T(wc[l]);
-        }
+        for (int l = 0; l < kLanes; ++l) out_face[row + x + l] = face.index;
+        store(out_depth + row + x, z);
+        store_triples(out_bary + 3 * (row + x), wa, wb, wc);
       }
       for (; x < end; ++x) write(face, double(x) + 0.5, py, row + x);
     }

@@ -60,6 +60,7 @@ void chunk_backward(const T* h, const int64_t* faces, const Maps<T>& maps, int64
   sums.clear();
   for (int64_t layer = 0; layer < maps.layers; ++layer)
     visit_runs(maps.face + layer, maps.layers, first, last, [&](int64_t i, int64_t end, int64_t f) {
+      if (f < 0) return;
       bool fresh;
       const int64_t n = met.of(f - face0, fresh);
       if (fresh) sums.resize(sums.size() + 12, 0.0);
