@@ -2,6 +2,8 @@
 
 One library is built for each instruction set; the widest one that the processor has is taken.
 `DIFFRENDER_NATIVE=off` leaves them unused, `=baseline` or `=avx2` caps the instruction set.
+Loading them lets the process keep up to 256 MiB of freed memory (glibc only), since getting it back
+costs as much as drawing; `DIFFRENDER_MALLOC=system` leaves the C library's own limits.
 """
 
 from __future__ import annotations

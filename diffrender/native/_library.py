@@ -12,7 +12,8 @@ from diffrender.native._build import LEVELS, library_name
 
 __all__ = ["NativeError", "instruction_set", "library", "reason_missing", "signature"]
 
-ABI = 1  # of diffrender_abi() in src/pool.cpp
+ABI = 2  # of diffrender_abi() in src/pool.cpp
+KEPT_MEMORY = 256 << 20  # bytes of freed memory that the process may keep; see src/memory.cpp
 _FOLDER = Path(__file__).parent
 _HINT = "rebuild with: python -m diffrender.native (needs a C++17 compiler)"
 
@@ -54,6 +55,9 @@ def _load() -> tuple[ctypes.CDLL | None, str, str]:
                 break
     except NativeError as error:
         return None, "", str(error)
+    if os.environ.get("DIFFRENDER_MALLOC", "") != "system":
+        chosen.diffrender_keep_memory.restype = ctypes.c_int64
+        chosen.diffrender_keep_memory(ctypes.c_int64(KEPT_MEMORY))
     return chosen, names[level], ""
 
 

@@ -10,6 +10,8 @@ from diffrender.raster.antialias import antialias as antialias
 from diffrender.raster.backends import backends as backends
 from diffrender.raster.fragments import Fragments as Fragments
 from diffrender.raster.interpolate import interpolate as interpolate
+from diffrender.raster.memory import MemoryEstimate as MemoryEstimate
+from diffrender.raster.memory import estimate_memory as estimate_memory
 from diffrender.raster.rasterize import rasterize as rasterize
 from diffrender.raster.render import render_silhouette_depth as render_silhouette_depth
 from diffrender.raster.soft import soft_silhouette as soft_silhouette
@@ -17,8 +19,10 @@ from diffrender.raster.texture import sample_texture as sample_texture
 
 __all__ = [
     "Fragments",
+    "MemoryEstimate",
     "antialias",
     "backends",
+    "estimate_memory",
     "interpolate",
     "rasterize",
     "render_silhouette_depth",

@@ -69,7 +69,9 @@ def _forward(
     return out, crossing, weight, difference, counts
 
 
-def _fake(image: Tensor, h: Tensor, face: Tensor, depth: Tensor, vertex_offsets: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _fake(
+    image: Tensor, h: Tensor, face: Tensor, depth: Tensor, vertex_offsets: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     found = torch.library.get_ctx().new_dynamic_size()
     return (
         torch.empty_like(image),

@@ -107,9 +107,9 @@ def topology(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> Top
     # Offsets need no key of their own: a packed list of faces is cut in one way only by them.
     seen = _recent.get(id(faces))
     count = len(face_offsets) - 1
-    if seen is not None and seen[0]() is faces and seen[1] == faces._version:
-        if len(seen[2].index) == count:
-            return seen[2]
+    same = seen is not None and seen[0]() is faces and seen[1] == faces._version
+    if seen is not None and same and len(seen[2].index) == count:
+        return seen[2]
     with torch.no_grad():
         found = _topology(faces, vertex_offsets, face_offsets)
     with _lock:

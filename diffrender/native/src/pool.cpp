@@ -1,7 +1,8 @@
 // A small persistent thread pool, and the two numbers that the loader asks for.
 //
-// Workers sleep between calls, and a call never waits for one that has not woken up. A child process after fork() has none of its parent's threads, so
-// it forgets the parent's pool and makes its own. A call that finds the pool busy (another Python
+// Workers sleep between calls, and a call never waits for one that has not woken up. A child
+// process after fork() has none of its parent's threads, so it forgets the parent's pool and makes
+// its own. A call that finds the pool busy (another Python
 // thread is inside) runs on the caller's thread alone: results do not depend on threads.
 
 #include <atomic>
@@ -117,7 +118,7 @@ void parallel(int64_t threads, int64_t count, const std::function<void(int64_t)>
 }  // namespace diffrender
 
 // Raised whenever the signature of any exported function changes.
-DIFFRENDER_API int64_t diffrender_abi() { return 1; }
+DIFFRENDER_API int64_t diffrender_abi() { return 2; }
 
 // The widest instruction set this processor has among those built: 0 baseline, 1 AVX2, 2 AVX-512.
 DIFFRENDER_API int64_t diffrender_cpu_level() {

@@ -18,7 +18,8 @@
 namespace diffrender {
 namespace {
 
-constexpr double kArea = 1e-8;  // twice the least area that counts
+constexpr double kArea = 1e-8;          // twice the least area that counts
+constexpr int64_t kBandEntries = 65536;  // list entries (24 bytes) in one band of rows
 
 struct Corner {
   double x, y, z;
@@ -148,20 +149,44 @@ struct Entry {
   double q;
 };
 
+// One mesh, projected, with the faces that each band of rows may feel, in face order.
+struct Prepared {
+  std::vector<Corner> corners;
+  std::vector<int32_t> start, list;  // of each band; faces from 0
+
+  void deal(const Scene& s, int64_t b, int64_t rows, int64_t bands) {
+    const int64_t first = s.face_offsets[b], count = s.face_offsets[b + 1] - first;
+    std::vector<int32_t> top(count), bottom(count);
+    start.assign(bands + 1, 0);
+    for (int64_t f = 0; f < count; ++f) {
+      SoftFace face;
+      const bool felt = take(s, corners, b, first + f, face);
+      top[f] = felt ? int32_t(face.top / rows) : 1;
+      bottom[f] = felt ? int32_t(face.bottom / rows) : 0;
+      for (int32_t k = top[f]; k <= bottom[f]; ++k) ++start[k + 1];
+    }
+    for (int64_t k = 0; k < bands; ++k) start[k + 1] += start[k];
+    list.resize(start[bands]);
+    std::vector<int32_t> next(start.begin(), start.end() - 1);
+    for (int64_t f = 0; f < count; ++f)
+      for (int32_t k = top[f]; k <= bottom[f]; ++k) list[next[k]++] = int32_t(f);
+  }
+};
+
 // Rows [row0, row1) of image b. `last_depth` and `last_face` keep the K-th entry of each pixel.
 template <class T>
-int64_t soft_rows(const Scene& s, const T* h, int64_t b, int64_t row0, int64_t row1, T* alpha,
-                  double* last_depth, int64_t* last_face, int64_t& culprit) {
-  std::vector<Corner> corners;
-  const int64_t status = project(s, h, b, corners, culprit);
-  if (status != kDone) return status;
+void soft_rows(const Scene& s, const Prepared& mesh, int64_t band, int64_t b, int64_t row0,
+               int64_t row1, T* alpha, double* last_depth, int64_t* last_face) {
   const int64_t count = (row1 - row0) * s.width;
-  std::vector<double> product(s.limit ? 0 : count, 1.0);
   const Entry none{std::numeric_limits<double>::infinity(), -1, 1.0};
-  std::vector<Entry> lists(s.limit * count, none);
-  for (int64_t f = s.face_offsets[b]; f < s.face_offsets[b + 1]; ++f) {
+  thread_local std::vector<double> product;  // kept between calls
+  thread_local std::vector<Entry> lists;
+  product.assign(s.limit ? 0 : count, 1.0);
+  lists.assign(s.limit * count, none);
+  for (int32_t entry = mesh.start[band]; entry < mesh.start[band + 1]; ++entry) {
+    const int64_t f = s.face_offsets[b] + mesh.list[entry];
     SoftFace face;
-    if (!take(s, corners, b, f, face)) continue;
+    if (!take(s, mesh.corners, b, f, face)) continue;
     for (int64_t y = std::max(face.top, row0); y <= std::min(face.bottom, row1 - 1); ++y) {
       for (int64_t x = face.left; x <= face.right; ++x) {
         double d, w[3];
@@ -195,24 +220,35 @@ int64_t soft_rows(const Scene& s, const T* h, int64_t b, int64_t row0, int64_t r
     }
     alpha[out] = T(1.0 - rest);
   }
-  return kDone;
 }
 
 template <class T>
 int64_t soft(const Scene& s, const T* h, int64_t threads, T* alpha, double* last_depth,
              int64_t* last_face, int64_t* culprit) {
-  const int64_t bands = pieces(2 * threads * (threads > 1), s.meshes, (s.height + 7) / 8);
-  std::vector<int64_t> status(s.meshes * bands, kDone), where(s.meshes * bands, 0);
-  parallel(threads, s.meshes * bands, [&](int64_t task) {
-    const int64_t b = task / bands, part = task % bands, at = b * s.height * s.width;
-    status[task] = soft_rows(s, h, b, s.height * part / bands, s.height * (part + 1) / bands,
-                             alpha + at, last_depth + (s.limit ? at : 0),
-                             last_face + (s.limit ? at : 0), where[task]);
-  });
-  for (size_t i = 0; i < status.size(); ++i) {
-    if (status[i] == kDone) continue;
-    *culprit = where[i];
-    return status[i];
+  // Bands keep the lists of their pixels within a fixed size, whatever the image.
+  const int64_t fit = kBandEntries / (s.width * std::max<int64_t>(1, s.limit));
+  const int64_t rows = std::max<int64_t>(1, std::min({fit, s.height, (s.height + 7) / 8}));
+  const int64_t bands = (s.height + rows - 1) / rows;
+  const int64_t together = std::max<int64_t>(1, 2 * threads);  // meshes prepared at a time
+  std::vector<Prepared> meshes(std::min(together, s.meshes));
+  std::vector<int64_t> status(meshes.size(), kDone), where(meshes.size(), 0);
+  for (int64_t first = 0; first < s.meshes; first += together) {
+    const int64_t count = std::min(together, s.meshes - first);
+    parallel(threads, count, [&](int64_t m) {
+      status[m] = project(s, h, first + m, meshes[m].corners, where[m]);
+      if (status[m] == kDone) meshes[m].deal(s, first + m, rows, bands);
+    });
+    for (int64_t m = 0; m < count; ++m) {
+      if (status[m] == kDone) continue;
+      *culprit = where[m];
+      return status[m];
+    }
+    parallel(threads, count * bands, [&](int64_t task) {
+      const int64_t m = task / bands, band = task % bands, b = first + m;
+      const int64_t at = b * s.height * s.width;
+      soft_rows(s, meshes[m], band, b, band * rows, std::min(s.height, (band + 1) * rows),
+                alpha + at, last_depth + (s.limit ? at : 0), last_face + (s.limit ? at : 0));
+    });
   }
   return kDone;
 }
