@@ -7,47 +7,25 @@ cpp/evaluate_object.cpp, which is followed to the digit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
-
-from diffrender.errors import InputError
 from diffrender.evaluate.frame_files import FrameSource, open_frames
 from diffrender.evaluate.kitti_bands import band_precision
 from diffrender.evaluate.kitti_case import Scene, average_precision
 from diffrender.evaluate.kitti_errors import match_errors
 from diffrender.evaluate.kitti_inputs import load_scene
 from diffrender.evaluate.kitti_report import AveragePrecision, ClassReport, KittiReport
-from diffrender.evaluate.kitti_rules import CLASSES, DIFFICULTIES, METRICS, ClassRule
-from diffrender.evaluate.kitti_rules import why_not_evaluated
+from diffrender.evaluate.kitti_rules import (
+    CLASSES,
+    DIFFICULTIES,
+    METRICS,
+    ClassRule,
+    why_not_evaluated,
+)
+from diffrender.evaluate.kitti_settings import KittiSettings, choose_backend
 from diffrender.evaluate.kitti_warnings import report_warnings
 from diffrender.evaluate.kitti_worst import worst_frames
-from diffrender.native import reason_missing
 
-__all__ = ["KittiSettings", "kitti_average_precision"]
-
-
-@dataclass(frozen=True)
-class KittiSettings:
-    """Attributes:
-    classes: of Car, Pedestrian, Cyclist (the devkit's), Van, Truck, Tram, Person_sitting.
-    strict: a frame without a result file, or a result without a label, is an error.
-    wrong_rows: "fail" raises at a row that breaks the format; "drop" leaves such rows out as
-        the devkit does, and lists them in the report.
-    bands: edges in metres of the distance bands; the last band has no end.
-    detail: the difficulty of the bands, errors and worst frames.
-    worst: how many of the frames with the most errors to keep.
-    backend: "native", "python", or None for the faster one that is there.
-    """
-
-    classes: tuple[str, ...] = ("Car", "Pedestrian", "Cyclist")
-    strict: bool = False
-    wrong_rows: Literal["fail", "drop"] = "fail"
-    bands: tuple[float, ...] = (0.0, 10.0, 20.0, 30.0, 40.0)
-    detail: str = "moderate"
-    worst: int = 6
-    backend: str | None = None
+__all__ = ["kitti_average_precision"]
 
 
 def kitti_average_precision(
@@ -76,7 +54,7 @@ def kitti_average_precision(
             without labels, or, where settings are strict, a missing file.
     """
     chosen = settings or KittiSettings()
-    backend = _backend(chosen)
+    backend = choose_backend(chosen)
     scene, inputs = load_scene(
         open_frames(labels, "labels"),
         open_frames(results, "results"),
@@ -89,37 +67,14 @@ def kitti_average_precision(
     classes = tuple(
         _class_report(scene, CLASSES[name], chosen, orientation) for name in chosen.classes
     )
-    report = KittiReport(classes, inputs, (), ())
+    report = KittiReport(classes, inputs, chosen, (), ())
     return KittiReport(
         classes,
         inputs,
+        chosen,
         report_warnings(report, scene, orientation),
         worst_frames(scene, report, chosen.detail, chosen.worst),
     )
-
-
-def _backend(settings: KittiSettings) -> str:
-    """Check the settings; returns the back-end to use."""
-    unknown = [name for name in settings.classes if name not in CLASSES]
-    if unknown or not settings.classes:
-        raise InputError(
-            f"classes are {', '.join(settings.classes) or 'empty'}; expected some of "
-            f"{', '.join(CLASSES)}"
-        )
-    if len(set(settings.classes)) < len(settings.classes):
-        raise InputError(f"classes are {', '.join(settings.classes)}: one is named twice")
-    if settings.wrong_rows not in ("fail", "drop"):
-        raise InputError(f"wrong_rows is {settings.wrong_rows!r}, expected 'fail' or 'drop'")
-    if settings.detail not in [difficulty.name for difficulty in DIFFICULTIES]:
-        raise InputError(f"detail is {settings.detail!r}, expected 'easy', 'moderate' or 'hard'")
-    if list(settings.bands) != sorted(set(settings.bands)) or not np.isfinite(settings.bands).all():
-        raise InputError(f"bands are {settings.bands}, expected rising distances in metres")
-    missing = reason_missing()
-    if settings.backend == "native" and missing is not None:
-        raise InputError(f"backend 'native' cannot be used: {missing}")
-    if settings.backend not in (None, "native", "python"):
-        raise InputError(f"backend is {settings.backend!r}, expected 'native', 'python' or None")
-    return settings.backend or ("python" if missing else "native")
 
 
 def _class_report(

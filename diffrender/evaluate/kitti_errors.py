@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffrender.evaluate.kitti_case import Scene, curve_of, make_case
+from diffrender.evaluate.kitti_case import EVERY_SCORE, Scene, make_case
 from diffrender.evaluate.kitti_report import MatchErrors
 from diffrender.evaluate.kitti_rules import ClassRule, Difficulty
+from diffrender.evaluate.matching import count_matches
 
 __all__ = ["match_errors"]
 
@@ -17,34 +18,30 @@ def match_errors(scene: Scene, rule: ClassRule, difficulty: Difficulty) -> Match
     Matching in the image leaves the 3D errors unselected: a box far off in depth counts too.
     Detections without a place or size (-1000, -1) are left out.
     """
-    _, _, counts = curve_of(make_case(scene, rule, "2d", "strict", difficulty), scene.backend)
-    truth = np.flatnonzero(counts.match >= 0)
-    found = counts.match[truth]
+    case = make_case(scene, rule, "2d", "strict", difficulty)
+    match = count_matches(case, np.array([EVERY_SCORE]), scene.backend).match
+    truth = np.flatnonzero(match >= 0)
+    found = match[truth]
+    placed = (scene.founds.boxes[found][:, 3:6] > 0).all(axis=1)
+    placed &= (scene.founds.boxes[found][:, :3] != -1000).all(axis=1)
+    truth, found = truth[placed], found[placed]
     a, b = scene.truths.boxes[truth], scene.founds.boxes[found]
-    placed = (b[:, 3:6] > 0).all(axis=1) & (b[:, :3] != -1000).all(axis=1)
-    truth, found, a, b = truth[placed], found[placed], a[placed], b[placed]
-    middle = b[:, :3] - a[:, :3]
-    middle[:, 1] -= (b[:, 5] - a[:, 5]) / 2  # y is the bottom
+    off = b[:, :3] - a[:, :3]
+    off[:, 1] -= (b[:, 5] - a[:, 5]) / 2  # y is the bottom, the error that of the centre
     yaw = np.degrees(np.abs((b[:, 6] - a[:, 6] + np.pi) % (2 * np.pi) - np.pi))
-    image, bev, volume = _overlaps(scene, truth, found)
-    size = np.abs(b[:, 3:6] - a[:, 3:6])
+    values = dict(zip(("iou_2d", "iou_bev", "iou_3d"), _overlaps(scene, truth, found), strict=True))
+    values["centre"] = np.linalg.norm(off, axis=1)
+    values |= {axis: np.abs(off[:, i]) for i, axis in enumerate("xyz")}
+    sides = ("length", "width", "height")
+    values |= {side: np.abs(b[:, 3 + i] - a[:, 3 + i]) for i, side in enumerate(sides)}
+    values |= {"yaw": yaw, "axis": np.minimum(yaw, 180 - yaw)}
     return MatchErrors(
         difficulty.name,
         len(truth),
-        *(_summary(values)[0] for values in (image, bev, volume)),
-        _summary(np.linalg.norm(middle, axis=1)),
-        *(_summary(np.abs(middle[:, axis])) for axis in range(3)),
-        *(_summary(size[:, side]) for side in range(3)),
-        _summary(yaw),
-        _summary((yaw > 90).astype(np.float64))[0],
+        {name: float(np.mean(v)) if len(v) else float("nan") for name, v in values.items()},
+        {name: float(np.median(v)) if len(v) else float("nan") for name, v in values.items()},
+        float(np.mean(yaw > 90)) if len(yaw) else float("nan"),
     )
-
-
-def _summary(values: np.ndarray) -> tuple[float, float]:
-    """Mean and median, NaN for no value."""
-    if len(values) == 0:
-        return float("nan"), float("nan")
-    return float(np.mean(values)), float(np.median(values))
 
 
 def _overlaps(

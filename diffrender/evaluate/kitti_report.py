@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffrender.errors import InputError
+from diffrender.evaluate.kitti_settings import KittiSettings
 from diffrender.evaluate.precision import SAMPLES, Curve
 
 __all__ = ["AveragePrecision", "BandPrecision", "ClassReport", "InputFacts", "KittiReport"]
@@ -77,32 +78,22 @@ class BandPrecision:
 
 @dataclass(frozen=True)
 class MatchErrors:
-    """Errors of the detections that hit a truth in the image, as mean and median.
+    """Errors of the detections that hit a truth in the image.
 
     Attributes:
         difficulty: which truths count.
-        pairs: how many; all figures are NaN for none.
-        image_iou, bev_iou, iou: mean overlap in the image, seen from above, in 3D.
-        centre: (mean, median) distance of the box centres, metres.
-        side, height, depth: (mean, median) absolute error in x, y, z, metres.
-        length, width, tall: (mean, median) absolute error of the size, metres.
-        yaw: (mean, median) absolute error, degrees, 0 to 180.
+        pairs: how many; every figure is NaN for none.
+        mean, median: quantity -> figure. "iou_2d", "iou_bev", "iou_3d" are overlaps; "centre"
+            (distance), "x", "y", "z" (of the box centre) and "length", "width", "height" are
+            absolute errors in metres; "yaw" in degrees, 0 to 180, "axis" the same modulo half
+            a turn, 0 to 90.
         flipped: share of pairs whose yaw is more than 90 degrees off.
     """
 
     difficulty: str
     pairs: int
-    image_iou: float
-    bev_iou: float
-    iou: float
-    centre: tuple[float, float]
-    side: tuple[float, float]
-    height: tuple[float, float]
-    depth: tuple[float, float]
-    length: tuple[float, float]
-    width: tuple[float, float]
-    tall: tuple[float, float]
-    yaw: tuple[float, float]
+    mean: dict[str, float]
+    median: dict[str, float]
     flipped: float
 
 
@@ -188,12 +179,14 @@ class KittiReport:
     Attributes:
         classes: in the order that was asked for.
         inputs: what was read.
+        settings: what was chosen.
         warnings: what a reader of the numbers must know, one sentence each.
         worst: frames with the most errors, worst first.
     """
 
     classes: tuple[ClassReport, ...]
     inputs: InputFacts
+    settings: KittiSettings
     warnings: tuple[str, ...]
     worst: tuple[WorstFrame, ...]
 

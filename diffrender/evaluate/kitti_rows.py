@@ -75,7 +75,7 @@ def parse_files(
     parsed = (_parse_native if backend == "native" else _parse_python)(contents, columns)
     frame = np.repeat(np.arange(len(names)), np.diff(parsed.starts))
     wrong = []
-    for row in np.flatnonzero(parsed.bad):
+    for row in np.flatnonzero(parsed.bad).tolist():
         line = int(parsed.lines[row])
         reason = _reason(contents[frame[row]], line, columns)
         wrong.append(f"{files.path(names[frame[row]])} line {line}: {reason}")
@@ -83,7 +83,8 @@ def parse_files(
             more = int(parsed.bad.sum()) - 1
             raise InputError(wrong[0] + (f" (and {more} more rows are wrong)" if more else ""))
     good = ~parsed.bad
-    others = Counter(parsed.word(row).decode() for row in np.flatnonzero(good & (parsed.kind < 0)))
+    strange = np.flatnonzero(good & (parsed.kind < 0)).tolist()
+    others = Counter(parsed.word(row).decode() for row in strange)
     starts = parsed.starts
     if wrong:
         counts = np.bincount(frame[good], minlength=len(names))
@@ -143,7 +144,12 @@ def _parse_native(contents: list[bytes], columns: tuple[int, int]) -> _Parsed:
 
 
 def _parse_python(contents: list[bytes], columns: tuple[int, int]) -> _Parsed:
-    counts, kinds, numbers, lines, bad, words = [], [], [], [], [], []
+    counts: list[int] = []
+    kinds: list[int] = []
+    numbers: list[list[float]] = []
+    lines: list[int] = []
+    bad: list[bool] = []
+    words: list[bytes] = []
     for content in contents:
         before = len(kinds)
         for line, row in file_rows(content):

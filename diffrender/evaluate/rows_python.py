@@ -69,7 +69,8 @@ def _number(field: bytes, index: int) -> float:
         )
     if abs(value) > LARGEST and index < NUMBERS:
         raise InputError(
-            f"column {index + 1} ({COLUMNS[index]}) is {_shown(field)}, expected at most {LARGEST:g}"
+            f"column {index + 1} ({COLUMNS[index]}) is {_shown(field)}, expected no more than "
+            f"{LARGEST:g}"
         )
     return value
 
