@@ -20,7 +20,7 @@ class KittiSettings:
     strict: a frame without a result file, or a result without a label, is an error.
     wrong_rows: "fail" raises at a row that breaks the format; "drop" leaves such rows out as
         the devkit does, and lists them in the report.
-    bands: edges in metres of the distance bands; the last band has no end.
+    bands: edges in metres of the distance bands; the last band has no end. () for none.
     detail: the difficulty of the bands, errors and worst frames.
     worst: how many of the frames with the most errors to keep.
     backend: "native", "python", or None for the faster one that is there.

@@ -5,7 +5,7 @@ The rules are computeStatistics of the KITTI object devkit (cpp/evaluate_object.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,22 +20,46 @@ __all__ = ["best_scores", "count_matches"]
 HIT, ABSORBED, FALSE = 1, 2, 3
 
 
-def _candidates(case: MatchCase, frame: int) -> dict[int, list[tuple[int, float]]]:
-    """Truth -> its (detection, overlap) above the minimum, in file order; DontCare included."""
-    found: dict[int, list[tuple[int, float]]] = {}
-    for pair in range(case.pairs.starts[frame], case.pairs.starts[frame + 1]):
-        truth, detection = int(case.pairs.truth[pair]), int(case.pairs.found[pair])
-        if (
-            case.overlap[pair] > case.minimum
-            and case.truth_status[truth] != OTHER
-            and case.found_status[detection] != OTHER
-        ):
-            found.setdefault(truth, []).append((detection, float(case.overlap[pair])))
-    return found
+@dataclass
+class _Frame:
+    """Pairs of one frame above the minimum overlap, in file order.
+
+    Attributes:
+        truths: truth -> its (detection, overlap).
+        regions: detections that lie in a DontCare region.
+        scores: of all these detections.
+    """
+
+    truths: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+    regions: list[int] = field(default_factory=list)
+    scores: set[float] = field(default_factory=set)
 
 
-def _frames(case: MatchCase) -> Iterator[int]:
-    yield from range(len(case.truth_starts) - 1)
+def _frames(case: MatchCase) -> list[_Frame]:
+    """The frames that have a pair to decide about."""
+    truth, found = case.pairs.truth, case.pairs.found
+    wanted = (
+        (case.overlap > case.minimum)
+        & (case.truth_status[truth] != OTHER)
+        & (case.found_status[found] != OTHER)
+    )
+    frames: dict[int, _Frame] = {}
+    of_pair = np.searchsorted(case.pairs.starts, np.flatnonzero(wanted), side="right")
+    rows = zip(
+        of_pair.tolist(),
+        truth[wanted].tolist(),
+        found[wanted].tolist(),
+        case.overlap[wanted].tolist(),
+        strict=True,
+    )
+    for number, t, d, overlap in rows:
+        frame = frames.setdefault(number, _Frame())
+        if case.truth_status[t] == DONT_CARE:
+            frame.regions.append(d)
+        else:
+            frame.truths.setdefault(t, []).append((d, overlap))
+        frame.scores.add(float(case.score[d]))
+    return list(frames.values())
 
 
 def best_scores(case: MatchCase) -> np.ndarray:
@@ -43,9 +67,9 @@ def best_scores(case: MatchCase) -> np.ndarray:
     best = np.full(len(case.truth_status), np.nan)
     for frame in _frames(case):
         taken: set[int] = set()
-        for truth, candidates in _candidates(case, frame).items():
+        for truth, candidates in frame.truths.items():
             free = [d for d, _ in candidates if d not in taken]
-            if case.truth_status[truth] == DONT_CARE or not free:
+            if not free:
                 continue
             chosen = max(free, key=lambda d: case.score[d])  # the first of equal ones
             taken.add(chosen)
@@ -56,64 +80,57 @@ def best_scores(case: MatchCase) -> np.ndarray:
 
 def count_matches(
     case: MatchCase,
-    thresholds: np.ndarray,  # (T,)
+    thresholds: np.ndarray,  # (T,) falling
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The fields of `Counts`."""
-    hits, false_positives, misses = (np.zeros(len(thresholds), np.int64) for _ in range(3))
+    hits, spared, withheld = (np.zeros(len(thresholds), np.int64) for _ in range(3))
     similarity = np.zeros(len(thresholds))
-    for step, threshold in enumerate(thresholds):
-        match = np.full(len(case.truth_status), -1, np.int64)
-        fate = np.zeros(len(case.found_status), np.int8)
-        for frame in _frames(case):
-            misses[step] += _match_frame(case, frame, float(threshold), match, fate)
-        hits[step] = (match >= 0).sum()
-        false_positives[step] = (fate == FALSE).sum()
-        error = case.truth_alpha[match >= 0] - case.found_alpha[match[match >= 0]]
-        similarity[step] = ((1 + np.cos(error)) / 2).sum()
-    return hits, false_positives, misses, similarity, match, fate
+    counted = case.found_status == COUNTS
+    active = [int((counted & (case.score >= t)).sum()) for t in thresholds]
+    match = np.full(len(case.truth_status), -1, np.int64)
+    fate = np.where(counted & (case.score >= thresholds[-1]), FALSE, 0).astype(np.int8)
+    for frame in _frames(case):
+        taken: dict[int, tuple[int, int]] = {}
+        seen = 0
+        for step, threshold in enumerate(thresholds.tolist()):
+            now = sum(score >= threshold for score in frame.scores)
+            if now > seen:  # otherwise as at the threshold before
+                taken, seen = _match_frame(case, frame, threshold), now
+            for d, (truth, outcome) in taken.items():
+                spared[step] += counted[d]
+                if outcome == HIT:
+                    hits[step] += 1
+                    error = case.truth_alpha[truth] - case.found_alpha[d]
+                    similarity[step] += (1 + np.cos(error)) / 2
+                elif truth >= 0:
+                    withheld[step] += case.truth_status[truth] == COUNTS
+        for d, (truth, outcome) in taken.items():
+            fate[d] = outcome
+            if outcome == HIT:
+                match[truth] = d
+    truths = int((case.truth_status == COUNTS).sum())
+    return hits, np.array(active) - spared, truths - hits - withheld, similarity, match, fate
 
 
-def _match_frame(
-    case: MatchCase, frame: int, threshold: float, match: np.ndarray, fate: np.ndarray
-) -> int:
-    """Fill in `match` and `fate` of one frame; returns its misses."""
-    mine = range(case.truth_starts[frame], case.truth_starts[frame + 1])
-    misses = sum(int(case.truth_status[truth] == COUNTS) for truth in mine)
-    taken: set[int] = set()
-    candidates = _candidates(case, frame)
-    for truth, overlapping in candidates.items():
-        if case.truth_status[truth] == DONT_CARE:
-            continue
-        chosen = _choose(case, overlapping, threshold, taken)
-        if chosen is None:
-            continue
-        taken.add(chosen)
-        misses -= int(case.truth_status[truth] == COUNTS)
-        if case.truth_status[truth] == NEUTRAL or case.found_status[chosen] == NEUTRAL:
-            fate[chosen] = ABSORBED
+def _match_frame(case: MatchCase, frame: _Frame, threshold: float) -> dict[int, tuple[int, int]]:
+    """Detection -> (truth that took it or -1 for a region, HIT or ABSORBED)."""
+    taken: dict[int, tuple[int, int]] = {}
+    for truth, candidates in frame.truths.items():
+        free = [
+            (d, overlap)
+            for d, overlap in candidates
+            if d not in taken and case.score[d] >= threshold
+        ]
+        fitting = [pair for pair in free if case.found_status[pair[0]] != NEUTRAL]
+        if fitting:
+            chosen = max(fitting, key=lambda pair: pair[1])[0]  # the first of equal ones
+        elif free:
+            chosen = free[0][0]
         else:
-            match[truth], fate[chosen] = chosen, HIT
-    for detection in range(case.found_starts[frame], case.found_starts[frame + 1]):
-        counted = case.found_status[detection] == COUNTS and case.score[detection] >= threshold
-        if counted and detection not in taken:
-            in_region = any(
-                case.truth_status[truth] == DONT_CARE and detection in dict(overlapping)
-                for truth, overlapping in candidates.items()
-            )
-            fate[detection] = ABSORBED if in_region else FALSE
-    return misses
-
-
-def _choose(
-    case: MatchCase, overlapping: list[tuple[int, float]], threshold: float, taken: set[int]
-) -> int | None:
-    """The largest overlap among the detections that count, else the first ignored one."""
-    free = [
-        (detection, overlap)
-        for detection, overlap in overlapping
-        if detection not in taken and case.score[detection] >= threshold
-    ]
-    counted = [pair for pair in free if case.found_status[pair[0]] != NEUTRAL]
-    if counted:
-        return max(counted, key=lambda pair: pair[1])[0]
-    return free[0][0] if free else None
+            continue
+        neutral = case.truth_status[truth] == NEUTRAL or not fitting
+        taken[chosen] = (truth, ABSORBED if neutral else HIT)
+    for d in frame.regions:
+        if d not in taken and case.score[d] >= threshold and case.found_status[d] == COUNTS:
+            taken[d] = (-1, ABSORBED)
+    return taken

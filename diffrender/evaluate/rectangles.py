@@ -60,12 +60,13 @@ def _common_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         side = _cross((stop - start)[:, None], polygon - start[:, None])
         side_after = side[rows, following]
         keeps = used & (side >= 0)
-        crosses = used & (side * side_after < 0)
+        crosses = used & (((side > 0) & (side_after < 0)) | ((side < 0) & (side_after > 0)))
         share = np.where(crosses, side / np.where(crosses, side - side_after, 1.0), 0.0)
         cut = polygon + share[..., None] * (successor - polygon)
         # Each corner gives itself, then the cut of its edge; what is kept moves to the front.
-        candidates = np.stack([polygon, cut], axis=2).reshape(len(first), -1, 2)
-        wanted = np.stack([keeps, crosses], axis=2).reshape(len(first), -1)
+        room = 2 * polygon.shape[1]
+        candidates = np.stack([polygon, cut], axis=2).reshape(len(first), room, 2)
+        wanted = np.stack([keeps, crosses], axis=2).reshape(len(first), room)
         order = np.argsort(~wanted, axis=1, kind="stable")
         count = wanted.sum(axis=1)
         polygon = candidates[rows, order[:, : max(int(count.max(initial=0)), 1)]]
