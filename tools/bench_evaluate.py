@@ -25,7 +25,7 @@ from diffrender.evaluate import (
     kitti_average_precision,
     read_split,
 )
-from diffrender.evaluate.frame_files import open_frames
+from diffrender.evaluate.frame_files import FrameSource, open_frames
 from diffrender.native import kernel_threads
 from diffrender.tools.bench_format import Report, Row, Target, spread, time_calls
 
@@ -63,16 +63,14 @@ def _real(report: Report, data: Path, scratch: Path, quick: bool) -> None:
     frames = read_split(split)
     for name in SETS[:1] if quick else SETS:
         archive = data / "results" / f"{name}.tar.gz"
-        folders = [
-            _unpacked(source, frames, scratch / name / kind)
-            for source, kind in ((labels, "labels"), (archive, "results"))
-        ]
+        folders = (
+            _unpacked(labels, frames, scratch / name / "labels"),
+            _unpacked(archive, frames, scratch / name / "results"),
+        )
         calls = {
-            "from folders": lambda f=folders: kitti_average_precision(f[0], f[1], frames),
-            "from tar.gz": lambda a=archive: kitti_average_precision(labels, a, frames),
-            "Car alone, from folders": lambda f=folders: kitti_average_precision(
-                f[0], f[1], frames, KittiSettings(classes=("Car",))
-            ),
+            "from folders": _call(*folders, frames),
+            "from tar.gz": _call(labels, archive, frames),
+            "Car alone, from folders": _call(*folders, frames, KittiSettings(classes=("Car",))),
         }
         seconds = _timed(report, f"{name}, {len(frames)} frames", calls, 3 if quick else 9)
         if name == "pointgnn_val":
@@ -82,6 +80,15 @@ def _real(report: Report, data: Path, scratch: Path, quick: bool) -> None:
             _twins(report, folders, frames[: 100 if quick else 1000])
             if not quick:
                 _command(report, folders, split)
+
+
+def _call(
+    labels: FrameSource,
+    results: FrameSource,
+    frames: list[str] | None,
+    settings: KittiSettings | None = None,
+) -> Callable[[], object]:
+    return lambda: kitti_average_precision(labels, results, frames, settings)
 
 
 def _timed(
@@ -117,10 +124,7 @@ def _linear(report: Report, archives: tuple[Path, Path], frames: list[str]) -> N
         ]
         for times in (1, TIMES)
     )
-    calls = {
-        "once": lambda: kitti_average_precision(once[0], once[1]),
-        "many": lambda: kitti_average_precision(many[0], many[1]),
-    }
+    calls = {"once": _call(once[0], once[1], None), "many": _call(many[0], many[1], None)}
     seconds = {n: statistics.median(v) for n, v in time_calls(calls, repeats=2).items()}
     ratio = seconds["many"] / seconds["once"] / TIMES
     case = f"pointgnn_val, {TIMES * len(frames)} frames"
@@ -129,11 +133,9 @@ def _linear(report: Report, archives: tuple[Path, Path], frames: list[str]) -> N
     report.targets.append(Target(LINEAR, "<= 1.2", ratio, ratio <= 1.2))
 
 
-def _twins(report: Report, folders: list[Path], frames: list[str]) -> None:
+def _twins(report: Report, folders: tuple[Path, Path], frames: list[str]) -> None:
     calls = {
-        backend: lambda b=backend: kitti_average_precision(
-            folders[0], folders[1], frames, KittiSettings(backend=b)
-        )
+        backend: _call(*folders, frames, KittiSettings(backend=backend))
         for backend in ("native", "python")
     }
     seconds = {n: statistics.median(v) for n, v in time_calls(calls, repeats=1).items()}
@@ -144,16 +146,13 @@ def _twins(report: Report, folders: list[Path], frames: list[str]) -> None:
     )
 
 
-def _command(report: Report, folders: list[Path], split: Path) -> None:
+def _command(report: Report, folders: tuple[Path, Path], split: Path) -> None:
     """The whole command in a process of its own: mostly the loading of torch."""
     line = ["evaluate", "kitti", "--labels", str(folders[0]), "--results", str(folders[1])]
     start = "from diffrender.tools.app import main; main()"
-    calls = {
-        "command": lambda: subprocess.run(
-            [sys.executable, "-P", "-c", start, *line, "--split", str(split)],
-            check=True,
-            capture_output=True,
-        ),
+    whole = [sys.executable, "-P", "-c", start, *line, "--split", str(split)]
+    calls: dict[str, Callable[[], object]] = {
+        "command": lambda: subprocess.run(whole, check=True, capture_output=True),
         "loading": lambda: subprocess.run([sys.executable, "-P", "-c", "import torch"], check=True),
     }
     seconds = {n: statistics.median(v) for n, v in time_calls(calls, repeats=2).items()}
@@ -230,5 +229,5 @@ def _made_up(report: Report, scratch: Path, repeats: int) -> None:
             rows[1].append(f"Car -1 -1 0.1 {tail} {z + draw.normal(0, 0.3)} {yaw} {score}")
         for folder, lines in zip(folders, rows, strict=True):
             (folder / f"{frame:06d}.txt").write_text("\n".join(lines))
-    calls = {"from folders": lambda: kitti_average_precision(folders[0], folders[1])}
+    calls = {"from folders": _call(folders[0], folders[1], None)}
     _timed(report, f"made-up cars, {FRAMES} frames", calls, repeats)

@@ -17,12 +17,14 @@ from diffrender.tools.console import guarded, out, plain_table, warn
 
 if TYPE_CHECKING:
     from diffrender.evaluate import DepthMetrics, DepthSummary
+    from diffrender.evaluate.depth_metrics import Crop
 
 __all__ = ["depth"]
 
 _PRED = (".png", ".npy", ".pfm")
 _TRUTH = (".png", ".bin", ".npy")
 _KITTI_UNITS = 256.0
+_CROPS: dict[str, Crop | None] = {"garg": "garg", "eigen": "eigen", "none": None}
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def depth(
     from diffrender.evaluate import depth_metrics, summarise_depth
     from diffrender.evaluate.depth_set import resize_inverse
 
-    if crop not in ("garg", "eigen", "none"):
+    if crop not in _CROPS:
         raise InputError(f"--crop is {crop!r}, expected garg, eigen or none")
     source = _Truth(
         _named(truth, _TRUTH), calib or truth.parent / "calib", truth.parent / "image_2"
@@ -94,13 +96,7 @@ def depth(
             resized.add(values.shape)
             values = resize_inverse(values, (wanted.shape[0], wanted.shape[1]))
         try:
-            frames[name] = depth_metrics(
-                values,
-                wanted,
-                None if crop == "none" else crop,
-                cap,
-                median_scaling,  # type: ignore[arg-type]
-            )
+            frames[name] = depth_metrics(values, wanted, _CROPS[crop], cap, median_scaling)
         except InputError as error:
             raise InputError(f"frame {name}: {error}") from error
     summary = summarise_depth(list(frames.values()))

@@ -129,7 +129,7 @@ def _row_findings(files: FrameFiles, rows: ObjectRows) -> list[Finding]:
     size = np.stack([column(name) for name in ("height", "width", "length")])
     place = np.stack([column(axis) for axis in "xyz"])
     unsized, unplaced = (size == -1).all(axis=0), (place == -1000).any(axis=0)
-    placed = ~unsized & ~unplaced
+    placed: np.ndarray = ~unsized & ~unplaced
     evaluated = np.isin(rows.kind, [TYPES.index(name) for name in _EVALUATED])
     cut, alpha, yaw = column("truncated"), column("alpha"), column("rotation_y")
     ray = (alpha - yaw + np.arctan2(place[0], place[2]) + math.pi) % (2 * math.pi) - math.pi
@@ -154,8 +154,8 @@ def _row_findings(files: FrameFiles, rows: ObjectRows) -> list[Finding]:
          np.trunc(np.abs(bottom - top)) < 25),
         ("warning", "the size is unknown (-1), so BEV and 3D cannot count it", unsized),
         ("warning", "the place is unknown (-1000), so BEV or 3D cannot count it", unplaced),
-        ("warning", "the place is behind the camera (z <= 0)", placed & (place[2] <= 0)),
-        ("warning", "a size is over 30 m", (size > 30).any(axis=0)),
+        ("warning", "the place is behind the camera (z <= 0)", placed & (column("z") <= 0)),
+        ("warning", "a size is over 30 m", size.max(axis=0) > 30),
     ]  # fmt: skip
     found = [
         Finding(level, what, int(hit.sum()), _where(files, rows, int(hit.argmax())))
