@@ -8,15 +8,15 @@ from __future__ import annotations
 import io
 import os
 import re
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeAlias
 
 from diffrender.errors import InputError
+from diffrender.evaluate.tar_members import TarMember, tar_members
 
 __all__ = ["FrameFiles", "FrameSource", "open_frames", "read_split"]
 
@@ -183,28 +183,23 @@ def _from_zip(path: Path, kind: str) -> FrameFiles:
 
 def _from_tar(path: Path, kind: str, *, gzipped: bool) -> FrameFiles:
     data = _inflate(path) if gzipped else _whole(path)
-    members: dict[str, tuple[int, int]] = {}
+    members: dict[str, TarMember] = {}
     links = []
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            for member in archive:
-                if member.isreg():
-                    if member.name in members:
-                        raise InputError(f"{path}: {member.name!r} is in the archive twice")
-                    members[member.name] = (member.offset_data, member.size)
-                elif not member.isdir():
-                    links.append(member.name)
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: the tar cannot be read ({error})") from error
+        for member in tar_members(data):
+            if not member.is_file:
+                links.append(member.name)
+            elif member.name in members:
+                raise InputError(f"{member.name!r} is in the archive twice")
+            else:
+                members[member.name] = member
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     folder, frames, others = _sort_members(path, list(members), kind)
 
     def content(name: str) -> bytes:
-        start, size = members[frames[name]]
-        if start + size > len(data):
-            raise InputError(f"{path}: {name}.txt is cut short")
-        return data[start : start + size]
+        member = members[frames[name]]
+        return data[member.start : member.start + member.size]
 
     return FrameFiles(str(path), tuple(sorted(frames)), (*others, *links), folder, content)
 
@@ -218,13 +213,12 @@ def _sort_members(
     folders: dict[str, dict[str, str]] = {}
     others = []
     for member in members:
-        place = PurePosixPath(member.replace("\\", "/"))
-        if _is_frame(place.name) and not any(part in member for part in _LITTER):
-            folder = str(place.parent).lstrip("/")
-            inside = folders.setdefault("" if folder == "." else folder, {})
-            if place.stem in inside:
-                raise InputError(f"{path}: {place.stem}.txt is in the archive twice")
-            inside[place.stem] = member
+        folder, _, name = member.replace("\\", "/").rpartition("/")
+        if _is_frame(name) and not any(part in member for part in _LITTER):
+            inside = folders.setdefault(folder.removeprefix(".").lstrip("/"), {})
+            if name[:-4] in inside:
+                raise InputError(f"{path}: {name} is in the archive twice")
+            inside[name[:-4]] = member
         else:
             others.append(member)
     if not folders:

@@ -81,7 +81,7 @@ def distance_chart(entry: ClassReport) -> bytes:
     axes.set_ylim(0, 102)
     axes.set_ylabel("AP R40, %")
     _plain(axes, f"{entry.name}, {first[0].difficulty}: AP by depth of the truth", "")
-    axes.legend(fontsize=8, frameon=False, loc="best")
+    axes.legend(fontsize=8, frameon=False, loc="best", handlelength=4)
     return _png(figure)
 
 
@@ -144,7 +144,9 @@ def _from_above(axes: Axes, frame: WorstFrame) -> None:
 def _figure(size: tuple[float, float]) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
+    figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    return figure
 
 
 def _plain(axes: Axes, title: str, below: str) -> None:
