@@ -143,10 +143,10 @@ def _from_above(axes: Axes, frame: WorstFrame) -> None:
 
 def _figure(size: tuple[float, float]) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-    return figure
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)  # inches
+    return Figure(figsize=size, dpi=130, layout=layout, facecolor="white")
 
 
 def _plain(axes: Axes, title: str, below: str) -> None:
