@@ -11,6 +11,7 @@ from diffrender.tools.bench import bench
 from diffrender.tools.demo import demo
 from diffrender.tools.depth import depth
 from diffrender.tools.doctor import doctor
+from diffrender.tools.evaluate import evaluate
 from diffrender.tools.prior import prior
 from diffrender.tools.reconstruct import reconstruct
 from diffrender.tools.synthetic import synthetic
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command(short_help="Image, masks and depth to posed, textured meshes.")(reconstruct)
 app.command(short_help="The same on the shipped sample, compared with its truth.")(demo)
 app.command(short_help="Predict a depth map of one image.")(depth)
+app.add_typer(evaluate, name="evaluate", short_help="Score detections and depth; check a zip.")
 app.add_typer(prior, name="prior", short_help="Learn a shape prior from meshes, or look at one.")
 app.add_typer(synthetic, name="synthetic", short_help="Write synthetic streets with exact truth.")
 app.command(short_help="Measure, and compare with the goals that were set.")(bench)

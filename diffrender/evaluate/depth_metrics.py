@@ -1,23 +1,29 @@
 """The usual errors of a depth map.
 
 Eigen, Puhrsch, Fergus, "Depth Map Prediction from a Single Image", NIPS 2014, section 4.2; the
-crop is that of Garg et al., "Unsupervised CNN for Single View Depth Estimation", ECCV 2016.
+crops are that paper's and that of Garg et al., "Unsupervised CNN for Single View Depth
+Estimation", ECCV 2016.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from diffrender.errors import InputError
 
-__all__ = ["DepthMetrics", "depth_metrics"]
+__all__ = ["Crop", "DepthMetrics", "depth_metrics"]
+
+Crop: TypeAlias = Literal["garg", "eigen"]
 
 _MIN_DEPTH = 1e-3
 # Rows and columns kept, as shares of the height and the width.
-_GARG = (0.40810811, 0.99189189, 0.03594771, 0.96405229)
+_CROPS = {
+    "garg": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
+    "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class DepthMetrics:
     count: int
     missing: int
     factor: float
-    crop: Literal["garg"] | None
+    crop: Crop | None
     cap: float
     median_scaling: bool
 
@@ -54,7 +60,7 @@ class DepthMetrics:
 def depth_metrics(
     pred: np.ndarray,  # (H, W)
     truth: np.ndarray,  # (H, W)
-    crop: Literal["garg"] | None = None,
+    crop: Crop | None = None,
     cap: float = 80.0,
     median_scaling: bool = False,
 ) -> DepthMetrics:
@@ -63,7 +69,8 @@ def depth_metrics(
     Args:
         pred: (H, W) metres, 0 = unknown; clipped to [0.001, cap] after scaling.
         truth: (H, W) metres, 0 = unknown; pixels at `cap` or beyond are left out.
-        crop: "garg" compares the lower, central part that is customary for KITTI; None all.
+        crop: "garg" compares the lower, central part that is customary for KITTI, "eigen" the
+            one of Eigen et al., a little higher up; None all.
         cap: metres.
         median_scaling: multiply the prediction by median(truth) / median(pred) first, for
             networks without scale.
@@ -76,16 +83,16 @@ def depth_metrics(
         raise InputError(
             f"pred has shape {pred.shape} and truth {truth.shape}, expected the same (H, W)"
         )
-    if crop not in (None, "garg"):
-        raise InputError(f"crop is {crop!r}, expected 'garg' or None")
+    if crop is not None and crop not in _CROPS:
+        raise InputError(f"crop is {crop!r}, expected 'garg', 'eigen' or None")
     if not cap > _MIN_DEPTH:
         raise InputError(f"cap is {cap}, expected metres above {_MIN_DEPTH}")
     if not (np.isfinite(pred).all() and np.isfinite(truth).all()):
         raise InputError("pred or truth holds NaN or infinite values; write 0 for unknown")
     wanted = (truth > _MIN_DEPTH) & (truth < cap)
-    if crop == "garg":
+    if crop is not None:
         height, width = truth.shape
-        top, bottom, left, right = _GARG
+        top, bottom, left, right = _CROPS[crop]
         window = np.zeros_like(wanted)
         window[int(top * height) : int(bottom * height), int(left * width) : int(right * width)] = (
             True

@@ -68,7 +68,7 @@ def test_unknown_predictions_are_counted_apart() -> None:
         (PRED, TRUTH * np.nan, {}, "NaN"),
         (PRED, TRUTH * 0, {}, "no pixel to compare: 0 have a truth"),
         (PRED * 0, TRUTH, {}, "no pixel to compare: 3 have a truth"),
-        (PRED, TRUTH, {"crop": "eigen"}, "crop is 'eigen'"),
+        (PRED, TRUTH, {"crop": "middle"}, "crop is 'middle'"),
         (PRED, TRUTH, {"cap": 0.0}, "cap is 0.0"),
     ],
 )
