@@ -62,7 +62,8 @@ def antialias(
     face = fragments.face.reshape(count, *size, layers)
     depth = fragments.depth.detach().reshape(count, *size, layers)
     flat = image.reshape(count, *size, image.shape[-1])
-    if choose_backend(backend, image) == "native":
+    chosen = choose_backend(backend, image)
+    if chosen == "native":
         from diffrender.raster._native_ops import ops
 
         out = ops.antialias(
@@ -77,6 +78,12 @@ def antialias(
             table.opposite_offsets,
             table.opposite,
         )[0]
+    elif chosen == "triton":
+        from diffrender.raster import triton_antialias
+
+        out = triton_antialias.antialias(
+            flat, homogeneous, face, depth, fragments.vertex_offsets, table
+        )
     else:
         from diffrender.raster import torch_antialias
 

@@ -57,7 +57,8 @@ def interpolate(
     size = fragments.face.shape[-3:]
     face = fragments.face.reshape(-1, *size)
     bary = fragments.bary.reshape(-1, *size, 3)
-    if choose_backend(backend, attributes) == "native":
+    chosen = choose_backend(backend, attributes)
+    if chosen == "native":
         from diffrender.raster._native_ops import ops
 
         out = ops.interpolate(
@@ -68,6 +69,11 @@ def interpolate(
             bary.contiguous(),
             layer,
         )
+    elif chosen == "triton":
+        from diffrender.raster import triton_interpolate
+
+        faces = None if corners else fragments.faces
+        out = triton_interpolate.interpolate(attributes, faces, face, bary, layer)
     else:
         from diffrender.raster import torch_raster
 

@@ -39,7 +39,7 @@ def rasterize(
         layers: K, at least 1.
         cull_backfaces: leave out faces seen from inside.
         with_distance: also fill `Fragments.distance`.
-        backend: "native", "torch", or None for the fastest that fits.
+        backend: "native", "torch", "triton", or None for the fastest that fits.
 
     Raises:
         InputError: shapes or dtypes do not fit, a face index is out of range, or a tensor holds
@@ -53,6 +53,10 @@ def rasterize(
     chosen = choose_backend(backend, packed.homogeneous)
     if chosen == "native":
         face, bary, depth = _native(packed, layers, cull_backfaces)
+    elif chosen == "triton":
+        from diffrender.raster import triton_raster
+
+        face, bary, depth = triton_raster.rasterize(packed, layers, cull_backfaces)
     else:
         from diffrender.raster import torch_raster
 
