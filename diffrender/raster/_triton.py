@@ -34,6 +34,7 @@ __all__ = [
     "tl",
 ]
 
+
 def _load() -> tuple[Any, Any]:
     try:
         import triton

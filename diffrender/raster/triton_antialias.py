@@ -109,9 +109,7 @@ def _collect(
     tl.store(target + where, result, mask=exists[:, None] & some)
 
 
-def _blend(
-    crossings: Crossings, image: Tensor, upright: bool, backward: bool = False
-) -> Tensor:
+def _blend(crossings: Crossings, image: Tensor, upright: bool, backward: bool = False) -> Tensor:
     """One pass, or its gradient to its source given that to its target."""
     _, height, width, channels = image.shape
     pixels = image.shape[0] * height * width
@@ -293,7 +291,9 @@ def _backward(
         count,
         64,
     )
-    return result, to_homogeneous(to_vertices(ends, edges.ends.reshape(-1), ends.new_empty(len(h), 2)), h, 1.0)
+    return result, to_homogeneous(
+        to_vertices(ends, edges.ends.reshape(-1), ends.new_empty(len(h), 2)), h, 1.0
+    )
 
 
 _TABLES = (

@@ -38,15 +38,16 @@ def tile_side(layers: int) -> int:
 
 
 @kernel
-def tile_pixels(rows: i64, columns: i64, height: i64, width: i64, SIDE: constexpr) -> Block:
-    """This program's tile and its pixels: where they lie in all images, x, y, and which exist."""
-    tile = tl.program_id(0).to(tl.int64)
+def tile_pixels(
+    tile: Block, rows: i64, columns: i64, height: i64, width: i64, SIDE: constexpr
+) -> Block:
+    """The pixels of a tile: where they lie among those of all images, x, y, and which exist."""
     lane = tl.arange(0, SIDE * SIDE)
     image = tile // (rows * columns)
     y = (tile // columns) % rows * SIDE + lane // SIDE
     x = tile % columns * SIDE + lane % SIDE
     exists = (y < height) & (x < width)
-    return tile, (image * height + y) * width + x, x, y, exists
+    return (image * height + y) * width + x, x, y, exists
 
 
 @kernel
@@ -86,7 +87,8 @@ def _draw(
     SIDE: constexpr,
     KEPT: constexpr,
 ) -> None:
-    tile, at, column, row, exists = tile_pixels(rows, columns, height, width, SIDE)
+    tile = tl.program_id(0).to(tl.int64)
+    at, column, row, exists = tile_pixels(tile, rows, columns, height, width, SIDE)
     first = tl.load(starts + tile)
     last = tl.load(starts + tile + 1)
     if first < last:

@@ -80,9 +80,7 @@ def line_ends(h: Pointer, a: Block, b: Block, mask: Block) -> Block:
 
 
 @kernel
-def _inside(
-    px: Block, py: Block, qx: Block, qy: Block, side: Block, upright: Block
-) -> Block:
+def _inside(px: Block, py: Block, qx: Block, qy: Block, side: Block, upright: Block) -> Block:
     """Positive where the faces lie towards greater coordinates along the line."""
     return side.to(tl.float64) * tl.where(upright, qx - px, py - qy)
 
@@ -154,9 +152,7 @@ def _classify(
     tl.store(counts + total + number, columns, mask=mask)
 
 
-def find_edges(
-    h: Tensor, vertex_offsets: Tensor, table: Topology, size: tuple[int, int]
-) -> Edges:
+def find_edges(h: Tensor, vertex_offsets: Tensor, table: Topology, size: tuple[int, int]) -> Edges:
     """Which edges are silhouettes, and how many lines each crosses."""
     device = h.device
     sizes = table.edge_offsets.diff()[table.index]

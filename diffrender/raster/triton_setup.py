@@ -30,7 +30,17 @@ from diffrender.raster.fragments import NEAR
 from diffrender.raster.triton_bins import Boxes, Grid
 from diffrender.raster.triton_scene import Scene, boxed
 
-__all__ = ["EXACT_ROW", "ROUGH", "ROUGH_ROW", "Faces", "cross", "set_up"]
+__all__ = [
+    "EXACT_ROW",
+    "ROUGH",
+    "ROUGH_ROW",
+    "Faces",
+    "cross",
+    "first_tile",
+    "last_tile",
+    "set_up",
+    "store_tiles",
+]
 
 EXACT_ROW = constant(16)
 ROUGH_ROW = constant(9)
@@ -58,17 +68,39 @@ def cross(ax: Block, ay: Block, az: Block, bx: Block, by: Block, bz: Block) -> B
 
 
 @kernel
-def _first_tile(low: Block, size: i64, SIDE: constexpr) -> Block:
+def first_tile(low: Block, size: i64, SIDE: constexpr) -> Block:
     """The tile of the first pixel whose centre lies at or beyond `low`."""
     pixel = tl.ceil(tl.minimum(tl.maximum(low - _SLACK - 0.5, 0.0), size.to(tl.float64)))
     return pixel.to(tl.int32), pixel.to(tl.int32) // SIDE
 
 
 @kernel
-def _last_tile(high: Block, size: i64, SIDE: constexpr) -> Block:
+def last_tile(high: Block, size: i64, SIDE: constexpr) -> Block:
     limit = (size - 1).to(tl.float64)
     pixel = tl.floor(tl.minimum(tl.maximum(high + _SLACK - 0.5, -1.0), limit))
     return pixel.to(tl.int32), tl.maximum(pixel, 0.0).to(tl.int32) // SIDE
+
+
+@kernel
+def store_tiles(
+    tiles: Pointer,
+    counts: Pointer,
+    face: Block,
+    mask: Block,
+    alive: Block,
+    left: Block,
+    right: Block,
+    top: Block,
+    bottom: Block,
+) -> None:
+    """The tiles of a box, whose sides are pairs of pixel and tile; none where it is empty."""
+    alive &= (left[0] <= right[0]) & (top[0] <= bottom[0])
+    tl.store(tiles + 4 * face, left[1], mask=mask)
+    tl.store(tiles + 4 * face + 1, right[1], mask=mask)
+    tl.store(tiles + 4 * face + 2, top[1], mask=mask)
+    tl.store(tiles + 4 * face + 3, bottom[1], mask=mask)
+    count = (right[1] - left[1] + 1).to(tl.int64) * (bottom[1] - top[1] + 1)
+    tl.store(counts + face, tl.where(alive, count, 0), mask=mask)
 
 
 @kernel
@@ -190,17 +222,17 @@ def _set_up(
     tl.store(row + 15, tl.where(whole, _FAR, 1.0 / _NEAR), mask=alive)
     tl.store(det_out + face, det, mask=mask)
 
-    left, left_tile = _first_tile(_reach(x0, x1, x2, z0, z1, z2, -1), width, SIDE)
-    right, right_tile = _last_tile(_reach(x0, x1, x2, z0, z1, z2, 1), width, SIDE)
-    top, top_tile = _first_tile(_reach(y0, y1, y2, z0, z1, z2, -1), height, SIDE)
-    bottom, bottom_tile = _last_tile(_reach(y0, y1, y2, z0, z1, z2, 1), height, SIDE)
-    alive &= (left <= right) & (top <= bottom)
-    tl.store(tiles + 4 * face, left_tile, mask=mask)
-    tl.store(tiles + 4 * face + 1, right_tile, mask=mask)
-    tl.store(tiles + 4 * face + 2, top_tile, mask=mask)
-    tl.store(tiles + 4 * face + 3, bottom_tile, mask=mask)
-    count = (right_tile - left_tile + 1).to(tl.int64) * (bottom_tile - top_tile + 1)
-    tl.store(counts + face, tl.where(alive, count, 0), mask=mask)
+    store_tiles(
+        tiles,
+        counts,
+        face,
+        mask,
+        alive,
+        first_tile(_reach(x0, x1, x2, z0, z1, z2, -1), width, SIDE),
+        last_tile(_reach(x0, x1, x2, z0, z1, z2, 1), width, SIDE),
+        first_tile(_reach(y0, y1, y2, z0, z1, z2, -1), height, SIDE),
+        last_tile(_reach(y0, y1, y2, z0, z1, z2, 1), height, SIDE),
+    )
 
 
 def set_up(scene: Scene, grid: Grid, cull: bool) -> Faces:
