@@ -60,7 +60,11 @@ def constant(value: float) -> Any:
 # Types of kernel parameters, of which Triton reads the name alone: `i64` and `fp64` fix the type
 # of a number (a Python float would arrive as float32), `constexpr` makes it part of the kernel.
 if TYPE_CHECKING:
-    Block = Pointer = constexpr = fp64 = i64 = Any
+    Block = Any
+    Pointer = Any
+    constexpr = Any
+    fp64 = Any
+    i64 = Any
 else:
     Block = Pointer = fp64 = i64 = constant(0)
     constexpr = None if tl is None else tl.constexpr
@@ -92,7 +96,7 @@ library = torch.library.Library("diffrender", "FRAGMENT")
 
 
 def define(schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> str:
-    """An operator `diffrender::NAME` for CUDA tensors, and for CPU tensors under the interpreter."""
+    """An operator `diffrender::NAME` for CUDA tensors, and for the interpreter's on the CPU."""
     name = schema.split("(")[0]
 
     def on_device(first: Tensor, *rest: Any) -> Any:

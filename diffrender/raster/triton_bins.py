@@ -8,6 +8,7 @@ whatever the boxes are; what draws a chunk goes on from where the last one stopp
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -121,7 +122,7 @@ def pairs(boxes: Boxes, grid: Grid) -> Iterator[Pairs]:
         inner = torch.searchsorted(boxes.ends, marks, right=True).tolist()
         cuts = sorted({0, *inner, faces})
     sums = [0, *boxes.ends[torch.tensor(cuts[1:], device=boxes.ends.device) - 1].tolist()]
-    for i, (first, last) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+    for i, (first, last) in enumerate(itertools.pairwise(cuts)):
         total = sums[i + 1] - sums[i]
         if total == 0:
             continue

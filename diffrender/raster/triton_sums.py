@@ -149,7 +149,7 @@ def row_sums(
     rows: tuple[int, int],
     before: int,
 ) -> None:
-    """Fill rows [first, last) of `out` with sums of consecutive `values`, which begin at `before`."""
+    """Fill rows [first, last) of `out` with sums of consecutive `values`, from `before` on."""
     channels = values.shape[1]
     launch(
         _row_sums,
