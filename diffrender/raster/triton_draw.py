@@ -56,7 +56,9 @@ def _edge(row: Pointer, x: Block, y: Block) -> Block:
 
 
 @kernel
-def _hits(exact: Pointer, rough: Pointer, face: Block, x: Block, y: Block, x32: Block, y32: Block):  # type: ignore[no-untyped-def]
+def _hits(
+    exact: Pointer, rough: Pointer, face: Block, x: Block, y: Block, x32: Block, y32: Block
+) -> Block:
     """Which pixels lie inside the face, and how near it is there."""
     row = rough + ROUGH_ROW * face
     low = tl.minimum(_edge(row, x32, y32), _edge(row + 3, x32, y32))

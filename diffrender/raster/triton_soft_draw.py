@@ -135,12 +135,12 @@ def soft_draw(
     for chunk in pairs(faces.boxes, grid):
         listed, starts = sort_by_tile(chunk, grid)
         shape = (grid.rows, grid.columns, grid.height, grid.width)
+        numbers = (scale, sigma, blur, grid.side)
+        lists = (faces.rows, starts, listed)
         if limit:
-            held = (faces.rows, starts, listed, depth, who, share, *shape, pixels)
-            launch(_lists, grid.count, *held, scale, sigma, blur, grid.side, kept)
+            launch(_lists, grid.count, *lists, depth, who, share, *shape, pixels, *numbers, kept)
         else:
-            held = (faces.rows, starts, listed, share, *shape)
-            launch(_products, grid.count, *held, scale, sigma, blur, grid.side)
+            launch(_products, grid.count, *lists, share, *shape, *numbers)
     if not limit:
         return share, share.new_empty(0), torch.empty(0, dtype=torch.int64, device=device)
     last_depth = depth.amax(0)
