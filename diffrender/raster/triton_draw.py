@@ -209,7 +209,7 @@ def draw(faces: Faces, grid: Grid, layers: int, like: Tensor) -> tuple[Tensor, T
     shape = (grid.images, grid.height, grid.width, layers)
     face = torch.empty(shape, dtype=torch.int64, device=like.device)
     bary, depth = like.new_empty((*shape, 3)), like.new_empty(shape)
-    block = max(16, 1024 // kept)
+    block = max(16, 512 // kept)
     launch(
         _resolve,
         blocks(pixels, block),

@@ -1,4 +1,4 @@
-"""The parts of the Triton back-end against brute force: bins of faces, and sums in a fixed order."""
+"""The parts of the Triton back-end against brute force: bins, and sums in a fixed order."""
 
 from __future__ import annotations
 
