@@ -59,18 +59,27 @@ def _edge(row: Pointer, x: Block, y: Block) -> Block:
 def _hits(
     exact: Pointer, rough: Pointer, face: Block, x: Block, y: Block, x32: Block, y32: Block
 ) -> Block:
-    """Which pixels lie inside the face, and how near it is there."""
+    """Which pixels lie inside the face, how near it is there, and whether it reaches any.
+
+    Float32 decides where it can: beyond `ROUGH` of all three edges. Float64 is left for tiles
+    with a pixel nearer to an edge, and for the nearness of faces that reach the tile at all.
+    """
     row = rough + ROUGH_ROW * face
     low = tl.minimum(_edge(row, x32, y32), _edge(row + 3, x32, y32))
     low = tl.minimum(low, _edge(row + 6, x32, y32))
     inside = low > ROUGH
+    doubt = tl.abs(low) <= ROUGH
+    reach = tl.max(tl.where(doubt, 2, tl.where(inside, 1, 0)), axis=0)
     row = exact + EXACT_ROW * face
-    if tl.max((tl.abs(low) <= ROUGH).to(tl.int32), axis=0) > 0:
+    if reach == 2:
         inside = _edge(row, x, y) > tl.load(row + 12)
         inside &= _edge(row + 3, x, y) > tl.load(row + 13)
         inside &= _edge(row + 6, x, y) > tl.load(row + 14)
-    nearness = _edge(row + 9, x, y)
-    return inside & (nearness < tl.load(row + 15)), nearness
+    nearness = tl.zeros_like(x)
+    if reach > 0:
+        nearness = _edge(row + 9, x, y)
+        inside &= nearness < tl.load(row + 15)
+    return inside, nearness, reach > 0
 
 
 @kernel
@@ -103,7 +112,7 @@ def _draw(
             held = tl.load(who + at, mask=exists, other=-1)
             for i in range(first, last):
                 face = tl.load(listed + i)
-                inside, nearness = _hits(exact, rough, face.to(tl.int64), x, y, x32, y32)
+                inside, nearness, _ = _hits(exact, rough, face.to(tl.int64), x, y, x32, y32)
                 wins = inside & (nearness > near)
                 near = tl.where(wins, nearness, near)
                 held = tl.where(wins, face, held)
@@ -116,13 +125,14 @@ def _draw(
             helds = tl.load(who + places, mask=there, other=-1)
             for i in range(first, last):
                 face = tl.load(listed + i)
-                inside, nearness = _hits(exact, rough, face.to(tl.int64), x, y, x32, y32)
-                least = tl.min(nears, axis=0)
-                worst = tl.max(tl.where(nears == least[None, :], helds, -(2**31)), axis=0)
-                wins = inside & (nearness > least)
-                takes = wins[None, :] & (nears == least[None, :]) & (helds == worst[None, :])
-                nears = tl.where(takes, nearness[None, :], nears)
-                helds = tl.where(takes, face, helds)
+                inside, nearness, reaches = _hits(exact, rough, face.to(tl.int64), x, y, x32, y32)
+                if reaches:
+                    least = tl.min(nears, axis=0)
+                    worst = tl.max(tl.where(nears == least[None, :], helds, -(2**31)), axis=0)
+                    wins = inside & (nearness > least)
+                    takes = wins[None, :] & (nears == least[None, :]) & (helds == worst[None, :])
+                    nears = tl.where(takes, nearness[None, :], nears)
+                    helds = tl.where(takes, face, helds)
             tl.store(nearest + places, nears, mask=there)
             tl.store(who + places, helds, mask=there)
 

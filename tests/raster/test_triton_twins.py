@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from raster_scenes import (
     GPU_MARKS,
     NEEDS_TRITON,
@@ -145,3 +147,19 @@ def test_slivers_and_shared_edges(dtype: torch.dtype) -> None:
     assert torch.equal(mine, twin)
     assert int((mine[..., 0] >= 0).sum()) > 200
     assert bool((mine[..., 1] < 0).all())
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_random_faces_with_corners_on_pixel_centres(dtype: torch.dtype, seed: int) -> None:
+    """Every edge passes through pixel centres, some far beyond the image; depths differ."""
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.randint(-40, 70, (30, 3, 2), generator=generator).to(dtype) + 0.5
+    places[:20] = torch.randint(0, 18, (20, 3, 2), generator=generator).to(dtype) + 0.5
+    depth = 1.0 + torch.rand(30, 3, 1, generator=generator, dtype=dtype)
+    corners = torch.cat([places * depth, depth], -1).reshape(-1, 3)
+    mesh = Mesh(corners, torch.arange(90).reshape(30, 3)).to(str(TRITON_DEVICE))
+    camera = flat_camera((18, 17)).to(dtype).to(str(TRITON_DEVICE))
+    mine, twin = (rasterize(mesh, camera, layers=4, backend=backend).face for backend in PAIR)
+    assert torch.equal(mine, twin)
+    assert int((mine[..., 1] >= 0).sum()) > 20
