@@ -57,22 +57,28 @@ def _edge(row: Pointer, x: Block, y: Block) -> Block:
 
 @kernel
 def _hits(
-    exact: Pointer, rough: Pointer, face: Block, x: Block, y: Block, x32: Block, y32: Block
+    exact: Pointer, rough: Pointer, spans: Pointer, face: Block, column: Block, line: Block
 ) -> Block:
     """Which pixels lie inside the face, how near it is there, and whether it reaches any.
 
     Float32 decides where it can: beyond `ROUGH` of all three edges. Float64 is left for tiles
     with a pixel nearer to an edge, and for the nearness of faces that reach the tile at all.
     """
+    x, y = column.to(tl.float64) + 0.5, line.to(tl.float64) + 0.5
+    x32, y32 = x.to(tl.float32), y.to(tl.float32)
     row = rough + ROUGH_ROW * face
     low = tl.minimum(_edge(row, x32, y32), _edge(row + 3, x32, y32))
     low = tl.minimum(low, _edge(row + 6, x32, y32))
-    inside = low > ROUGH
-    doubt = tl.abs(low) <= ROUGH
+    # A sliver's edge functions may be rounding alone: it ends where its corners do.
+    span = spans + 4 * face
+    within = (column >= tl.load(span)) & (column <= tl.load(span + 1))
+    within &= (line >= tl.load(span + 2)) & (line <= tl.load(span + 3))
+    inside = within & (low > ROUGH)
+    doubt = within & (tl.abs(low) <= ROUGH)
     reach = tl.max(tl.where(doubt, 2, tl.where(inside, 1, 0)), axis=0)
     row = exact + EXACT_ROW * face
     if reach == 2:
-        inside = _edge(row, x, y) > tl.load(row + 12)
+        inside = within & (_edge(row, x, y) > tl.load(row + 12))
         inside &= _edge(row + 3, x, y) > tl.load(row + 13)
         inside &= _edge(row + 6, x, y) > tl.load(row + 14)
     nearness = tl.zeros_like(x)
@@ -86,6 +92,7 @@ def _hits(
 def _draw(
     exact: Pointer,
     rough: Pointer,
+    spans: Pointer,
     starts: Pointer,
     listed: Pointer,
     nearest: Pointer,
@@ -99,20 +106,17 @@ def _draw(
     KEPT: constexpr,
 ) -> None:
     tile = tl.program_id(0).to(tl.int64)
-    at, column, row, exists = tile_pixels(tile, rows, columns, height, width, SIDE)
+    at, column, line, exists = tile_pixels(tile, rows, columns, height, width, SIDE)
     first = tl.load(starts + tile)
     last = tl.load(starts + tile + 1)
     if first < last:
-        x = column.to(tl.float64) + 0.5
-        y = row.to(tl.float64) + 0.5
-        x32 = x.to(tl.float32)
-        y32 = y.to(tl.float32)
         if KEPT == 1:
             near = tl.load(nearest + at, mask=exists, other=0.0)
             held = tl.load(who + at, mask=exists, other=-1)
             for i in range(first, last):
                 face = tl.load(listed + i)
-                inside, nearness, _ = _hits(exact, rough, face.to(tl.int64), x, y, x32, y32)
+                row = face.to(tl.int64)
+                inside, nearness, _ = _hits(exact, rough, spans, row, column, line)
                 wins = inside & (nearness > near)
                 near = tl.where(wins, nearness, near)
                 held = tl.where(wins, face, held)
@@ -125,7 +129,8 @@ def _draw(
             helds = tl.load(who + places, mask=there, other=-1)
             for i in range(first, last):
                 face = tl.load(listed + i)
-                inside, nearness, reaches = _hits(exact, rough, face.to(tl.int64), x, y, x32, y32)
+                row = face.to(tl.int64)
+                inside, nearness, reaches = _hits(exact, rough, spans, row, column, line)
                 if reaches:
                     least = tl.min(nears, axis=0)
                     worst = tl.max(tl.where(nears == least[None, :], helds, -(2**31)), axis=0)
@@ -204,6 +209,7 @@ def draw(faces: Faces, grid: Grid, layers: int, like: Tensor) -> tuple[Tensor, T
             grid.count,
             faces.exact,
             faces.rough,
+            faces.spans,
             starts,
             listed,
             nearest,

@@ -59,6 +59,7 @@ class Faces:
     exact: Tensor  # (F, 16) float64
     rough: Tensor  # (F, 9) float32
     det: Tensor  # (F,) float64, positive
+    spans: Tensor  # (F, 4) int32, pixels that may be inside: left, right, top, bottom
     boxes: Boxes
 
 
@@ -156,6 +157,7 @@ def _set_up(
     exact: Pointer,
     rough: Pointer,
     det_out: Pointer,
+    spans: Pointer,
     tiles: Pointer,
     counts: Pointer,
     bad_out: Pointer,
@@ -222,17 +224,15 @@ def _set_up(
     tl.store(row + 15, tl.where(whole, _FAR, 1.0 / _NEAR), mask=alive)
     tl.store(det_out + face, det, mask=mask)
 
-    store_tiles(
-        tiles,
-        counts,
-        face,
-        mask,
-        alive,
-        first_tile(_reach(x0, x1, x2, z0, z1, z2, -1), width, SIDE),
-        last_tile(_reach(x0, x1, x2, z0, z1, z2, 1), width, SIDE),
-        first_tile(_reach(y0, y1, y2, z0, z1, z2, -1), height, SIDE),
-        last_tile(_reach(y0, y1, y2, z0, z1, z2, 1), height, SIDE),
-    )
+    left = first_tile(_reach(x0, x1, x2, z0, z1, z2, -1), width, SIDE)
+    right = last_tile(_reach(x0, x1, x2, z0, z1, z2, 1), width, SIDE)
+    top = first_tile(_reach(y0, y1, y2, z0, z1, z2, -1), height, SIDE)
+    bottom = last_tile(_reach(y0, y1, y2, z0, z1, z2, 1), height, SIDE)
+    tl.store(spans + 4 * face, left[0], mask=mask)
+    tl.store(spans + 4 * face + 1, right[0], mask=mask)
+    tl.store(spans + 4 * face + 2, top[0], mask=mask)
+    tl.store(spans + 4 * face + 3, bottom[0], mask=mask)
+    store_tiles(tiles, counts, face, mask, alive, left, right, top, bottom)
 
 
 def set_up(scene: Scene, grid: Grid, cull: bool) -> Faces:
@@ -246,7 +246,7 @@ def set_up(scene: Scene, grid: Grid, cull: bool) -> Faces:
     exact = torch.empty(faces, 16, dtype=torch.float64, device=device)
     rough = torch.empty(faces, 9, dtype=torch.float32, device=device)
     det = exact.new_empty(faces)
-    tiles = torch.empty(faces, 4, dtype=torch.int32, device=device)
+    spans, tiles = torch.empty(2, faces, 4, dtype=torch.int32, device=device)
     counts = torch.empty(faces, dtype=torch.int64, device=device)
     bad = torch.empty(faces, dtype=torch.bool, device=device)
     margin = grid.side * max(grid.rows, grid.columns)
@@ -260,6 +260,7 @@ def set_up(scene: Scene, grid: Grid, cull: bool) -> Faces:
         exact,
         rough,
         det,
+        spans,
         tiles,
         counts,
         bad,
@@ -271,4 +272,4 @@ def set_up(scene: Scene, grid: Grid, cull: bool) -> Faces:
         grid.side,
         _BLOCK,
     )
-    return Faces(exact, rough, det, boxed(scene, tiles, counts, bad))
+    return Faces(exact, rough, det, spans, boxed(scene, tiles, counts, bad))
