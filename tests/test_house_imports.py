@@ -69,7 +69,8 @@ def test_import_works_with_torch_and_numpy_only() -> None:
 import importlib, importlib.abc, pkgutil, sys
 
 BLOCKED = {"cv2", "kornia", "timm", "torchvision", "trimesh", "safetensors", "scipy", "rich",
-           "typer", "PIL", "matplotlib", "transformers", "onnxruntime", "pytorch3d", "shapely"}
+           "typer", "PIL", "matplotlib", "transformers", "onnxruntime", "pytorch3d", "shapely",
+           "triton"}
 
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):

@@ -1,7 +1,8 @@
 """Rasterization: hard visibility, interpolation, antialiasing and soft silhouettes.
 
 Pure functions over tensors with one immutable record between them, `Fragments`. Every one has a
-plain-torch twin and a C++ kernel; `backends()` says which are usable and why others are not.
+plain-torch twin, a C++ kernel for the CPU and Triton kernels for CUDA devices; `backends()` says
+which are usable and why others are not.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffrender.native import instruction_set
+from diffrender.raster.backends import native_ready
 
 __all__ = ["Lens", "project"]
 
@@ -27,7 +27,7 @@ class Lens:
 
 def project(points: Tensor, offsets: Tensor, lens: Lens) -> Tensor:  # (sum V, 3), (B + 1,)
     """Homogeneous pixels (sum V, 3). Differentiable to points and lens."""
-    if points.device.type == "cpu" and instruction_set() is not None:
+    if points.device.type == "cpu" and native_ready():
         from diffrender.raster._project_ops import project as run
 
         camera = (lens.intrinsics, lens.rotation, lens.translation)

@@ -66,7 +66,8 @@ def antialias(
     table = topology(fragments.faces, fragments.vertex_offsets, fragments.face_offsets)
     depth = full_precision(fragments.depth.detach())
     blended = at_precision("image", image, homogeneous.dtype)
-    if choose_backend(backend, blended) == "native":
+    chosen = choose_backend(backend, blended)
+    if chosen == "native":
         from diffrender.raster._antialias_ops import antialias as run
 
         out = run(
@@ -83,17 +84,23 @@ def antialias(
             blended.requires_grad or homogeneous.requires_grad,
         )[0]
     else:
-        from diffrender.raster import torch_antialias
+        count, layers = math.prod(lead), fragments.face.shape[-1]
+        flat = blended.reshape(count, *size, image.shape[-1])
+        face = fragments.face.reshape(count, *size, layers)
+        depth = depth.reshape(count, *size, layers)
+        if chosen == "triton":
+            from diffrender.raster import triton_antialias
 
-        flat = (math.prod(lead), *size)
-        out = torch_antialias.antialias(
-            blended.reshape(*flat, image.shape[-1]),
-            homogeneous,
-            fragments.face[..., 0].reshape(flat),
-            depth[..., 0].reshape(flat),
-            fragments.vertex_offsets,
-            table,
-        ).view(image.shape)
+            out = triton_antialias.antialias(
+                flat, homogeneous, face, depth, fragments.vertex_offsets, table
+            )
+        else:
+            from diffrender.raster import torch_antialias
+
+            out = torch_antialias.antialias(
+                flat, homogeneous, face[..., 0], depth[..., 0], fragments.vertex_offsets, table
+            )
+        out = out.view(image.shape)
     return out if out.dtype == dtype else out.to(dtype)
 
 

@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+
 import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
 from diffrender.native import instruction_set, reason_missing
 
-__all__ = ["backends", "choose_backend"]
+__all__ = ["backends", "choose_backend", "native_ready"]
+
+_NAMES = ("native", "torch", "triton")
 
 
 def backends() -> dict[str, str | None]:
-    """The rasterizer's back-ends: None where usable, else the reason why not."""
-    return {"native": reason_missing(), "torch": None}
+    """The rasterizer's back-ends: None where usable, else the reason why not.
+
+    `native` works on CPU tensors, `triton` on CUDA tensors, `torch` on any.
+    """
+    return {"native": reason_missing(), "torch": None, "triton": _triton_missing()}
+
+
+def _interpreting() -> bool:
+    """Triton's interpreter, which runs kernels on the CPU to test them."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _triton_missing() -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed (it comes with CUDA builds of torch for Linux)"
+    if not torch.cuda.is_available() and not _interpreting():
+        return "there is no CUDA device"
+    return None
+
+
+def _fits(backend: str, tensor: Tensor) -> bool:
+    """Whether the back-end, where usable, can work on this tensor."""
+    device = tensor.device.type
+    if backend == "torch":
+        return True
+    if tensor.dtype not in (torch.float32, torch.float64):
+        return False
+    if backend == "native":
+        return device == "cpu"
+    return device == "cuda" or (device == "cpu" and _interpreting())
+
+
+@torch.compiler.assume_constant_result
+def native_ready() -> bool:
+    """Whether the C++ kernels can be used; a constant for torch.compile."""
+    return instruction_set() is not None
 
 
 def choose_backend(backend: str | None, tensor: Tensor) -> str:
@@ -22,19 +61,21 @@ def choose_backend(backend: str | None, tensor: Tensor) -> str:
     Raises:
         InputError: the back-end is unknown, or cannot work on this tensor here.
     """
-    fits = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
     if backend is None:
-        return "native" if fits and instruction_set() is not None else "torch"
-    if backend == "torch":
-        return backend
-    if backend != "native":
-        raise InputError(f"backend is {backend!r}, expected 'native', 'torch' or None")
-    missing = reason_missing()
+        if _fits("native", tensor) and native_ready():
+            return "native"
+        if tensor.is_cuda and _fits("triton", tensor) and _triton_missing() is None:
+            return "triton"
+        return "torch"
+    if backend not in _NAMES:
+        raise InputError(f"backend is {backend!r}, expected 'native', 'torch', 'triton' or None")
+    missing = backends()[backend]
     if missing is not None:
-        raise InputError(f"backend 'native' cannot be used: {missing}")
-    if not fits:
+        raise InputError(f"backend {backend!r} cannot be used: {missing}")
+    if not _fits(backend, tensor):
+        where = {"native": "the CPU", "triton": "a CUDA device"}[backend]
         raise InputError(
-            f"backend 'native' works on float32 or float64 tensors on the CPU, not on "
+            f"backend {backend!r} works on float32 or float64 tensors on {where}, not on "
             f"{tensor.dtype} on {tensor.device}; use backend='torch' or None"
         )
     return backend

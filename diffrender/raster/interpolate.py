@@ -60,7 +60,9 @@ def interpolate(
             f"{count} meshes)"
         )
     bary = full_precision(fragments.bary)
-    if choose_backend(backend, values) == "native":
+    chosen = choose_backend(backend, values)
+    faces = None if corners else fragments.faces
+    if chosen == "native":
         from diffrender.raster._interpolate_ops import interpolate as run
 
         out = run(
@@ -72,10 +74,16 @@ def interpolate(
             layer,
             corners,
         )
+    elif chosen == "triton":
+        from diffrender.raster import triton_interpolate
+
+        size = fragments.face.shape[-3:]
+        face, flat = fragments.face.reshape(-1, *size), bary.reshape(-1, *size, 3)
+        out = triton_interpolate.interpolate(values, faces, face, flat, layer)
+        out = out.view(*fragments.face.shape[:-1], values.shape[-1])
     else:
         from diffrender.raster import torch_raster
 
-        faces = None if corners else fragments.faces
         out = torch_raster.interpolate(
             values, faces, fragments.face[..., layer], bary[..., layer, :]
         )

@@ -63,10 +63,15 @@ def rasterize(
     if chosen == "native":
         face, bary, depth = _native(packed, shape, cull_backfaces)
     else:
-        from diffrender.raster import torch_raster
+        if chosen == "triton":
+            from diffrender.raster import triton_raster
 
-        torch_raster.check(packed)
-        flat = torch_raster.rasterize(packed, layers, cull_backfaces)
+            flat = triton_raster.rasterize(packed, layers, cull_backfaces)
+        else:
+            from diffrender.raster import torch_raster
+
+            torch_raster.check(packed)
+            flat = torch_raster.rasterize(packed, layers, cull_backfaces)
         face, bary, depth = flat[0].view(shape), flat[1].view(*shape, 3), flat[2].view(shape)
     distance = None
     if with_distance:

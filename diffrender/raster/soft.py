@@ -48,7 +48,7 @@ def soft_silhouette(
         blur_radius: faces whose squared distance exceeds this are left out; None for
             sigma * log(1 / 1e-4 - 1), where the sigmoid has fallen to 1e-4.
         faces_per_pixel: only so many faces count at a pixel, the nearest in depth; None for all.
-        backend: "native", "torch", or None for the fastest that fits.
+        backend: "native", "torch", "triton", or None for the fastest that fits.
 
     Raises:
         InputError: as `rasterize`, or a setting is out of range.
@@ -64,7 +64,8 @@ def soft_silhouette(
     if faces_per_pixel is not None and faces_per_pixel < 1:
         raise InputError(f"faces_per_pixel is {faces_per_pixel}, expected at least 1 or None")
     packed = pack(meshes, camera)
-    if choose_backend(backend, packed.homogeneous) == "native":
+    chosen = choose_backend(backend, packed.homogeneous)
+    if chosen == "native":
         from diffrender.raster._native_ops import NotFiniteError
         from diffrender.raster._soft_ops import soft_silhouette as run
 
@@ -82,6 +83,10 @@ def soft_silhouette(
         except NotFiniteError:
             check_finite(packed.source)
             raise
+    elif chosen == "triton":
+        from diffrender.raster import triton_soft
+
+        alpha = triton_soft.soft_silhouette(packed, sigma, blur_radius, faces_per_pixel)
     else:
         from diffrender.raster import torch_raster, torch_soft
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 import trimesh
 from torch import Tensor
@@ -12,7 +16,18 @@ from diffrender.meshes import Mesh
 from diffrender.raster import backends
 
 DOUBLE = torch.float64
-BACKENDS = [name for name, reason in backends().items() if reason is None]
+
+_USABLE = [name for name, reason in backends().items() if reason is None]
+# Where `triton` can run: on a CUDA device, or on the CPU in its interpreter.
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+TRITON_DEVICE = ("cpu" if _INTERPRETED else "cuda") if "triton" in _USABLE else None
+GPU_MARKS = [pytest.mark.gpu] if TRITON_DEVICE == "cuda" else []
+NEEDS_TRITON = "needs a CUDA device, or triton installed and TRITON_INTERPRET=1 in the environment"
+
+# What tests run over. On a CUDA device those of `triton` have the marker `gpu`, and conftest.py
+# brings what they pass to the device.
+_GPU: Any = pytest.param("triton", marks=pytest.mark.gpu)
+BACKENDS = [_GPU if name == "triton" and not _INTERPRETED else name for name in _USABLE]
 
 
 def pinhole(
