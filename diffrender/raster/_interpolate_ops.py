@@ -10,10 +10,10 @@ from torch import Tensor
 from diffrender.native import kernel_threads
 from diffrender.raster._native_ops import check_status, define, differentiable, kernel, pointer
 
-__all__ = ["interpolate"]
+__all__ = ["forward", "interpolate"]
 
 
-def _forward(
+def forward(
     values: Tensor,
     bary: Tensor,
     faces: Tensor,
@@ -141,8 +141,8 @@ define(
     _backward_fake,
 )
 interpolate = differentiable(
-    define(f"interpolate({_TENSORS}, int layer, bool corners) -> Tensor", _forward, _fake),
-    _forward,
+    define(f"interpolate({_TENSORS}, int layer, bool corners) -> Tensor", forward, _fake),
+    forward,
     _setup,
     _gradient(_backward),
     _gradient(lambda *arguments: torch.ops.diffrender.interpolate_backward(*arguments)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
@@ -35,6 +36,10 @@ def interpolate(
     | vertices, rotation, translation, intrinsics (through `fragments.bary`) | inside | exact |
     | the same | at silhouettes | none: see `antialias` |
 
+    For fragments as `rasterize` returned them the native back-end takes the gradient straight to
+    the vertices: to ask for the one with respect to `bary`, hook it, retain it, or replace it by a
+    leaf, before this call.
+
     Raises:
         InputError: the shape does not fit the packed meshes, or `layer` is out of range.
     """
@@ -62,7 +67,20 @@ def interpolate(
     bary = full_precision(fragments.bary)
     chosen = choose_backend(backend, values)
     faces = None if corners else fragments.faces
-    if chosen == "native":
+    if chosen == "native" and _as_rasterized(fragments):
+        from diffrender.raster._through_ops import interpolate_through
+
+        out = interpolate_through(
+            (values.reshape(-1, values.shape[-1]) if corners else values).contiguous(),
+            fragments.homogeneous,
+            bary.detach(),
+            fragments.faces,
+            fragments.face_offsets,
+            fragments.face,
+            layer,
+            corners,
+        )
+    elif chosen == "native":
         from diffrender.raster._interpolate_ops import interpolate as run
 
         out = run(
@@ -88,3 +106,20 @@ def interpolate(
             values, faces, fragments.face[..., layer], bary[..., layer, :]
         )
     return out if out.dtype == dtype else out.to(dtype)
+
+
+def _as_rasterized(fragments: Fragments) -> bool:
+    """Whether `bary` is just what `rasterize` computed from `homogeneous`, and nobody watches it.
+
+    Then the gradient may pass by the barycentrics, straight to the vertices.
+    """
+    if torch.compiler.is_compiling():
+        return False  # nodes of the graph cannot be looked at while it is traced
+    bary, made_by = fragments.bary, fragments.bary.grad_fn
+    return (
+        made_by is not None
+        and type(made_by).__name__ == "rasterizeBackward"
+        and not bary.retains_grad
+        and not bary._backward_hooks
+        and made_by.next_functions[0][0] is fragments.homogeneous.grad_fn
+    )

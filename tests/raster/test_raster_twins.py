@@ -73,6 +73,25 @@ def test_interpolate(dtype: torch.dtype, corners: bool) -> None:
         close(got, wanted, dtype)
 
 
+def test_the_way_past_the_barycentrics_is_the_same_gradient(dtype: torch.dtype) -> None:
+    """Fragments as they come, and with barycentrics that somebody watches: two kernels."""
+    results = []
+    for watched in (False, True):
+        mesh, camera, leaves = scene(dtype)
+        for channels in (1, 3, 6):
+            values = weights(torch.Size((len(mesh.vertices), channels)), 2, dtype).requires_grad_()
+            found = rasterize(mesh, camera, layers=2, backend="native")
+            if watched:
+                found.bary.retain_grad()
+            image = interpolate(values, found, layer=1, backend="native")
+            assert ("through" in type(image.grad_fn).__name__) != watched
+            loss = (image * weights(image.shape, 3, dtype)).sum()
+            results.append(torch.autograd.grad(loss, [values, *leaves]))
+    for direct, through_bary in zip(results[:3], results[3:], strict=True):
+        for got, wanted in zip(direct, through_bary, strict=True):
+            close(got, wanted, dtype)
+
+
 def test_antialias(dtype: torch.dtype) -> None:
     results = {}
     for backend in ("native", "torch"):
@@ -129,12 +148,22 @@ def operator_arguments(dtype: torch.dtype) -> dict[str, tuple[object, ...]]:
     return {
         "rasterize": (h, packed.faces, *offsets, [1, 9, 8, 2], False),
         "interpolate": (values, bary, packed.faces, offsets[1], face, 0, False),
+        "interpolate_through": (
+            values,
+            h,
+            bary.detach(),
+            packed.faces,
+            offsets[1],
+            face,
+            0,
+            False,
+        ),
         "antialias": (image, h, face, depth, offsets[0], *edges, True),
         "soft_silhouette": (h, packed.faces, *offsets, 9, 8, 0, 1e-3, 1e-2),
     }
 
 
-OPERATORS = ["rasterize", "interpolate", "antialias", "soft_silhouette"]
+OPERATORS = ["rasterize", "interpolate", "interpolate_through", "antialias", "soft_silhouette"]
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -153,7 +182,9 @@ def test_operators_agree_with_eager_mode(dtype: torch.dtype, name: str) -> None:
     import importlib
 
     arguments = operator_arguments(dtype)[name]
-    room = {"soft_silhouette": "_soft_ops"}.get(name, f"_{name}_ops")
+    room = {"soft_silhouette": "_soft_ops", "interpolate_through": "_through_ops"}.get(
+        name, f"_{name}_ops"
+    )
     eager = getattr(importlib.import_module(f"diffrender.raster.{room}"), name)
     leaves = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
     results = []

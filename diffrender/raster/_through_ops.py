@@ -1,0 +1,129 @@
+"""`interpolate` with its gradient straight to the vertices; see `_native_ops.py` for how they work.
+
+The forward pass is that of `_interpolate_ops.py`. The gradient with respect to the barycentrics is
+never written out, which is worth a third of the backward pass. Only for barycentrics that come
+from `rasterize` with the same homogeneous vertices.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffrender.native import kernel_threads
+from diffrender.raster import _interpolate_ops
+from diffrender.raster._native_ops import check_status, define, differentiable, kernel, pointer
+
+__all__ = ["interpolate_through"]
+
+
+def _forward(
+    values: Tensor,
+    h: Tensor,
+    bary: Tensor,
+    faces: Tensor,
+    face_offsets: Tensor,
+    face: Tensor,
+    layer: int,
+    corners: bool,
+) -> Tensor:
+    return _interpolate_ops.forward(values, bary, faces, face_offsets, face, layer, corners)
+
+
+def _fake(
+    values: Tensor,
+    h: Tensor,
+    bary: Tensor,
+    faces: Tensor,
+    face_offsets: Tensor,
+    face: Tensor,
+    layer: int,
+    corners: bool,
+) -> Tensor:
+    return values.new_empty((*face.shape[:-1], values.shape[1]))
+
+
+def _backward(
+    values: Tensor,
+    h: Tensor,
+    bary: Tensor,
+    faces: Tensor,
+    face_offsets: Tensor,
+    face: Tensor,
+    grad: Tensor,
+    layer: int,
+    corners: bool,
+    want_values: bool,
+    want_h: bool,
+) -> tuple[Tensor, Tensor]:
+    height, width, layers = face.shape[-3:]
+    grad_values = torch.empty_like(values) if want_values else values.new_empty(0)
+    grad_h = torch.empty_like(h) if want_h else h.new_empty(0)
+    status = kernel("interpolate_through", "pppp iiiiii pipp i pp", values.dtype)(
+        values.data_ptr(),
+        h.data_ptr(),
+        faces.data_ptr(),
+        face_offsets.data_ptr(),
+        face_offsets.shape[0] - 1,
+        values.shape[0],
+        h.shape[0],
+        values.shape[1],
+        height * width,
+        corners,
+        face.data_ptr() + 8 * layer,
+        layers,
+        bary.data_ptr() + 3 * layer * bary.element_size(),
+        grad.data_ptr(),
+        kernel_threads(),
+        pointer(grad_values) if want_values else None,
+        pointer(grad_h) if want_h else None,
+    )
+    if status:
+        check_status(status)
+    return grad_values, grad_h
+
+
+def _backward_fake(values: Tensor, h: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    want_values, want_h = rest[-2:]
+    return (
+        torch.empty_like(values) if want_values else values.new_empty(0),
+        torch.empty_like(h) if want_h else h.new_empty(0),
+    )
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.layer, ctx.corners = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _gradient(run: Any) -> Any:
+    def grad(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        want_values, want_h = ctx.needs_input_grad[:2]
+        grad_values, grad_h = run(
+            *ctx.saved_tensors, grad.contiguous(), ctx.layer, ctx.corners, want_values, want_h
+        )
+        return (
+            grad_values if want_values else None,
+            grad_h if want_h else None,
+            *(None,) * 6,
+        )
+
+    return grad
+
+
+_TENSORS = "Tensor values, Tensor h, Tensor bary, Tensor faces, Tensor face_offsets, Tensor face"
+define(
+    f"interpolate_through_backward({_TENSORS}, Tensor grad, int layer, bool corners, "
+    "bool want_values, bool want_h) -> (Tensor, Tensor)",
+    _backward,
+    _backward_fake,
+)
+interpolate_through = differentiable(
+    define(f"interpolate_through({_TENSORS}, int layer, bool corners) -> Tensor", _forward, _fake),
+    _forward,
+    _setup,
+    _gradient(_backward),
+    _gradient(lambda *arguments: torch.ops.diffrender.interpolate_through_backward(*arguments)),
+)
