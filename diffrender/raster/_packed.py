@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
+from diffrender.lens import bend
 from diffrender.meshes import Mesh, MeshBatch
 
 __all__ = ["Packed", "check_finite", "pack"]
@@ -87,6 +88,14 @@ def pack(meshes: Mesh | MeshBatch, camera: Camera) -> Packed:
             moved = (projection[owner] @ vertices.unsqueeze(-1)).squeeze(-1)
             homogeneous = moved + shift[owner]
     source = (meshes.vertices, camera.intrinsics, camera.rotation, camera.translation)
+    if camera.distortion is not None:
+        intrinsics, lens = camera.intrinsics, camera.distortion
+        if camera.batch_shape:  # one row for each vertex
+            owner = batch.vertex_batch()
+            intrinsics = intrinsics.expand(len(batch), 3, 3)[owner]
+            lens = lens.expand(len(batch), -1)[owner]
+        homogeneous = bend(homogeneous, intrinsics, lens)
+        source = (*source, camera.distortion)
     return Packed(
         homogeneous.contiguous(),
         batch.faces.contiguous(),
@@ -100,8 +109,9 @@ def pack(meshes: Mesh | MeshBatch, camera: Camera) -> Packed:
 
 def check_finite(source: tuple[Tensor, ...]) -> None:
     """Raise InputError naming the tensor that holds NaN or infinite values."""
-    names = ("meshes.vertices", "camera.intrinsics", "camera.rotation", "camera.translation")
-    for name, tensor in zip(names, source, strict=True):
+    camera = ("intrinsics", "rotation", "translation", "distortion")
+    names = ("meshes.vertices", *(f"camera.{name}" for name in camera))
+    for name, tensor in zip(names, source, strict=False):  # not every camera has a lens
         bad = ~torch.isfinite(tensor)
         if bool(bad.any()):
             where = tuple(int(i) for i in bad.nonzero()[0])
