@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from diffrender.raster.antialias import antialias as antialias
 from diffrender.raster.backends import backends as backends
+from diffrender.raster.derivatives import interpolate_derivatives as interpolate_derivatives
 from diffrender.raster.fragments import Fragments as Fragments
 from diffrender.raster.interpolate import interpolate as interpolate
 from diffrender.raster.rasterize import rasterize as rasterize
@@ -20,6 +21,7 @@ __all__ = [
     "antialias",
     "backends",
     "interpolate",
+    "interpolate_derivatives",
     "rasterize",
     "render_silhouette_depth",
     "sample_texture",
