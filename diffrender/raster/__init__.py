@@ -13,11 +13,14 @@ from diffrender.raster.fragments import Fragments as Fragments
 from diffrender.raster.interpolate import interpolate as interpolate
 from diffrender.raster.rasterize import rasterize as rasterize
 from diffrender.raster.render import render_silhouette_depth as render_silhouette_depth
+from diffrender.raster.shade import SoftShading as SoftShading
+from diffrender.raster.shade import soft_shade as soft_shade
 from diffrender.raster.soft import soft_silhouette as soft_silhouette
 from diffrender.raster.texture import sample_texture as sample_texture
 
 __all__ = [
     "Fragments",
+    "SoftShading",
     "antialias",
     "backends",
     "interpolate",
@@ -25,5 +28,6 @@ __all__ = [
     "rasterize",
     "render_silhouette_depth",
     "sample_texture",
+    "soft_shade",
     "soft_silhouette",
 ]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
+from diffrender.cameras import Camera
 from diffrender.errors import InputError
+from diffrender.meshes import Mesh, MeshBatch
 
-__all__ = ["full_precision", "require_finite", "widen"]
+__all__ = ["full_precision", "require_finite", "widen", "widen_scene"]
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
@@ -17,7 +23,16 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 
 def widen(tensor: Tensor) -> Tensor:
     """float16 and bfloat16 as float32, others as they are."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return tensor.float() if tensor.dtype in _HALF else tensor
+
+
+def widen_scene(meshes: Mesh | MeshBatch, camera: Camera) -> tuple[Mesh | MeshBatch, Camera]:
+    """Vertices and camera of half precision as float32, others as they are."""
+    if isinstance(meshes, Mesh | MeshBatch) and meshes.vertices.dtype in _HALF:
+        meshes = dataclasses.replace(meshes, vertices=meshes.vertices.float())
+    if camera.intrinsics.dtype in _HALF:
+        camera = camera.to(torch.float32)
+    return meshes, camera
 
 
 def require_finite(name: str, tensor: Tensor) -> None:
