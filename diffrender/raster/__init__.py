@@ -11,6 +11,8 @@ from diffrender.raster.backends import backends as backends
 from diffrender.raster.derivatives import interpolate_derivatives as interpolate_derivatives
 from diffrender.raster.fragments import Fragments as Fragments
 from diffrender.raster.interpolate import interpolate as interpolate
+from diffrender.raster.points import PointFragments as PointFragments
+from diffrender.raster.points import rasterize_points as rasterize_points
 from diffrender.raster.rasterize import rasterize as rasterize
 from diffrender.raster.render import render_silhouette_depth as render_silhouette_depth
 from diffrender.raster.shade import SoftShading as SoftShading
@@ -20,12 +22,14 @@ from diffrender.raster.texture import sample_texture as sample_texture
 
 __all__ = [
     "Fragments",
+    "PointFragments",
     "SoftShading",
     "antialias",
     "backends",
     "interpolate",
     "interpolate_derivatives",
     "rasterize",
+    "rasterize_points",
     "render_silhouette_depth",
     "sample_texture",
     "soft_shade",
