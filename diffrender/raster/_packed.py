@@ -87,7 +87,12 @@ def pack(meshes: Mesh | MeshBatch, camera: Camera) -> Packed:
             owner = batch.vertex_batch()
             moved = (projection[owner] @ vertices.unsqueeze(-1)).squeeze(-1)
             homogeneous = moved + shift[owner]
-    source = (meshes.vertices, camera.intrinsics, camera.rotation, camera.translation)
+    source: tuple[Tensor, ...] = (
+        meshes.vertices,
+        camera.intrinsics,
+        camera.rotation,
+        camera.translation,
+    )
     if camera.distortion is not None:
         intrinsics, lens = camera.intrinsics, camera.distortion
         if camera.batch_shape:  # one row for each vertex

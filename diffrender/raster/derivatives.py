@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffrender.errors import InputError
 from diffrender.raster._attributes import attribute_rows
-from diffrender.raster._precision import full_precision, widen
+from diffrender.raster._guards import outside_autocast, widen
 from diffrender.raster.fragments import Fragments
 from diffrender.raster.torch_raster import edge_functions
 
@@ -51,7 +51,7 @@ def interpolate_derivatives(
     face = fragments.face[..., layer]
     where = (face >= 0).nonzero(as_tuple=True)
     hit = face[where]
-    with full_precision(h):
+    with outside_autocast(h):
         pixel = torch.stack([where[-1] + 0.5, where[-2] + 0.5, torch.ones_like(hit)], -1)
         n = edge_functions(widen(h)[faces[hit]].double())  # (N, 3, 3)
         e = (n * pixel[:, None].to(n)).sum(-1)  # (N, 3)

@@ -10,8 +10,8 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
 from diffrender.meshes import Mesh, MeshBatch
+from diffrender.raster._guards import outside_autocast, require_finite, widen_scene
 from diffrender.raster._packed import Packed, check_finite, pack
-from diffrender.raster._precision import full_precision, require_finite, widen_scene
 from diffrender.raster.backends import choose_backend
 
 __all__ = ["PointFragments", "rasterize_points"]
@@ -85,7 +85,7 @@ def rasterize_points(
         raise InputError(f"layers is {layers}, expected at least 1")
     clouds = _clouds(points)
     dtype = clouds.vertices.dtype
-    with full_precision(clouds.vertices):
+    with outside_autocast(clouds.vertices):
         packed = pack(*widen_scene(clouds, camera))
         h = packed.homogeneous
         radii = _radii(radius, h)

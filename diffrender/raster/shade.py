@@ -11,8 +11,8 @@ from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
 from diffrender.meshes import Mesh, MeshBatch
 from diffrender.raster._attributes import attribute_rows
+from diffrender.raster._guards import outside_autocast, require_finite, widen, widen_scene
 from diffrender.raster._packed import check_finite, pack
-from diffrender.raster._precision import full_precision, require_finite, widen, widen_scene
 from diffrender.raster.backends import choose_backend
 
 __all__ = ["SoftShading", "soft_shade"]
@@ -106,7 +106,7 @@ def soft_shade(
     """
     chosen = settings or SoftShading()
     require_finite("attributes", attributes)
-    with full_precision(attributes):
+    with outside_autocast(attributes):
         packed = pack(*widen_scene(meshes, camera))
         h = packed.homogeneous
         values, at_corners = attribute_rows(

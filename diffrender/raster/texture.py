@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
-from diffrender.raster._precision import full_precision, require_finite, widen
+from diffrender.raster._guards import outside_autocast, require_finite, widen
 from diffrender.raster.backends import choose_backend
 from diffrender.raster.torch_texture import mip_levels
 
@@ -76,7 +76,7 @@ def sample_texture(
     require_finite("texture", texture)
     require_finite("uv", uv)
     count = math.prod(leading)
-    with full_precision(wide):
+    with outside_autocast(wide):
         wide = wide.reshape(count, *texture.shape[-3:])
         mips, level = wide.new_zeros(count, 0, wide.shape[-1]), None
         if footprint is not None:

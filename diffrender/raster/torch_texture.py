@@ -29,8 +29,8 @@ def _halve(texels: Tensor, dim: int) -> Tensor:
     half = size // 2
     if size % 2 == 0:
         return texels.unflatten(dim, (half, 2)).mean(dim + 1)
-    before = (slice(None),) * dim
-    first, second, third = (texels[(*before, slice(i, size - 1 + (i > 0), 2))] for i in range(3))
+    turned = texels.movedim(dim, 0)
+    first, second, third = (turned[i : size - 1 + (i > 0) : 2].movedim(0, dim) for i in range(3))
     step = torch.arange(half, dtype=texels.dtype, device=texels.device)
     step = step.reshape(-1, *([1] * (texels.ndim - 1 - dim)))
     return ((half - step) * first + half * second + (step + 1) * third) / size

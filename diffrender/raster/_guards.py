@@ -1,4 +1,4 @@
-"""Half precision and autocast: operations compute in float32 at least and return what came."""
+"""Guards of the public edge: half precision and autocast taken to float32, NaN named."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.meshes import Mesh, MeshBatch
 
-__all__ = ["full_precision", "require_finite", "widen", "widen_scene"]
+__all__ = ["outside_autocast", "require_finite", "widen", "widen_scene"]
 
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
+def outside_autocast(tensor: Tensor) -> torch.autocast:
     """A context in which matrix products on the tensor's device are not narrowed."""
     return torch.autocast(tensor.device.type, enabled=False)
 
