@@ -32,6 +32,18 @@ class Camera:
     valid radius, where its radial part stops growing (10 at most), points keep the offset of the
     rim, and at or behind the camera plane they are not moved: nothing folds back.
 
+    Gradients of `project`, `unproject` and everything drawn:
+
+    | to                          | where                          | exact or biased             |
+    |-----------------------------|--------------------------------|-----------------------------|
+    | points, pose, intrinsics    | in front of the camera         | exact                       |
+    | distortion                  | in front, beyond the rim too   | exact (kink at the rim)     |
+    | the same                    | at or behind the camera plane  | distortion none; finite     |
+    | the same, through unproject | up to the valid radius         | exact; bounded at the rim   |
+    | all, drawn                  | inside faces and silhouettes   | as the operation that draws |
+
+    Memory: nothing beyond the projected points.
+
     Attributes:
         intrinsics: (..., 3, 3) K in pixels, corner based.
         rotation: (..., 3, 3) world-to-camera rotation.

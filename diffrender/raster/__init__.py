@@ -1,7 +1,8 @@
-"""Rasterization: hard visibility, interpolation, antialiasing and soft silhouettes.
+"""Rasterization: hard and soft visibility of faces, points, interpolation, textures, antialiasing.
 
-Pure functions over tensors with one immutable record between them, `Fragments`. Every one has a
-plain-torch twin and a C++ kernel; `backends()` says which are usable and why others are not.
+Pure functions over tensors with one immutable record between them, `Fragments` (`PointFragments`
+for points). Nearly all have a plain-torch twin and a C++ kernel; `backends()` says which are usable
+and why others are not. Conversions to PyTorch3D and back are in `diffrender.raster.pytorch3d`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ __all__ = ["soft_shade"]
 
 _CHUNK = 100_000  # face-pixel pairs looked at together
 _AREA = 1e-8  # kLeastArea in native/src/soft_shade.cpp
+_HORIZON = 1e-100  # kHorizon there
 
 
 def _edges(corners: Tensor, p: Tensor) -> Tensor:  # (F, 3, 2), (1, P, 2)
@@ -48,7 +49,8 @@ def _pixels(
     counts = inside | (squared < blur)
     # Where the face does not count, any finite point of it will do.
     u = torch.where(counts[..., None], edges, 1.0) / z[:, None]
-    share = (u / u.sum(-1, keepdim=True)).clamp(0.0, 1.0)
+    total = u.sum(-1, keepdim=True)
+    share = (u / torch.where(total == 0, _HORIZON, total)).clamp(0.0, 1.0)
     share = share / share.sum(-1, keepdim=True)  # (F, P, 3)
     depth = (share * z[:, None]).sum(-1)  # (F, P)
     if 0 < limit < len(corners):

@@ -86,6 +86,18 @@ def test_gradcheck_distort_and_undistort(lens: list[float]) -> None:
     assert torch.autograd.gradcheck(undistort, (seen, k), eps=1e-6, atol=1e-6)
 
 
+def test_gradcheck_beyond_the_valid_radius() -> None:
+    """The rim moves with the coefficients, also the rational ones, and the gradient knows it."""
+    points = tensor([[1.5, 0.4], [-0.9, 2.0]]).requires_grad_()
+    for lens in ([-0.3, 0.01, 1e-3, -2e-3], [-0.3, 0, 0, 0, 0.01, 0.05, -0.01, 0.002]):
+        k = tensor(lens).requires_grad_()
+        assert float(valid_radius(k).detach()) < 1.4
+        assert torch.autograd.gradcheck(valid_radius, (k,), eps=1e-6)
+        assert torch.autograd.gradcheck(distort, (points, k), eps=1e-6, atol=1e-6)
+        seen = distort(points, k).detach().requires_grad_()
+        assert torch.autograd.gradcheck(undistort, (seen, k), eps=1e-6, atol=1e-6)
+
+
 def test_gradcheck_project_and_unproject() -> None:
     base = camera(LENSES[2])
     points, shift = cloud(4), base.translation
@@ -144,6 +156,23 @@ def test_points_at_and_behind_the_camera_stay_finite() -> None:
     pixels, _ = ours.project(points)
     (grad,) = torch.autograd.grad(pixels.sum(), points)
     assert bool(torch.isfinite(pixels).all() and torch.isfinite(grad).all())
+
+
+def test_the_lens_has_no_gradient_from_points_behind_the_camera() -> None:
+    base = camera(BARREL)
+    lens = tensor(BARREL).requires_grad_()
+    ours = Camera(base.intrinsics, base.rotation, base.translation, base.size, lens)
+    behind = ours.camera_to_world(tensor([[0.5, 0.2, -1.0], [0.1, -0.3, 0.0]]))
+    (grad,) = torch.autograd.grad(ours.project(behind)[0].sum(), lens)
+    assert bool((grad == 0).all())
+
+
+def test_unprojecting_at_the_rim_has_a_bounded_gradient() -> None:
+    """There the radial slope is 0 and the inverse's infinite."""
+    k = tensor([-0.3, 0.0, 0.0, 0.0])
+    rim = distort(tensor([[float(valid_radius(k)), 0.0]]), k).requires_grad_()
+    (grad,) = torch.autograd.grad(undistort(rim, k).sum(), rim)
+    assert bool(torch.isfinite(grad).all()) and float(grad.abs().max()) < 1e7
 
 
 def test_crops_resizes_and_batches_keep_the_lens() -> None:

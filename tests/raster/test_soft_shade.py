@@ -105,6 +105,25 @@ def test_gradcheck(backend: str, corners: bool, limit: int | None) -> None:
 
 
 @BACKEND
+def test_no_gradient_comes_from_faces_entering_the_blur_radius(backend: str) -> None:
+    """The card's last cell: the image jumps there, and the gradient does not see it."""
+    ones = torch.ones(3, 1, dtype=DOUBLE)
+    settings = SoftShading(sigma=0.1, gamma=0.5, blur_radius=0.25**2, near=1.0, far=5.0)
+    values, slopes = [], []
+    for edge in (2.0 - 1e-6, 2.0 + 1e-6):  # half a pixel, 0.25 in their units, before 2.5
+        right = torch.tensor(edge, dtype=DOUBLE, requires_grad=True)
+        points = torch.stack([right, torch.tensor(-200.0).double(), right, torch.tensor(200.0)])
+        corners = torch.stack([*points.reshape(2, 2), torch.tensor([-300.0, 0.0]).double()])
+        vertices = torch.cat([corners, ones], -1) * 2.0
+        mesh = Mesh(vertices, torch.tensor([[0, 1, 2]]))
+        image = soft_shade(ones, mesh, flat_camera((4, 4)), settings=settings, backend=backend)
+        values.append(float(image[1, 2, 0].detach()))
+        slopes.append(float(torch.autograd.grad(image[1, 2, 0], right, allow_unused=True)[0]))
+    assert values[0] == 0.0 and slopes[0] == 0.0
+    assert values[1] > 0.1 and 0 < slopes[1] < 10.0
+
+
+@BACKEND
 def test_sharp_settings_give_the_nearest_face(backend: str) -> None:
     """gamma 1e-4, the default: finite, and inside faces the hard image."""
     mesh = sphere(2)
@@ -247,6 +266,20 @@ def test_degenerate_hidden_and_empty_meshes_give_the_background(backend: str) ->
         torch.testing.assert_close(image, background.expand(5, 6, 2))
         (grad,) = torch.autograd.grad(image.sum(), leaf)
         assert bool((grad == 0).all())
+
+
+@BACKEND
+def test_a_pixel_on_the_horizon_of_a_face_is_finite(backend: str) -> None:
+    """At (0.5, 0.5) the barycentrics are (2, -1/2, -1/2), and 2 / 2 - 1/2 / 1 - 1/2 / 1 = 0."""
+    places = torch.tensor([[1.5, 0.5, 1], [2.5, 1.5, 1], [2.5, -0.5, 1]], dtype=DOUBLE)
+    vertices = (places * torch.tensor([[2.0], [1.0], [1.0]])).requires_grad_()
+    mesh = Mesh(vertices, torch.tensor([[0, 1, 2]]))
+    settings = SoftShading(sigma=0.5, gamma=0.5, blur_radius=4.0, near=0.5, far=4.0)
+    values = weights(torch.Size((3, 2))).requires_grad_()
+    image = soft_shade(values, mesh, flat_camera((4, 4)), settings=settings, backend=backend)
+    assert bool(torch.isfinite(image).all()) and float(image.detach()[0, 0].min()) > 0
+    for grad in torch.autograd.grad(image[0, 0].sum(), [vertices, values]):
+        assert bool(torch.isfinite(grad).all())
 
 
 @BACKEND

@@ -321,6 +321,23 @@ def test_gradcheck_derivatives() -> None:
     assert torch.autograd.gradcheck(slopes, leaves, eps=1e-7, atol=1e-5)
 
 
+def test_no_gradient_of_derivatives_comes_through_silhouettes() -> None:
+    """A slope of 10 / (right - left) at each of the pixels that are hit, and no more of them."""
+    right = torch.tensor(9.3, dtype=DOUBLE, requires_grad=True)
+    left, one = torch.tensor(2.2, dtype=DOUBLE), torch.ones((), dtype=DOUBLE)
+    places = [(left, 0.7), (right, 0.7), (right, 6.6), (left, 6.6)]
+    vertices = torch.stack([torch.stack([x, y * one, one]) for x, y in places])
+    mesh = Mesh(vertices, torch.tensor([[0, 2, 1], [0, 3, 2]]))
+    values = torch.tensor([[0.0], [10.0], [10.0], [0.0]], dtype=DOUBLE)
+    found = rasterize(mesh, pinhole((8, 12), focal=1.0, centre=(0.0, 0.0)))
+    total = interpolate_derivatives(values, found)[..., 0, 0].sum()
+    hit = float(found.mask().sum())
+    assert hit == 7 * 6
+    assert float(total.detach()) == pytest.approx(hit * 10 / 7.1)
+    (grad,) = torch.autograd.grad(total, right)
+    assert float(grad) == pytest.approx(-hit * 10 / 7.1**2)
+
+
 @BACKEND
 def test_a_far_checkerboard_fades_to_grey(backend: str) -> None:
     """Without mip maps a distant floor is noise; with its footprint it is the mean."""

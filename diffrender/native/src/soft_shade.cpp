@@ -21,6 +21,7 @@ namespace diffrender {
 namespace {
 
 constexpr double kLeastArea = 1e-8;  // twice the least area that counts, as for silhouettes
+constexpr double kHorizon = 1e-100;  // for the sum of u where the face's plane has its horizon
 
 struct Point {
   double x, y, z;
@@ -90,6 +91,7 @@ struct ShadeFace {
     if (inside) s.square = -s.square;
     s.u_sum = s.clipped_sum = s.depth = 0;
     for (int i = 0; i < 3; ++i) s.u_sum += s.u[i] = edge[i] / c[i].z;
+    if (s.u_sum == 0.0) s.u_sum = kHorizon;
     for (int i = 0; i < 3; ++i) {
       s.e[i] = s.u[i] / s.u_sum;
       s.clipped_sum += s.share[i] = std::min(std::max(s.e[i], 0.0), 1.0);

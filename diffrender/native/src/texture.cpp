@@ -44,7 +44,7 @@ struct Axis {
         share[i] = T(std::min(std::max(x - at, 0.0), 1.0));
         slope[i] = T(size);
       } else {
-        slope[i] = T((x > 0.0) & (x < last) ? size : 0.0);
+        slope[i] = T(((x > 0.0) & (x < last)) ? size : 0.0);
         x = std::min(std::max(x, 0.0), last);
         const int32_t at = int32_t(x);
         low[i] = at;
