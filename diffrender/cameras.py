@@ -1,4 +1,4 @@
-"""Pinhole cameras in the OpenCV frame: x right, y down, z forward, metres.
+"""Cameras in the OpenCV frame: x right, y down, z forward, metres; pinhole, or with a lens.
 
 Pixel coordinates have their origin at the image's outer corner, so pixel centres lie at +0.5.
 Loaders convert: OpenCV and KITTI count from the centre of the first pixel.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
+from diffrender.lens import check_coefficients, distort, undistort
 
 __all__ = ["Camera", "PixelCentres"]
 
@@ -22,22 +23,41 @@ PixelCentres = Literal["half", "integer"]
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera, or a batch of them with one image size.
+    """A pinhole camera, or a batch of them with one image size; its lens may distort.
 
     x_pixel = K (R X_world + t), divided by its third row. K is upper triangular and its third row
-    is (0, 0, 1).
+    is (0, 0, 1). With `distortion`, X / Z and Y / Z are moved by OpenCV's model before K
+    (`diffrender.lens`): rendering moves the vertices, and edges stay straight between them in the
+    image, so a mesh should be fine enough for its edges to follow the lens. Beyond the model's
+    valid radius, where its radial part stops growing (10 at most), points keep the offset of the
+    rim, and at or behind the camera plane they are not moved: nothing folds back.
+
+    Gradients of `project`, `unproject` and everything drawn:
+
+    | to                          | where                          | exact or biased             |
+    |-----------------------------|--------------------------------|-----------------------------|
+    | points, pose, intrinsics    | in front of the camera         | exact                       |
+    | distortion                  | in front, beyond the rim too   | exact (kink at the rim)     |
+    | the same                    | at or behind the camera plane  | distortion none; finite     |
+    | the same, through unproject | up to the valid radius         | exact; bounded at the rim   |
+    | all, drawn                  | inside faces and silhouettes   | as the operation that draws |
+
+    Memory: nothing beyond the projected points.
 
     Attributes:
         intrinsics: (..., 3, 3) K in pixels, corner based.
         rotation: (..., 3, 3) world-to-camera rotation.
         translation: (..., 3) world-to-camera translation, metres.
         size: (height, width) of the image in pixels.
+        distortion: (..., 4), (..., 5) or (..., 8) in OpenCV's order k1, k2, p1, p2, k3, k4, k5,
+            k6; None for a pinhole. It does not depend on the pixels, so crops and resizes keep it.
     """
 
     intrinsics: Tensor  # (..., 3, 3)
     rotation: Tensor  # (..., 3, 3)
     translation: Tensor  # (..., 3)
     size: tuple[int, int]
+    distortion: Tensor | None = None  # (..., 4), (..., 5) or (..., 8)
 
     def __post_init__(self) -> None:
         check_shape("Camera.intrinsics", self.intrinsics, "...", 3, 3)
@@ -46,6 +66,14 @@ class Camera:
         height, width = self.size
         if height < 1 or width < 1:
             raise InputError(f"Camera.size is {self.size}, expected positive (height, width)")
+        if self.distortion is not None:
+            check_coefficients("Camera.distortion", self.distortion)
+            have, want = self.distortion, self.intrinsics
+            if have.dtype != want.dtype or have.device != want.device:
+                raise InputError(
+                    f"Camera.distortion is {have.dtype} on {have.device} but the intrinsics are "
+                    f"{want.dtype} on {want.device}; convert one of them"
+                )
 
     @classmethod
     def from_intrinsics(
@@ -56,6 +84,7 @@ class Camera:
         pixel_centres: PixelCentres,
         rotation: Tensor | None = None,  # (..., 3, 3)
         translation: Tensor | None = None,  # (..., 3)
+        distortion: Tensor | None = None,  # (..., 4), (..., 5) or (..., 8)
     ) -> Camera:
         """Camera from K; `pixel_centres` says where the caller's pixel centres lie.
 
@@ -76,7 +105,7 @@ class Camera:
             rotation = rotation.expand(*leading, 3, 3)
         if translation is None:
             translation = intrinsics.new_zeros(*leading, 3)
-        return cls(intrinsics, rotation, translation, size)
+        return cls(intrinsics, rotation, translation, size, distortion)
 
     @classmethod
     def from_projection(
@@ -100,12 +129,13 @@ class Camera:
 
     @property
     def batch_shape(self) -> torch.Size:
-        """Leading dimensions shared by the three tensors."""
-        if self.intrinsics.ndim == 2 and self.rotation.ndim == 2 and self.translation.ndim == 1:
+        """Leading dimensions shared by the tensors."""
+        shapes = [self.intrinsics.shape[:-2], self.rotation.shape[:-2], self.translation.shape[:-1]]
+        if self.distortion is not None:
+            shapes.append(self.distortion.shape[:-1])
+        if not any(shapes):  # the usual case; broadcasting is slow
             return torch.Size()
-        return torch.broadcast_shapes(
-            self.intrinsics.shape[:-2], self.rotation.shape[:-2], self.translation.shape[:-1]
-        )
+        return torch.broadcast_shapes(*shapes)
 
     @property
     def centre(self) -> Tensor:
@@ -119,6 +149,7 @@ class Camera:
             intrinsics=self.intrinsics.to(*args),  # type: ignore[call-overload]
             rotation=self.rotation.to(*args),  # type: ignore[call-overload]
             translation=self.translation.to(*args),  # type: ignore[call-overload]
+            distortion=None if self.distortion is None else self.distortion.to(*args),  # type: ignore[call-overload]
         )
 
     def expand(self, *batch: int) -> Camera:
@@ -128,13 +159,18 @@ class Camera:
             intrinsics=self.intrinsics.expand(*batch, 3, 3),
             rotation=self.rotation.expand(*batch, 3, 3),
             translation=self.translation.expand(*batch, 3),
+            distortion=None if self.distortion is None else self.distortion.expand(*batch, -1),
         )
 
     def __getitem__(self, index: int | slice | Tensor) -> Camera:
         """Index the first batch dimension."""
         whole = self.expand(*self.batch_shape)
-        return Camera(
-            whole.intrinsics[index], whole.rotation[index], whole.translation[index], self.size
+        return dataclasses.replace(
+            whole,
+            intrinsics=whole.intrinsics[index],
+            rotation=whole.rotation[index],
+            translation=whole.translation[index],
+            distortion=None if whole.distortion is None else whole.distortion[index],
         )
 
     def world_to_camera(self, points: Tensor) -> Tensor:  # (..., N, 3)
@@ -152,23 +188,37 @@ class Camera:
         """World points to pixels and depth (z in the camera frame, not ray length).
 
         Shapes: (..., N, 3) -> pixels (..., N, 2), depth (..., N). Points with z <= 0 give
-        finite but meaningless pixels: test the depth.
+        finite but meaningless pixels: test the depth. Differentiable to points, pose, intrinsics
+        and distortion.
         """
         in_camera = self.world_to_camera(points)
         depth = in_camera[..., 2]
+        if self.distortion is not None:
+            return self._lens_pixels(in_camera), depth
         homogeneous = in_camera @ self.intrinsics.mT
         tiny = torch.finfo(depth.dtype).eps
         safe = torch.where(depth.abs() < tiny, torch.full_like(depth, tiny), depth)
         return homogeneous[..., :2] / safe.unsqueeze(-1), depth
 
+    def _lens_pixels(self, in_camera: Tensor) -> Tensor:  # (..., N, 3)
+        assert self.distortion is not None
+        depth = in_camera[..., 2:]
+        tiny = torch.finfo(depth.dtype).eps
+        flat = in_camera[..., :2] / torch.where(depth.abs() < tiny, tiny, depth)
+        flat = torch.where(depth > 0, distort(flat, self.distortion), flat)
+        return flat @ self.intrinsics[..., :2, :2].mT + self.intrinsics[..., None, :2, 2]
+
     def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:  # (..., N, 2), (..., N)
         """Pixels with depth z to world points; inverse of `project`.
 
-        Shapes: (..., N, 2), (..., N) -> (..., N, 3) metres.
+        Shapes: (..., N, 2), (..., N) -> (..., N, 3) metres. Differentiable to all; through a lens
+        by the implicit function theorem, first derivatives only.
         """
         k = self.intrinsics[..., None, :, :]
         y = (pixels[..., 1] - k[..., 1, 2]) / k[..., 1, 1]
         x = (pixels[..., 0] - k[..., 0, 2] - k[..., 0, 1] * y) / k[..., 0, 0]
+        if self.distortion is not None:
+            x, y = undistort(torch.stack([x, y], dim=-1), self.distortion).unbind(-1)
         return self.camera_to_world(torch.stack([x * depth, y * depth, depth], dim=-1))
 
     def crop(self, left: Tensor | float, top: Tensor | float, size: tuple[int, int]) -> Camera:

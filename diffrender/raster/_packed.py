@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
+from diffrender.lens import bend
 from diffrender.meshes import Mesh, MeshBatch
 from diffrender.raster._precision import full_precision
 from diffrender.raster._project import Lens, project
@@ -83,7 +84,8 @@ def _repeated(meshes: MeshBatch, views: torch.Size) -> tuple[MeshBatch, tuple[in
 def source_of(meshes: Meshes, camera: Camera) -> tuple[Tensor, ...]:
     """The tensors that the projection depends on."""
     vertices = meshes[0] if isinstance(meshes, tuple) else meshes.vertices
-    return (vertices, camera.intrinsics, camera.rotation, camera.translation)
+    source = (vertices, camera.intrinsics, camera.rotation, camera.translation)
+    return source if camera.distortion is None else (*source, camera.distortion)
 
 
 def pack(meshes: Meshes, camera: Camera) -> Packed:
@@ -112,6 +114,13 @@ def pack(meshes: Meshes, camera: Camera) -> Packed:
         k, r = (m.expand(*leading, 3, 3).reshape(count, 3, 3) for m in (k, r))
         t = t.expand(*leading, 3).reshape(count, 3)
     homogeneous = project(vertices, batch.vertex_offsets, Lens(k, r, t))
+    if camera.distortion is not None:
+        curve = full_precision(camera.distortion)
+        if curve.ndim != 1 or k.ndim != 2:  # one row for each vertex
+            owner = batch.vertex_batch()
+            curve = curve.expand(*leading, curve.shape[-1]).reshape(len(batch), -1)[owner]
+            k = k.expand(len(batch), 3, 3)[owner]
+        homogeneous = bend(homogeneous, k, curve)
     return Packed(
         homogeneous,
         batch.faces.contiguous(),
@@ -126,8 +135,9 @@ def pack(meshes: Meshes, camera: Camera) -> Packed:
 
 def check_finite(source: tuple[Tensor, ...]) -> None:
     """Raise InputError naming the tensor that holds NaN or infinite values."""
-    names = ("meshes.vertices", "camera.intrinsics", "camera.rotation", "camera.translation")
-    for name, tensor in zip(names, source, strict=False):
+    camera = ("intrinsics", "rotation", "translation", "distortion")
+    names = ("meshes.vertices", *(f"camera.{name}" for name in camera))
+    for name, tensor in zip(names, source, strict=False):  # not every camera has a lens
         bad = ~torch.isfinite(tensor)
         if bool(bad.any()):
             where = tuple(int(i) for i in bad.nonzero()[0])

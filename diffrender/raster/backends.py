@@ -19,9 +19,21 @@ _NAMES = ("native", "torch", "triton")
 def backends() -> dict[str, str | None]:
     """The rasterizer's back-ends: None where usable, else the reason why not.
 
-    `native` works on CPU tensors, `triton` on CUDA tensors, `torch` on any.
+    `native` works on CPU tensors, `triton` on CUDA tensors, `torch` on any. `pytorch3d` only draws:
+    `rasterize` takes it, and the other operations take its fragments on any other back-end.
     """
-    return {"native": reason_missing(), "torch": None, "triton": _triton_missing()}
+    return {
+        "native": reason_missing(),
+        "torch": None,
+        "triton": _triton_missing(),
+        "pytorch3d": _pytorch3d_missing(),
+    }
+
+
+def _pytorch3d_missing() -> str | None:
+    if importlib.util.find_spec("pytorch3d") is None:
+        return "pytorch3d is not installed; build it from source, then: diffrender[pytorch3d]"
+    return None
 
 
 def _interpreting() -> bool:
@@ -42,6 +54,8 @@ def _fits(backend: str, tensor: Tensor) -> bool:
     device = tensor.device.type
     if backend == "torch":
         return True
+    if backend == "pytorch3d":
+        return tensor.dtype == torch.float32
     if tensor.dtype not in (torch.float32, torch.float64):
         return False
     if backend == "native":
@@ -55,7 +69,7 @@ def native_ready() -> bool:
     return instruction_set() is not None
 
 
-def choose_backend(backend: str | None, tensor: Tensor) -> str:
+def choose_backend(backend: str | None, tensor: Tensor, *, drawing: bool = False) -> str:
     """The back-end for `tensor`: the one asked for, or the fastest that fits.
 
     Raises:
@@ -67,15 +81,17 @@ def choose_backend(backend: str | None, tensor: Tensor) -> str:
         if tensor.is_cuda and _fits("triton", tensor) and _triton_missing() is None:
             return "triton"
         return "torch"
-    if backend not in _NAMES:
-        raise InputError(f"backend is {backend!r}, expected 'native', 'torch', 'triton' or None")
+    names = (*_NAMES, "pytorch3d") if drawing else _NAMES
+    if backend not in names:
+        raise InputError(f"backend is {backend!r}, expected one of {', '.join(names)}, or None")
     missing = backends()[backend]
     if missing is not None:
         raise InputError(f"backend {backend!r} cannot be used: {missing}")
     if not _fits(backend, tensor):
-        where = {"native": "the CPU", "triton": "a CUDA device"}[backend]
+        where = {"native": "the CPU", "triton": "a CUDA device"}.get(backend, "any device")
+        kinds = "float32" if backend == "pytorch3d" else "float32 or float64"
         raise InputError(
-            f"backend {backend!r} works on float32 or float64 tensors on {where}, not on "
+            f"backend {backend!r} works on {kinds} tensors on {where}, not on "
             f"{tensor.dtype} on {tensor.device}; use backend='torch' or None"
         )
     return backend

@@ -59,7 +59,7 @@ def rasterize(
         raise InputError(f"layers is {layers}, expected at least 1")
     packed = pack(meshes, camera)
     shape = [*packed.leading, *packed.size, layers]
-    chosen = choose_backend(backend, packed.homogeneous)
+    chosen = choose_backend(backend, packed.homogeneous, drawing=True)
     if chosen == "native":
         face, bary, depth = _native(packed, shape, cull_backfaces)
     else:
@@ -67,6 +67,10 @@ def rasterize(
             from diffrender.raster import triton_raster
 
             flat = triton_raster.rasterize(packed, layers, cull_backfaces)
+        elif chosen == "pytorch3d":
+            from diffrender.raster import pytorch3d_raster
+
+            flat = pytorch3d_raster.rasterize(packed, layers, cull_backfaces)
         else:
             from diffrender.raster import torch_raster
 

@@ -16,7 +16,7 @@ ONE = torch.zeros(1)
 
 
 def test_names_and_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(backends()) == {"native", "torch", "triton"}
+    assert set(backends()) == {"native", "torch", "triton", "pytorch3d"}
     assert backends()["torch"] is None
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None)
