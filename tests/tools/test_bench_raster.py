@@ -114,20 +114,23 @@ def test_the_scene_covers_what_it_says() -> None:
 @pytest.mark.parametrize("batch", [1, 2])
 def test_deodr_and_ours_draw_and_bring_back_the_same(batch: int) -> None:
     pytest.importorskip("deodr")
-    scene = scene_of(Cell(320, 64, batch))
-    # The two blend edge pixels differently, which noise would weigh pixel by pixel: a ramp.
-    ramp = torch.linspace(0, 1, 64)
-    smooth = (ramp[:, None, None] + ramp[:, None]).expand(batch, 64, 64, 3).contiguous()
-    scene = dataclasses.replace(scene, upstream=smooth)
+    scene = scene_of(Cell(1280, 128, batch))
+    # The two blend edge pixels differently, which noise would weigh pixel by pixel, and DEODR
+    # interpolates without perspective, which strong contrasts inside faces would show.
+    ramp = torch.linspace(0, 1, 128)
+    smooth = (ramp[:, None, None] + ramp[:, None]).expand(batch, 128, 128, 3).contiguous()
+    plain = 0.5 + 0.5 * (scene.vertices - scene.vertices.mean(1, keepdim=True))
+    scene = dataclasses.replace(scene, upstream=smooth, colours=plain)
     forward, both = full_step(scene)
     peer_forward, peer_both = deodr_steps(scene)
     peer_both()  # a second step must not see what the first did to its inputs
-    image = forward().detach().numpy().reshape(batch, 64, 64, 3)
+    image = forward().detach().numpy().reshape(batch, 128, 128, 3)
     assert np.abs(image - np.stack(peer_forward())).mean() < 0.02
     gradients = [np.stack(one) for one in zip(*peer_both(), strict=True)]
-    for ours, theirs in zip(both(), gradients, strict=True):
+    for ours, theirs, least in zip(both(), gradients, (0.95, 0.995), strict=True):
         a, b = ours.numpy().astype(np.float64).ravel(), theirs.ravel()
-        assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.95
+        cosine = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+        assert cosine > least
 
 
 def test_operations_run_alone_and_again() -> None:
