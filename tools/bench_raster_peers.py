@@ -55,8 +55,9 @@ def child(
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         return lines[-1][:200] if lines else f"exit code {done.returncode}"
-    read = json.loads(done.stdout.strip().splitlines()[-1])
-    return dict(read)
+    # Mitsuba's warnings go to standard output too.
+    found = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return dict(json.loads(found[-1])) if found else "its process printed no result"
 
 
 def _rows(report: Report, case: str, words: str, seconds: dict[str, list[float]]) -> None:
