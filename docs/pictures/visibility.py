@@ -158,7 +158,7 @@ def errors(folder: Path, sizes: list[int], samples: int) -> dict[str, list[float
         for name, render in zip(found, ways, strict=True):
             apart = slope(render, mesh, camera_of(size)) - wanted
             found[name].append(float(apart.norm() / wanted.norm()))
-    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
     shades = ["#888888", "#0072b2", "#f4b183", "#d55e00", "#7f3300"]
     for (name, values), shade in zip(found.items(), shades, strict=True):
         axis.plot(sizes, values, "o-", label=name, color=shade, markersize=4)
@@ -166,9 +166,9 @@ def errors(folder: Path, sizes: list[int], samples: int) -> dict[str, list[float
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.set_xlabel("image size, pixels", fontsize=9)
     axis.set_ylabel("error over size of the true gradient", fontsize=9)
-    axis.set_yscale("log")
+    axis.set_ylim(0, None)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
     _save(figure, folder / "visibility_errors.png")
     return found
 
