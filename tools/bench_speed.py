@@ -56,10 +56,10 @@ def speed(report: Report, repeats: int) -> None:
 def raster_against_deodr(report: Report, *, quick: bool) -> None:
     """The renderer's silhouette against the CPU peer, both timed in this run."""
     from diffrender.errors import MissingExtraError
-    from diffrender.tools.bench_raster import bench_raster
+    from diffrender.tools.bench_raster_silhouette import bench_silhouette
 
     try:
-        part = bench_raster(quick=quick)
+        part = bench_silhouette(quick=quick)
     except MissingExtraError as error:
         goal = Target(f"1280-face silhouette against DEODR ({error})", "<= 2", None, False)
         report.targets.append(goal)

@@ -103,7 +103,7 @@ def differentiable(
         return (refuse_twice if torch.is_grad_enabled() else backward)(ctx, *grads)
 
     members = {"forward": staticmethod(run), "backward": staticmethod(run_backward)}
-    eager = type(name.split("::")[1], (torch.autograd.Function,), members)
+    eager: Any = type(name.split("::")[1], (torch.autograd.Function,), members)
 
     def call(*arguments: Any) -> Any:
         if torch.compiler.is_compiling() or type(arguments[0]) not in (

@@ -70,7 +70,9 @@ def _forward(*scene: Any) -> tuple[Tensor, ...]:
     culprit = ctypes.c_int64()
     run = kernel("soft_shade", f"{_ARGUMENTS} i ppppp p", found[0].dtype)
     pointers = [t.data_ptr() for t in found]
-    check_status(run(*_scene(*scene), kernel_threads(), *pointers, ctypes.addressof(culprit)), culprit.value)
+    check_status(
+        run(*_scene(*scene), kernel_threads(), *pointers, ctypes.addressof(culprit)), culprit.value
+    )
     return found
 
 

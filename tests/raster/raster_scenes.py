@@ -17,7 +17,9 @@ from diffrender.raster import backends
 
 DOUBLE = torch.float64
 
-_USABLE = [name for name, reason in backends().items() if reason is None and name != "pytorch3d"]  # its edge rule is its own
+_USABLE = [
+    name for name, reason in backends().items() if reason is None and name != "pytorch3d"
+]  # its edge rule is its own
 # Where `triton` can run: on a CUDA device, or on the CPU in its interpreter.
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 TRITON_DEVICE = ("cpu" if _INTERPRETED else "cuda") if "triton" in _USABLE else None

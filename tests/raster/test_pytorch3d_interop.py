@@ -18,7 +18,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, MissingExtraError
 from diffrender.meshes import Mesh, pack_meshes
-from diffrender.raster import backends, rasterize
+from diffrender.raster import backends, interpolate, rasterize
 from diffrender.raster import pytorch3d as bridge
 from diffrender.raster import pytorch3d_raster as raster
 from diffrender.raster._packed import pack

@@ -1,0 +1,117 @@
+"""The tables of docs/benchmarks.md, from the report of `diffrender bench raster`.
+
+python benchmarks/raster_tables.py     # rewrites what stands below the page's last heading
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+MARK = "<!-- tables below: written by benchmarks/raster_tables.py -->\n"
+FULL = "full (rasterize + interpolate + antialias) forward + backward"
+STEPS = ["rasterize", "interpolate", "antialias", "soft silhouette"]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def goals(report: dict[str, Any]) -> str:
+    """Every goal, met or not."""
+    rows = []
+    for one in report["targets"]:
+        value = "not measured" if one["value"] is None else f"{one['value']:.3g}"
+        rows.append([one["name"], one["goal"], value, "yes" if one["met"] else "**no**"])
+    return _table(["goal", "", "measured", "met"], rows)
+
+
+def against_deodr(report: dict[str, Any]) -> str:
+    """One line a cell: milliseconds on as many threads, and how many times faster than DEODR."""
+    cells: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in report["rows"]:
+        if row["operation"].startswith(f"{FULL}, threads: "):
+            cells.setdefault(row["case"], {})[row["operation"].rsplit(" ", 1)[1]] = row
+    threads = list(dict.fromkeys(key for found in cells.values() for key in found))
+    head = ["cell"]
+    for count in threads:
+        head += [f"ms, {count} thread(s)", "IQR", "x faster than DEODR"]
+    lines = []
+    for case, found in cells.items():
+        line = [case]
+        for count in threads:
+            row = found[count]
+            width = "" if row["spread"] is None else f"{row['spread']:.2g}"
+            line += [f"{row['value']:.3g}", width, f"{1 / row['ratio']:.2f}"]
+        lines.append(line)
+    return _table(head, lines)
+
+
+def operations(report: dict[str, Any]) -> str:
+    """Milliseconds, forward / backward, of every operation by itself."""
+    suffix = f", {report['machine']['threads']} threads"
+    cells: dict[str, dict[str, float]] = {}
+    for row in report["rows"]:
+        name = row["operation"].removesuffix(suffix)
+        if row["unit"] == "ms" and any(name in (f"{s} forward", f"{s} backward") for s in STEPS):
+            cells.setdefault(row["case"], {})[name] = row["value"]
+    lines = []
+    for case, found in cells.items():
+        pairs = [[found.get(f"{s} forward"), found.get(f"{s} backward")] for s in STEPS]
+        lines.append(
+            [case, *("" if None in p else " / ".join(f"{v:.3g}" for v in p) for p in pairs)]
+        )
+    return _table(["cell", *STEPS], lines)
+
+
+def others(report: dict[str, Any]) -> str:
+    """Peers, single scenes and exponents: all rows that are in no table above."""
+    lines, left = [], []
+    for row in report["rows"]:
+        grid = ", batch " in row["case"] and (
+            row["operation"].startswith("full (") or row["operation"].startswith(tuple(STEPS))
+        )
+        if row["unit"] == "timings" and row["operation"].startswith("left out"):
+            left.append(f"- {row['case']}: {row['operation']}")
+        elif row["operation"].startswith("below the goal"):
+            continue
+        elif not (grid and row["unit"] == "ms" and "llvmpipe" not in row["operation"]):
+            value = "" if row["unit"] == "timings" else f"{row['value']:.3g} {row['unit']}"
+            lines.append([row["case"], row["operation"], value])
+    text = _table(["case", "operation", "value"], lines)
+    return text + ("\nCells of the grid that were left out:\n\n" + "\n".join(left) + "\n") * bool(
+        left
+    )
+
+
+def page(report: dict[str, Any]) -> str:
+    """All tables with their headings."""
+    machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items() if value)
+    gpu = "" if report["machine"].get("gpu") else ", no GPU"
+    parts = {
+        "Goals": goals(report),
+        "Rasterize + interpolate + antialias, forward + backward": against_deodr(report),
+        "Each operation, forward / backward, ms": operations(report),
+        "Other peers, single scenes, growth": others(report),
+    }
+    text = f"\nMeasured on: {machine}{gpu}.\n"
+    return text + "".join(f"\n### {name}\n\n{table}" for name, table in parts.items())
+
+
+def main(source: Path, target: Path) -> None:
+    report = json.loads(source.read_text(encoding="utf-8"))
+    text = target.read_text(encoding="utf-8")
+    if text.count(MARK) != 1:
+        raise SystemExit(f"{target} must hold this line once: {MARK.strip()}")
+    target.write_text(text.split(MARK)[0] + MARK + page(report), encoding="utf-8")
+    print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    names = [Path(name) for name in sys.argv[1:]]
+    default = [ROOT / "benchmarks" / "results" / "raster.json", ROOT / "docs" / "benchmarks.md"]
+    main(*(names if len(names) == 2 else default))

@@ -1,0 +1,32 @@
+"""The script behind the pictures of docs/visibility.md runs, and draws the same twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def test_pictures_of_visibility_are_drawn_alike_twice(tmp_path: Path) -> None:
+    drawn = []
+    for name in ("one", "two"):
+        command = [sys.executable, str(DOCS / "pictures" / "visibility.py")]
+        done = subprocess.run(
+            [*command, str(tmp_path / name), "quick"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        drawn.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+        errors = dict(line.split(": ") for line in done.stdout.splitlines() if ": " in line)
+        # Nothing of a silhouette comes back through `interpolate`: the error is the whole of it.
+        assert set(errors["hard"].split(", ")) == {"1.00"}
+        assert max(float(value) for value in errors["antialias"].split(", ")) < 1.0
+    assert drawn[0] == drawn[1]
+    assert set(drawn[0]) == {path.name for path in (DOCS / "images").glob("visibility_*.png")}
+
+
+def test_pictures_of_the_pages_are_small() -> None:
+    pictures = list((DOCS / "images").glob("visibility_*.png"))
+    assert len(pictures) == 3
+    assert max(path.stat().st_size for path in pictures) < 150_000
