@@ -63,10 +63,13 @@ def _fits(backend: str, tensor: Tensor) -> bool:
     return device == "cuda" or (device == "cpu" and _interpreting())
 
 
-@torch.compiler.assume_constant_result
 def native_ready() -> bool:
     """Whether the C++ kernels can be used; a constant for torch.compile."""
     return instruction_set() is not None
+
+
+# What torch.compiler.assume_constant_result does, without loading the compiler to say so.
+native_ready._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def choose_backend(backend: str | None, tensor: Tensor, *, drawing: bool = False) -> str:
