@@ -25,8 +25,9 @@ def test_rt_monodepth_reproduces_the_published_maps(shared: Path, frame: str) ->
     assert prediction.kind == "metric"
     assert prediction.values.dtype == np.float32
     error = np.abs(np.minimum(prediction.values, 200) - published)  # the files end at 200 m
-    # Half a unit of the PNG is 1/512 m; a little more for the order of float32 sums.
-    assert error.max() < 1 / 512 + 2e-4
+    # Half a unit of the PNG is 1/512 m. The order of float32 sums differs between processors, and
+    # depth is an inverse: some forty roundings of a share of it, near 0.05 mm at 10 m.
+    assert float((error - 5e-6 * published).max()) < 1 / 512
     assert (error / published).mean() < 2e-4
 
 
