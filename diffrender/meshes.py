@@ -139,7 +139,8 @@ _repeated = OrderedDict()
 
 @functools.lru_cache(maxsize=64)
 def _kept_ends(count: int) -> Tensor:
-    return torch.tensor([0, count])
+    with torch.inference_mode(False):  # what is kept may meet autograd later
+        return torch.tensor([0, count])
 
 
 def _ends(count: int) -> Tensor:
@@ -152,18 +153,24 @@ def _repeat_faces(faces: Tensor, batch: int, count: int) -> _Repeated:  # (F, 3)
 
     The last few are kept: an optimizer asks for the same ones at every step.
     """
+    if torch.compiler.is_compiling() or faces.is_inference():  # neither counts its changes
+        return _repeat_faces_anew(faces, batch, count)
     key = (id(faces), batch, count)
     seen = _repeated.get(key)
     if seen is not None and seen[0]() is faces and seen[1] == faces._version:
         return seen[2]
+    with torch.inference_mode(False):
+        made = _repeat_faces_anew(faces, batch, count)
+    _repeated[key] = (weakref.ref(faces), faces._version, made)
+    while len(_repeated) > 8:
+        _repeated.popitem(last=False)
+    return made
+
+
+def _repeat_faces_anew(faces: Tensor, batch: int, count: int) -> _Repeated:  # (F, 3)
     steps = torch.arange(batch + 1)
     packed = (faces + (steps[:-1] * count).to(faces.device)[:, None, None]).reshape(-1, 3)
-    made = (packed, steps * count, steps * faces.shape[0])
-    if not torch.compiler.is_compiling():
-        _repeated[key] = (weakref.ref(faces), faces._version, made)
-        while len(_repeated) > 8:
-            _repeated.popitem(last=False)
-    return made
+    return packed, steps * count, steps * faces.shape[0]
 
 
 def pack_meshes(meshes: list[Mesh]) -> MeshBatch:

@@ -11,7 +11,7 @@ from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.meshes import Mesh, MeshBatch
 
-__all__ = ["outside_autocast", "require_finite", "widen", "widen_scene"]
+__all__ = ["outside_autocast", "require_finite", "widen_scene"]
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -19,11 +19,6 @@ _HALF = (torch.float16, torch.bfloat16)
 def outside_autocast(tensor: Tensor) -> torch.autocast:
     """A context in which matrix products on the tensor's device are not narrowed."""
     return torch.autocast(tensor.device.type, enabled=False)
-
-
-def widen(tensor: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32, others as they are."""
-    return tensor.float() if tensor.dtype in _HALF else tensor
 
 
 def widen_scene(meshes: Mesh | MeshBatch, camera: Camera) -> tuple[Mesh | MeshBatch, Camera]:

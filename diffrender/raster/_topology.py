@@ -105,13 +105,14 @@ _recent: OrderedDict[int, tuple[weakref.ref[Tensor], int, Topology]] = OrderedDi
 def topology(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> Topology:
     """Edge tables of a packed batch; each distinct topology is worked out once and kept."""
     # Offsets need no key of their own: a packed list of faces is cut in one way only by them.
+    if faces.is_inference():  # does not count its changes
+        return _topology(faces, vertex_offsets, face_offsets)
     seen = _recent.get(id(faces))
     count = len(face_offsets) - 1
     same = seen is not None and seen[0]() is faces and seen[1] == faces._version
     if seen is not None and same and len(seen[2].index) == count:
         return seen[2]
-    with torch.no_grad():
-        found = _topology(faces, vertex_offsets, face_offsets)
+    found = _topology(faces, vertex_offsets, face_offsets)
     with _lock:
         _recent[id(faces)] = (weakref.ref(faces), faces._version, found)
         while len(_recent) > _KEPT:
@@ -119,6 +120,8 @@ def topology(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> Top
     return found
 
 
+@torch.inference_mode(False)  # what is kept may meet autograd later
+@torch.no_grad()
 def _topology(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> Topology:
     vertex_start = vertex_offsets.tolist()
     face_start = face_offsets.tolist()

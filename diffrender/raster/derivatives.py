@@ -7,7 +7,8 @@ from torch import Tensor
 
 from diffrender.errors import InputError
 from diffrender.raster._attributes import attribute_rows
-from diffrender.raster._guards import outside_autocast, widen
+from diffrender.raster._guards import outside_autocast
+from diffrender.raster._precision import full_precision
 from diffrender.raster.fragments import Fragments
 from diffrender.raster.torch_raster import edge_functions
 
@@ -53,7 +54,7 @@ def interpolate_derivatives(
     hit = face[where]
     with outside_autocast(h):
         pixel = torch.stack([where[-1] + 0.5, where[-2] + 0.5, torch.ones_like(hit)], -1)
-        n = edge_functions(widen(h)[faces[hit]].double())  # (N, 3, 3)
+        n = edge_functions(full_precision(h)[faces[hit]].double())  # (N, 3, 3)
         e = (n * pixel[:, None].to(n)).sum(-1)  # (N, 3)
         total = e.sum(-1, keepdim=True)  # (N, 1)
         share = (e / total).unsqueeze(-1)

@@ -11,8 +11,9 @@ from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
 from diffrender.meshes import Mesh, MeshBatch
 from diffrender.raster._attributes import attribute_rows
-from diffrender.raster._guards import outside_autocast, require_finite, widen, widen_scene
+from diffrender.raster._guards import outside_autocast, require_finite, widen_scene
 from diffrender.raster._packed import check_finite, pack
+from diffrender.raster._precision import full_precision
 from diffrender.raster.backends import choose_backend
 
 __all__ = ["SoftShading", "soft_shade"]
@@ -110,7 +111,7 @@ def soft_shade(
         packed = pack(*widen_scene(meshes, camera))
         h = packed.homogeneous
         values, at_corners = attribute_rows(
-            widen(attributes), len(h), len(packed.faces), packed.count
+            full_precision(attributes), len(h), len(packed.faces), packed.count
         )
         if values.dtype != h.dtype:
             raise InputError(

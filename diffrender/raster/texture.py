@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
-from diffrender.raster._guards import outside_autocast, require_finite, widen
+from diffrender.raster._guards import outside_autocast, require_finite
+from diffrender.raster._precision import full_precision
 from diffrender.raster.backends import choose_backend
 from diffrender.raster.torch_texture import mip_levels
 
@@ -70,7 +71,7 @@ def sample_texture(
         raise InputError(f"texture has shape {tuple(texture.shape)}: there is no texel in it")
     if wrap not in ("clamp", "repeat"):
         raise InputError(f"wrap is {wrap!r}, expected 'clamp' or 'repeat'")
-    wide, place = widen(texture), widen(uv)
+    wide, place = full_precision(texture), full_precision(uv)
     if wide.dtype != place.dtype:
         raise InputError(f"texture is {texture.dtype} but uv is {uv.dtype}; convert one of them")
     require_finite("texture", texture)
@@ -86,7 +87,7 @@ def sample_texture(
                 )
             require_finite("footprint", footprint)
             mips = mip_levels(wide)
-            level = _level(widen(footprint).to(wide.dtype), wide.shape[1], wide.shape[2])
+            level = _level(full_precision(footprint).to(wide.dtype), wide.shape[1], wide.shape[2])
             level = level.reshape(count, -1).contiguous()
         place = place.reshape(count, -1, 2)
         if choose_backend(backend, wide) == "native":

@@ -124,3 +124,18 @@ def test_a_double_derivative_is_refused_and_not_wrong(backend: str) -> None:
     (first,) = torch.autograd.grad(depth.square().sum(), vertices, create_graph=True)
     with pytest.raises(RuntimeError):
         torch.autograd.grad(first.sum(), vertices)
+
+
+def test_what_inference_mode_left_behind_does_not_stop_training(backend: str) -> None:
+    camera = cameras(2)
+    with torch.inference_mode():
+        base = sphere(0, FLOAT)
+        found = rasterize(base, camera, backend=backend)
+        antialias(found.depth, found, base, camera, backend=backend)
+    mesh = sphere(0, FLOAT)
+    for faces in (base.faces, mesh.faces):
+        vertices = mesh.vertices.clone().requires_grad_()
+        pair = (vertices, faces.clone())
+        found = rasterize(pair, camera, backend=backend)
+        antialias(found.depth, found, pair, camera, backend=backend).sum().backward()
+        assert vertices.grad is not None and float(vertices.grad.abs().sum()) > 0
