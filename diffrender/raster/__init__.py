@@ -19,6 +19,7 @@ from diffrender.raster.memory import estimate_memory as estimate_memory
 from diffrender.raster.points import PointFragments as PointFragments
 from diffrender.raster.points import rasterize_points as rasterize_points
 from diffrender.raster.rasterize import rasterize as rasterize
+from diffrender.raster.render import render_attributes as render_attributes
 from diffrender.raster.render import render_silhouette_depth as render_silhouette_depth
 from diffrender.raster.shade import SoftShading as SoftShading
 from diffrender.raster.shade import soft_shade as soft_shade
@@ -37,6 +38,7 @@ __all__ = [
     "interpolate_derivatives",
     "rasterize",
     "rasterize_points",
+    "render_attributes",
     "render_silhouette_depth",
     "sample_texture",
     "soft_shade",

@@ -16,9 +16,29 @@ from diffrender.meshes import Mesh, MeshBatch
 from diffrender.raster._precision import full_precision
 from diffrender.raster._project import Lens, project
 
-__all__ = ["Meshes", "Packed", "check_finite", "pack", "source_of"]
+__all__ = [
+    "Meshes",
+    "Packed",
+    "Posed",
+    "check_finite",
+    "homogeneous_of",
+    "pack",
+    "pose",
+    "source_of",
+]
 
 Meshes: TypeAlias = Mesh | MeshBatch | tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """Meshes in the world, one for each image, and the cameras that see them."""
+
+    batch: MeshBatch
+    vertices: Tensor  # (sum V, 3) of the batch, float32 or float64
+    lens: Lens
+    leading: tuple[int, ...]
+    dtype: torch.dtype  # of the vertices as they came
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +108,8 @@ def source_of(meshes: Meshes, camera: Camera) -> tuple[Tensor, ...]:
     return source if camera.distortion is None else (*source, camera.distortion)
 
 
-def pack(meshes: Meshes, camera: Camera) -> Packed:
-    """Project the vertices to homogeneous pixels. Differentiable to vertices and camera.
+def pose(meshes: Meshes, camera: Camera) -> Posed:
+    """Meshes and cameras of one dtype, brought together image by image; nothing is projected yet.
 
     Half-precision inputs are taken to float32 first.
 
@@ -113,23 +133,40 @@ def pack(meshes: Meshes, camera: Camera) -> Packed:
         count = len(batch)
         k, r = (m.expand(*leading, 3, 3).reshape(count, 3, 3) for m in (k, r))
         t = t.expand(*leading, 3).reshape(count, 3)
-    homogeneous = project(vertices, batch.vertex_offsets, Lens(k, r, t))
-    if camera.distortion is not None:
-        curve = full_precision(camera.distortion)
-        if curve.ndim != 1 or k.ndim != 2:  # one row for each vertex
-            owner = batch.vertex_batch()
-            curve = curve.expand(*leading, curve.shape[-1]).reshape(len(batch), -1)[owner]
-            k = k.expand(len(batch), 3, 3)[owner]
-        homogeneous = bend(homogeneous, k, curve)
+    return Posed(batch, vertices, Lens(k, r, t), leading, dtype)
+
+
+def homogeneous_of(posed: Posed, camera: Camera) -> Tensor:
+    """The projected vertices, (sum V, 3) z (x, y, 1). Differentiable to vertices and camera."""
+    batch, k = posed.batch, posed.lens.intrinsics
+    homogeneous = project(posed.vertices, batch.vertex_offsets, posed.lens)
+    if camera.distortion is None:
+        return homogeneous
+    curve = full_precision(camera.distortion)
+    if curve.ndim != 1 or k.ndim != 2:  # one row for each vertex
+        owner = batch.vertex_batch()
+        curve = curve.expand(*posed.leading, curve.shape[-1]).reshape(len(batch), -1)[owner]
+        k = k.expand(len(batch), 3, 3)[owner]
+    return bend(homogeneous, k, curve)
+
+
+def pack(meshes: Meshes, camera: Camera) -> Packed:
+    """Project the vertices to homogeneous pixels. Differentiable to vertices and camera.
+
+    Raises:
+        InputError: as `pose`.
+    """
+    posed = pose(meshes, camera)
+    batch = posed.batch
     return Packed(
-        homogeneous,
+        homogeneous_of(posed, camera),
         batch.faces.contiguous(),
         batch.vertex_offsets,
         batch.face_offsets,
-        leading,
+        posed.leading,
         camera.size,
         source_of(meshes, camera),
-        dtype,
+        posed.dtype,
     )
 
 

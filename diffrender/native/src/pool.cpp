@@ -118,7 +118,7 @@ void parallel(int64_t threads, int64_t count, const std::function<void(int64_t)>
 }  // namespace diffrender
 
 // Raised whenever the signature of any exported function changes.
-DIFFRENDER_API int64_t diffrender_abi() { return 2; }
+DIFFRENDER_API int64_t diffrender_abi() { return 3; }
 
 // The widest instruction set this processor has among those built: 0 baseline, 1 AVX2, 2 AVX-512.
 DIFFRENDER_API int64_t diffrender_cpu_level() {

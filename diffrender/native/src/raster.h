@@ -10,8 +10,9 @@
 
 namespace diffrender {
 
+// A projected vertex; `inverse` is 1 / z, or 0 at or behind the near plane.
 struct Pixel {
-  double x, y;
+  double x, y, inverse;
 };
 
 // Pixels that may be inside, inclusive; empty when left > right.
@@ -38,7 +39,9 @@ inline void span(double low, double high, int64_t size, int32_t& first, int32_t&
   last = int32_t(std::floor(std::min(std::max(high + slack - 0.5, -1.0), double(size - 1))));
 }
 
-inline Pixel to_pixel(const Vec3& h) { return {h.x / h.z, h.y / h.z}; }
+inline Pixel to_pixel(const Vec3& h) {
+  return {h.x / h.z, h.y / h.z, h.z > kNear ? 1.0 / h.z : 0.0};
+}
 
 // Whether every corner lies beyond the near plane.
 inline bool ahead(const Vec3 h[3]) { return h[0].z > kNear && h[1].z > kNear && h[2].z > kNear; }

@@ -7,250 +7,26 @@
 // edge is a top or left one. Nothing divides by a vertex's z, so a face may cross the camera plane.
 // The nearest face has the largest S / det = 1 / z; faces come in order, so a tie keeps the lower.
 //
-// An image is cut into bands of rows whose depths fit the cache; each band has the list of faces
-// that may touch it, in face order, draws them and writes its pixels. A pixel never depends on how
-// the rows are cut, so neither do the bits on the threads.
+// How an image is cut into bands and threads: bands.h.
 
-#include "raster.h"
+#include "bands.h"
 
 namespace diffrender {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 8;
-#else
-constexpr int kLanes = 4;
-#endif
-typedef double Lane __attribute__((vector_size(8 * kLanes)));
-typedef int64_t Mask __attribute__((vector_size(8 * kLanes)));
-
-constexpr int64_t kBandEntries = 8192;      // depths (16 bytes with their slots) in one band
-constexpr int64_t kWide = 32;               // pixels from which a row's span is worth its divisions
-constexpr int64_t kFacesEach = 4096;        // faces whose bounds one task works out
-constexpr size_t kKeptScratch = 1 << 21;    // entries of scratch that a thread may keep
-
+// Writes the maps of one image, (H, W, K).
 template <class T>
-inline void store(T* to, const Lane& value) {
-  typedef T Narrow __attribute__((vector_size(kLanes * sizeof(T))));
-  const Narrow narrow = __builtin_convertvector(value, Narrow);
-  std::memcpy(to, &narrow, sizeof narrow);
-}
-
-// a0 b0 c0 a1 b1 c1 ...: lanes are turned four at a time, since lone stores cost most here.
-template <class T>
-inline void store_triples(T* to, const Lane& a, const Lane& b, const Lane& c) {
-  typedef T Four __attribute__((vector_size(4 * sizeof(T))));
-  T rows[3][kLanes];
-  store(rows[0], a);
-  store(rows[1], b);
-  store(rows[2], c);
-  for (int l = 0; l < kLanes; l += 4) {
-    Four x, y, z;
-    std::memcpy(&x, rows[0] + l, sizeof x);
-    std::memcpy(&y, rows[1] + l, sizeof y);
-    std::memcpy(&z, rows[2] + l, sizeof z);
-    const Four out[3] = {{x[0], y[0], z[0], x[1]}, {y[1], z[1], x[2], y[2]}, {z[2], x[3], y[3], z[3]}};
-    std::memcpy(to + 3 * l, out, sizeof out);
-  }
-}
-
-struct Image {
-  int64_t height, width, layers, band_rows, bands;
-  bool cull;
-};
-
-// One mesh and what is known of it before anything is drawn.
-template <class T>
-struct Scene {
-  const T* h;
-  const int64_t* faces;
-  int64_t vertex0, vertex1, face0, face1;
-  std::vector<Pixel> pixels;     // of each vertex
-  std::vector<Bounds> bounds;    // of each face; empty where it draws nothing
-  std::vector<int32_t> start;    // of each band's list, and its end
-  std::vector<int32_t> list;     // faces, from 0
-
-  int64_t project(int64_t low, int64_t high, int64_t& culprit) {
-    for (int64_t v = low; v < high; ++v) {
-      const Vec3 p = load(h, vertex0 + v);
-      if (!std::isfinite(p.x + p.y + p.z)) {
-        culprit = vertex0 + v;
-        return kNotFinite;
-      }
-      pixels[v] = to_pixel(p);
-    }
-    return kDone;
-  }
-
-  int64_t bound(int64_t low, int64_t high, const Image& image, int64_t& culprit) {
-    const uint64_t count = uint64_t(vertex1 - vertex0);
-    for (int64_t f = low; f < high; ++f) {
-      const int64_t* v = faces + 3 * (face0 + f);
-      const uint64_t a = uint64_t(v[0] - vertex0), b = uint64_t(v[1] - vertex0),
-                     c = uint64_t(v[2] - vertex0);
-      if (a >= count || b >= count || c >= count) {
-        culprit = face0 + f;
-        return kBadIndex;
-      }
-      const Vec3 corner[3] = {load(h, v[0]), load(h, v[1]), load(h, v[2])};
-      const Pixel p[3] = {pixels[a], pixels[b], pixels[c]};
-      Bounds& box = bounds[f];
-      if (image.cull && ahead(corner)) {
-        // Clearly turned away; what is nearly edge-on is left to the exact determinant.
-        const double turn =
-            (p[1].x - p[0].x) * (p[2].y - p[0].y) - (p[1].y - p[0].y) * (p[2].x - p[0].x);
-        if (turn > 1e-3) {
-          box = {0, -1, 0, -1};
-          continue;
-        }
-      }
-      box = bounds_of(corner, p, image.height, image.width);
-    }
-    return kDone;
-  }
-
-  // Deals the faces to the bands they may touch, in face order.
-  void deal(const Image& image) {
-    start.assign(image.bands + 1, 0);
-    for (const Bounds& box : bounds) {
-      if (box.empty()) continue;
-      for (int64_t k = box.top / image.band_rows; k <= box.bottom / image.band_rows; ++k)
-        ++start[k + 1];
-    }
-    for (int64_t k = 0; k < image.bands; ++k) start[k + 1] += start[k];
-    list.resize(start[image.bands]);
-    std::vector<int32_t> next(start.begin(), start.end() - 1);
-    for (size_t f = 0; f < bounds.size(); ++f) {
-      const Bounds& box = bounds[f];
-      if (box.empty()) continue;
-      for (int64_t k = box.top / image.band_rows; k <= box.bottom / image.band_rows; ++k)
-        list[next[k]++] = int32_t(f);
-    }
-  }
-};
-
-// One band of rows [row0, row1) of one image.
-template <class T>
-struct Band {
-  const Scene<T>& scene;
+struct Maps {
   const Image& image;
-  int64_t row0, row1;
-  int64_t* out_face;  // of the whole image
+  int64_t* out_face;
   T* out_bary;
   T* out_depth;
 
-  void run(const int32_t* first, const int32_t* last) {
-    const int64_t stride = (image.width + kLanes) * image.layers;  // whole lanes may overhang
-    // Kept between calls: fresh memory of this size costs more than the drawing.
-    thread_local std::vector<double> best;
-    thread_local std::vector<int64_t> slot;
-    thread_local std::vector<Face> kept;
-    best.assign(stride * (row1 - row0), 0.0);
-    slot.assign(stride * (row1 - row0), -1);
-    kept.clear();
-    for (const int32_t* f = first; f != last; ++f) {
-      Face face;
-      const int64_t* v = scene.faces + 3 * (scene.face0 + *f);
-      const Vec3 corner[3] = {load(scene.h, v[0]), load(scene.h, v[1]), load(scene.h, v[2])};
-      if (!set_up(corner, image.cull, face)) continue;
-      face.bounds = scene.bounds[*f];
-      face.bounds.top = std::max<int32_t>(face.bounds.top, int32_t(row0));
-      face.bounds.bottom = std::min<int32_t>(face.bounds.bottom, int32_t(row1 - 1));
-      face.index = scene.face0 + *f;
-      const int64_t id = int64_t(kept.size());
-      kept.push_back(face);
-      if (image.layers == 1)
-        draw_nearest(face, id, best.data(), slot.data(), stride);
-      else
-        draw_layers(face, id, best.data(), slot.data(), stride);
-    }
-    for (int64_t y = row0; y < row1; ++y) {
-      if (image.layers == 1)
-        resolve_nearest(kept, slot.data() + (y - row0) * stride, y);
-      else
-        resolve_layers(kept, slot.data() + (y - row0) * stride, y);
-    }
-    if (best.capacity() > kKeptScratch) {
-      std::vector<double>().swap(best);
-      std::vector<int64_t>().swap(slot);
-    }
-  }
-
-  // Narrows [left, right] to where the row can be inside, a pixel wider on each side.
-  static void narrow(const Face& face, const double c[3], int32_t& left, int32_t& right) {
-    for (int i = 0; i < 3; ++i) {
-      const double slope = face.edge[i].x;
-      if (slope == 0) continue;
-      const double at = std::min(std::max(-c[i] / slope - 0.5, -1e9), 1e9);
-      if (slope > 0)
-        left = std::max(left, int32_t(std::floor(at)));
-      else
-        right = std::min(right, int32_t(std::ceil(at)));
-    }
-  }
-
-  void draw_nearest(const Face& face, int64_t id, double* best, int64_t* slot, int64_t stride) {
-    Lane ramp;
-    for (int l = 0; l < kLanes; ++l) ramp[l] = l + 0.5;
-    const bool wide = face.bounds.right - face.bounds.left >= kWide;
-    const double e0 = face.edge[0].x, e1 = face.edge[1].x, e2 = face.edge[2].x;
-    const double ew = face.inverse.x, farthest = face.farthest;
-    const double l0 = face.limit[0], l1 = face.limit[1], l2 = face.limit[2];
-    for (int32_t y = face.bounds.top; y <= face.bounds.bottom; ++y) {
-      const double py = y + 0.5;
-      const double c[3] = {face.edge[0].y * py + face.edge[0].z,
-                           face.edge[1].y * py + face.edge[1].z,
-                           face.edge[2].y * py + face.edge[2].z};
-      const double cw = face.inverse.y * py + face.inverse.z;
-      int32_t left = face.bounds.left, right = face.bounds.right;
-      if (wide) narrow(face, c, left, right);
-      double* best_row = best + (y - row0) * stride;
-      int64_t* slot_row = slot + (y - row0) * stride;
-      for (int32_t x = left; x <= right; x += kLanes) {
-        const Lane px = ramp + double(x);
-        const Lane inverse = ew * px + cw;
-        Lane old;
-        std::memcpy(&old, best_row + x, sizeof(Lane));
-        const Mask wins = (e0 * px + c[0] > l0) & (e1 * px + c[1] > l1) & (e2 * px + c[2] > l2) &
-                          (inverse > old) & (inverse < farthest);
-        const Lane now = wins ? inverse : old;
-        Mask old_slot;
-        std::memcpy(&old_slot, slot_row + x, sizeof(Mask));
-        const Mask now_slot = (old_slot & ~wins) | (id & wins);
-        std::memcpy(best_row + x, &now, sizeof(Lane));
-        std::memcpy(slot_row + x, &now_slot, sizeof(Mask));
-      }
-    }
-  }
-
-  void draw_layers(const Face& face, int64_t id, double* best, int64_t* slot, int64_t stride) {
-    const int64_t layers = image.layers;
-    for (int32_t y = face.bounds.top; y <= face.bounds.bottom; ++y) {
-      const double py = y + 0.5;
-      const double c[3] = {face.edge[0].y * py + face.edge[0].z,
-                           face.edge[1].y * py + face.edge[1].z,
-                           face.edge[2].y * py + face.edge[2].z};
-      const double cw = face.inverse.y * py + face.inverse.z;
-      int32_t left = face.bounds.left, right = face.bounds.right;
-      narrow(face, c, left, right);
-      for (int32_t x = left; x <= right; ++x) {
-        const double px = x + 0.5;
-        if (!(face.edge[0].x * px + c[0] > face.limit[0])) continue;
-        if (!(face.edge[1].x * px + c[1] > face.limit[1])) continue;
-        if (!(face.edge[2].x * px + c[2] > face.limit[2])) continue;
-        const double inverse = face.inverse.x * px + cw;
-        double* list = best + (y - row0) * stride + x * layers;
-        int64_t* ids = slot + (y - row0) * stride + x * layers;
-        if (!(inverse > list[layers - 1]) || !(inverse < face.farthest)) continue;
-        int64_t k = layers - 1;
-        for (; k > 0 && inverse > list[k - 1]; --k) {
-          list[k] = list[k - 1];
-          ids[k] = ids[k - 1];
-        }
-        list[k] = inverse;
-        ids[k] = id;
-      }
-    }
+  void row(const std::vector<Face>& kept, const int64_t* slot, int64_t y) {
+    if (image.layers == 1)
+      resolve_nearest(kept, slot, y);
+    else
+      resolve_layers(kept, slot, y);
   }
 
   void write(const Face& face, double px, double py, int64_t out) {
@@ -310,75 +86,15 @@ struct Band {
 };
 
 template <class T>
-int64_t rasterize(const T* h, const int64_t* faces, const int64_t* vertex_offsets,
-                  const int64_t* face_offsets, int64_t meshes, int64_t height, int64_t width,
-                  int64_t layers, int64_t cull, int64_t threads, int64_t* face, T* bary, T* depth,
-                  int64_t* culprit) {
-  const int64_t fit = std::max<int64_t>(1, kBandEntries / (width * layers));
-  const int64_t rows = std::min(fit, height);
-  const Image image{height, width, layers, rows, (height + rows - 1) / rows, cull != 0};
-  const auto draw = [&](const Scene<T>& scene, int64_t b, int64_t band) {
-    const int64_t at = b * height * width * layers;
-    Band<T> work{scene, image, band * rows, std::min(height, (band + 1) * rows),
-                 face + at, bary + 3 * at, depth + at};
-    work.run(scene.list.data() + scene.start[band], scene.list.data() + scene.start[band + 1]);
-  };
-  const auto open = [&](Scene<T>& scene, int64_t b) {
-    scene.h = h;
-    scene.faces = faces;
-    scene.vertex0 = vertex_offsets[b];
-    scene.vertex1 = vertex_offsets[b + 1];
-    scene.face0 = face_offsets[b];
-    scene.face1 = face_offsets[b + 1];
-    scene.pixels.resize(scene.vertex1 - scene.vertex0);
-    scene.bounds.resize(scene.face1 - scene.face0);
-  };
-  std::vector<int64_t> status(meshes, kDone), where(meshes, 0);
-  if (meshes >= 2 * threads || threads <= 1) {
-    parallel(threads, meshes, [&](int64_t b) {
-      thread_local Scene<T> scene;  // its memory is kept between calls
-      open(scene, b);
-      status[b] = scene.project(0, scene.pixels.size(), where[b]);
-      if (status[b] == kDone) status[b] = scene.bound(0, scene.bounds.size(), image, where[b]);
-      if (status[b] != kDone) return;
-      scene.deal(image);
-      for (int64_t band = 0; band < image.bands; ++band) draw(scene, b, band);
-    });
-  } else {
-    for (int64_t b = 0; b < meshes; ++b) {
-      thread_local Scene<T> kept;
-      Scene<T>& scene = kept;
-      open(scene, b);
-      const int64_t vertices = scene.pixels.size(), count = scene.bounds.size();
-      const auto in_chunks = [&](int64_t size, auto&& work) {
-        const int64_t chunks = (size + kFacesEach - 1) / kFacesEach;
-        std::vector<int64_t> codes(chunks, kDone), places(chunks, 0);
-        parallel(threads, chunks, [&](int64_t k) {
-          codes[k] = work(k * kFacesEach, std::min(size, (k + 1) * kFacesEach), places[k]);
-        });
-        for (int64_t k = 0; k < chunks && status[b] == kDone; ++k) {
-          status[b] = codes[k];
-          where[b] = places[k];
-        }
-      };
-      in_chunks(vertices, [&](int64_t low, int64_t high, int64_t& place) {
-        return scene.project(low, high, place);
-      });
-      if (status[b] == kDone)
-        in_chunks(count, [&](int64_t low, int64_t high, int64_t& place) {
-          return scene.bound(low, high, image, place);
-        });
-      if (status[b] != kDone) break;
-      scene.deal(image);
-      parallel(threads, image.bands, [&](int64_t band) { draw(scene, b, band); });
-    }
-  }
-  for (int64_t b = 0; b < meshes; ++b) {
-    if (status[b] == kDone) continue;
-    *culprit = where[b];
-    return status[b];
-  }
-  return kDone;
+int64_t rasterize(const Packed<T>& packed, const Image& image, int64_t threads, int64_t* face,
+                  T* bary, T* depth, int64_t* culprit) {
+  const int64_t size = image.height * image.width * image.layers;
+  return draw_all(
+      packed, image, threads, culprit,
+      [&](int64_t b) {
+        return Maps<T>{image, face + b * size, bary + 3 * b * size, depth + b * size};
+      },
+      [](const Scene<T>&, int64_t) -> int64_t { return kDone; });
 }
 
 }  // namespace
@@ -391,8 +107,9 @@ int64_t rasterize(const T* h, const int64_t* faces, const int64_t* vertex_offset
       int64_t layers, int64_t cull, int64_t threads, int64_t* face, T* bary, T* depth,          \
       int64_t* culprit) {                                                                       \
     return diffrender::guarded([&] {                                                            \
-      return diffrender::rasterize(h, faces, vertex_offsets, face_offsets, meshes, height,      \
-                                   width, layers, cull, threads, face, bary, depth, culprit);   \
+      return diffrender::rasterize<T>({h, faces, vertex_offsets, face_offsets, meshes},         \
+                                      {height, width, layers, cull != 0}, threads, face, bary,   \
+                                      depth, culprit);                                           \
     });                                                                                         \
   }
 

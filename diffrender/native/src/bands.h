@@ -1,0 +1,339 @@
+// Hard visibility by bands of rows: what rasterize.cpp and draw.cpp share. Maths: rasterize.cpp.
+//
+// An image is cut into bands of rows whose depths fit the cache; each band has the list of faces
+// that may touch it, in face order, draws them and hands every row to a sink. A pixel never depends
+// on how the rows are cut, so neither do the bits on the threads.
+#pragma once
+
+#include "raster.h"
+
+namespace diffrender {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+typedef double Lane __attribute__((vector_size(8 * kLanes)));
+typedef int64_t Mask __attribute__((vector_size(8 * kLanes)));
+
+constexpr int64_t kBandEntries = 8192;      // depths (16 bytes with their slots) in one band
+constexpr int64_t kWide = 32;               // pixels from which a row's span is worth its divisions
+constexpr int64_t kFacesEach = 4096;        // faces whose bounds one task works out
+constexpr size_t kKeptScratch = 1 << 21;    // entries of scratch that a thread may keep
+
+template <class T>
+inline void store(T* to, const Lane& value) {
+  typedef T Narrow __attribute__((vector_size(kLanes * sizeof(T))));
+  const Narrow narrow = __builtin_convertvector(value, Narrow);
+  std::memcpy(to, &narrow, sizeof narrow);
+}
+
+// a0 b0 c0 a1 b1 c1 ...: lanes are turned four at a time, since lone stores cost most here.
+template <class T, class Narrow>
+inline void interleave(T* to, const Narrow& a, const Narrow& b, const Narrow& c) {
+  typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+  T rows[3][kLanes];
+  std::memcpy(rows[0], &a, sizeof a);
+  std::memcpy(rows[1], &b, sizeof b);
+  std::memcpy(rows[2], &c, sizeof c);
+  for (int l = 0; l < kLanes; l += 4) {
+    Four x, y, z;
+    std::memcpy(&x, rows[0] + l, sizeof x);
+    std::memcpy(&y, rows[1] + l, sizeof y);
+    std::memcpy(&z, rows[2] + l, sizeof z);
+    const Four out[3] = {{x[0], y[0], z[0], x[1]}, {y[1], z[1], x[2], y[2]}, {z[2], x[3], y[3], z[3]}};
+    std::memcpy(to + 3 * l, out, sizeof out);
+  }
+}
+
+template <class T>
+inline void store_triples(T* to, const Lane& a, const Lane& b, const Lane& c) {
+  typedef T Narrow __attribute__((vector_size(kLanes * sizeof(T))));
+  interleave(to, __builtin_convertvector(a, Narrow), __builtin_convertvector(b, Narrow),
+             __builtin_convertvector(c, Narrow));
+}
+
+struct Image {
+  int64_t height, width, layers, band_rows, bands;
+  bool cull;
+
+  Image(int64_t height, int64_t width, int64_t layers, bool cull)
+      : height(height), width(width), layers(layers), cull(cull) {
+    band_rows = std::min(std::max<int64_t>(1, kBandEntries / (width * layers)), height);
+    bands = (height + band_rows - 1) / band_rows;
+  }
+};
+
+// One mesh and what is known of it before anything is drawn.
+template <class T>
+struct Scene {
+  const T* h;
+  const int64_t* faces;
+  int64_t mesh, vertex0, vertex1, face0, face1;
+  std::vector<Pixel> pixels;     // of each vertex
+  std::vector<Bounds> bounds;    // of each face; empty where it draws nothing
+  std::vector<int32_t> start;    // of each band's list, and its end
+  std::vector<int32_t> list;     // faces, from 0
+
+  int64_t project(int64_t low, int64_t high, int64_t& culprit) {
+    for (int64_t v = low; v < high; ++v) {
+      const Vec3 p = load(h, vertex0 + v);
+      if (!std::isfinite(p.x + p.y + p.z)) {
+        culprit = vertex0 + v;
+        return kNotFinite;
+      }
+      pixels[v] = to_pixel(p);
+    }
+    return kDone;
+  }
+
+  int64_t bound(int64_t low, int64_t high, const Image& image, int64_t& culprit) {
+    const uint64_t count = uint64_t(vertex1 - vertex0);
+    for (int64_t f = low; f < high; ++f) {
+      const int64_t* v = faces + 3 * (face0 + f);
+      const uint64_t a = uint64_t(v[0] - vertex0), b = uint64_t(v[1] - vertex0),
+                     c = uint64_t(v[2] - vertex0);
+      if (a >= count || b >= count || c >= count) {
+        culprit = face0 + f;
+        return kBadIndex;
+      }
+      const Vec3 corner[3] = {load(h, v[0]), load(h, v[1]), load(h, v[2])};
+      const Pixel p[3] = {pixels[a], pixels[b], pixels[c]};
+      Bounds& box = bounds[f];
+      if (image.cull && ahead(corner)) {
+        // Clearly turned away; what is nearly edge-on is left to the exact determinant.
+        const double turn =
+            (p[1].x - p[0].x) * (p[2].y - p[0].y) - (p[1].y - p[0].y) * (p[2].x - p[0].x);
+        if (turn > 1e-3) {
+          box = {0, -1, 0, -1};
+          continue;
+        }
+      }
+      box = bounds_of(corner, p, image.height, image.width);
+    }
+    return kDone;
+  }
+
+  // Deals the faces to the bands they may touch, in face order.
+  void deal(const Image& image) {
+    start.assign(image.bands + 1, 0);
+    for (const Bounds& box : bounds) {
+      if (box.empty()) continue;
+      for (int64_t k = box.top / image.band_rows; k <= box.bottom / image.band_rows; ++k)
+        ++start[k + 1];
+    }
+    for (int64_t k = 0; k < image.bands; ++k) start[k + 1] += start[k];
+    list.resize(start[image.bands]);
+    std::vector<int32_t> next(start.begin(), start.end() - 1);
+    for (size_t f = 0; f < bounds.size(); ++f) {
+      const Bounds& box = bounds[f];
+      if (box.empty()) continue;
+      for (int64_t k = box.top / image.band_rows; k <= box.bottom / image.band_rows; ++k)
+        list[next[k]++] = int32_t(f);
+    }
+  }
+};
+
+// One band of rows [row0, row1) of one image. A sink's `row(kept, slot, y)` takes the numbers of the
+// faces that the row's entries show (layers side by side, nearest first, -1 for none).
+template <class T>
+struct Band {
+  const Scene<T>& scene;
+  const Image& image;
+  int64_t row0, row1;
+
+  template <class Sink>
+  void run(const int32_t* first, const int32_t* last, Sink& sink) {
+    const int64_t stride = (image.width + kLanes) * image.layers;  // whole lanes may overhang
+    // Kept between calls: fresh memory of this size costs more than the drawing.
+    thread_local std::vector<double> best;
+    thread_local std::vector<int64_t> slot;
+    thread_local std::vector<Face> kept;
+    best.assign(stride * (row1 - row0), 0.0);
+    slot.assign(stride * (row1 - row0), -1);
+    kept.clear();
+    for (const int32_t* f = first; f != last; ++f) {
+      Face face;
+      const int64_t* v = scene.faces + 3 * (scene.face0 + *f);
+      const Vec3 corner[3] = {load(scene.h, v[0]), load(scene.h, v[1]), load(scene.h, v[2])};
+      if (!set_up(corner, image.cull, face)) continue;
+      face.bounds = scene.bounds[*f];
+      face.bounds.top = std::max<int32_t>(face.bounds.top, int32_t(row0));
+      face.bounds.bottom = std::min<int32_t>(face.bounds.bottom, int32_t(row1 - 1));
+      face.index = scene.face0 + *f;
+      const int64_t id = int64_t(kept.size());
+      kept.push_back(face);
+      if (image.layers == 1)
+        draw_nearest(face, id, best.data(), slot.data(), stride);
+      else
+        draw_layers(face, id, best.data(), slot.data(), stride);
+    }
+    for (int64_t y = row0; y < row1; ++y) sink.row(kept, slot.data() + (y - row0) * stride, y);
+    if (best.capacity() > kKeptScratch) {
+      std::vector<double>().swap(best);
+      std::vector<int64_t>().swap(slot);
+    }
+  }
+
+  // Narrows [left, right] to where the row can be inside, a pixel wider on each side.
+  static void narrow(const Face& face, const double c[3], int32_t& left, int32_t& right) {
+    for (int i = 0; i < 3; ++i) {
+      const double slope = face.edge[i].x;
+      if (slope == 0) continue;
+      const double at = std::min(std::max(-c[i] / slope - 0.5, -1e9), 1e9);
+      if (slope > 0)
+        left = std::max(left, int32_t(std::floor(at)));
+      else
+        right = std::min(right, int32_t(std::ceil(at)));
+    }
+  }
+
+  void draw_nearest(const Face& face, int64_t id, double* best, int64_t* slot, int64_t stride) {
+    Lane ramp;
+    for (int l = 0; l < kLanes; ++l) ramp[l] = l + 0.5;
+    const bool wide = face.bounds.right - face.bounds.left >= kWide;
+    const double e0 = face.edge[0].x, e1 = face.edge[1].x, e2 = face.edge[2].x;
+    const double ew = face.inverse.x, farthest = face.farthest;
+    const double l0 = face.limit[0], l1 = face.limit[1], l2 = face.limit[2];
+    for (int32_t y = face.bounds.top; y <= face.bounds.bottom; ++y) {
+      const double py = y + 0.5;
+      const double c[3] = {face.edge[0].y * py + face.edge[0].z,
+                           face.edge[1].y * py + face.edge[1].z,
+                           face.edge[2].y * py + face.edge[2].z};
+      const double cw = face.inverse.y * py + face.inverse.z;
+      int32_t left = face.bounds.left, right = face.bounds.right;
+      if (wide) narrow(face, c, left, right);
+      double* best_row = best + (y - row0) * stride;
+      int64_t* slot_row = slot + (y - row0) * stride;
+      for (int32_t x = left; x <= right; x += kLanes) {
+        const Lane px = ramp + double(x);
+        const Lane inverse = ew * px + cw;
+        Lane old;
+        std::memcpy(&old, best_row + x, sizeof(Lane));
+        const Mask wins = (e0 * px + c[0] > l0) & (e1 * px + c[1] > l1) & (e2 * px + c[2] > l2) &
+                          (inverse > old) & (inverse < farthest);
+        const Lane now = wins ? inverse : old;
+        Mask old_slot;
+        std::memcpy(&old_slot, slot_row + x, sizeof(Mask));
+        const Mask now_slot = (old_slot & ~wins) | (id & wins);
+        std::memcpy(best_row + x, &now, sizeof(Lane));
+        std::memcpy(slot_row + x, &now_slot, sizeof(Mask));
+      }
+    }
+  }
+
+  void draw_layers(const Face& face, int64_t id, double* best, int64_t* slot, int64_t stride) {
+    const int64_t layers = image.layers;
+    for (int32_t y = face.bounds.top; y <= face.bounds.bottom; ++y) {
+      const double py = y + 0.5;
+      const double c[3] = {face.edge[0].y * py + face.edge[0].z,
+                           face.edge[1].y * py + face.edge[1].z,
+                           face.edge[2].y * py + face.edge[2].z};
+      const double cw = face.inverse.y * py + face.inverse.z;
+      int32_t left = face.bounds.left, right = face.bounds.right;
+      narrow(face, c, left, right);
+      for (int32_t x = left; x <= right; ++x) {
+        const double px = x + 0.5;
+        if (!(face.edge[0].x * px + c[0] > face.limit[0])) continue;
+        if (!(face.edge[1].x * px + c[1] > face.limit[1])) continue;
+        if (!(face.edge[2].x * px + c[2] > face.limit[2])) continue;
+        const double inverse = face.inverse.x * px + cw;
+        double* list = best + (y - row0) * stride + x * layers;
+        int64_t* ids = slot + (y - row0) * stride + x * layers;
+        if (!(inverse > list[layers - 1]) || !(inverse < face.farthest)) continue;
+        int64_t k = layers - 1;
+        for (; k > 0 && inverse > list[k - 1]; --k) {
+          list[k] = list[k - 1];
+          ids[k] = ids[k - 1];
+        }
+        list[k] = inverse;
+        ids[k] = id;
+      }
+    }
+  }
+};
+
+// Packed meshes and the image that each of them is drawn into.
+template <class T>
+struct Packed {
+  const T* h;
+  const int64_t *faces, *vertex_offsets, *face_offsets;
+  int64_t meshes;
+};
+
+// Draws every mesh: `sink_of(b)` makes the sink of image b for one band, and `finish(scene, inner)`
+// comes after a mesh's last band, free to use `inner` threads. Small batches share the bands among
+// threads, large ones the meshes. A finish that fails returns its status.
+template <class T, class SinkOf, class Finish>
+int64_t draw_all(const Packed<T>& packed, const Image& image, int64_t threads, int64_t* culprit,
+                 SinkOf&& sink_of, Finish&& finish) {
+  const int64_t meshes = packed.meshes;
+  const auto open = [&](Scene<T>& scene, int64_t b) {
+    scene.h = packed.h;
+    scene.faces = packed.faces;
+    scene.mesh = b;
+    scene.vertex0 = packed.vertex_offsets[b];
+    scene.vertex1 = packed.vertex_offsets[b + 1];
+    scene.face0 = packed.face_offsets[b];
+    scene.face1 = packed.face_offsets[b + 1];
+    scene.pixels.resize(scene.vertex1 - scene.vertex0);
+    scene.bounds.resize(scene.face1 - scene.face0);
+  };
+  const auto draw = [&](const Scene<T>& scene, int64_t band) {
+    const int64_t rows = image.band_rows;
+    Band<T> work{scene, image, band * rows, std::min(image.height, (band + 1) * rows)};
+    auto sink = sink_of(scene.mesh);
+    work.run(scene.list.data() + scene.start[band], scene.list.data() + scene.start[band + 1], sink);
+  };
+  std::vector<int64_t> status(meshes, kDone), where(meshes, 0);
+  if (meshes >= 2 * threads || threads <= 1) {
+    parallel(threads, meshes, [&](int64_t b) {
+      thread_local Scene<T> scene;  // its memory is kept between calls
+      open(scene, b);
+      status[b] = scene.project(0, scene.pixels.size(), where[b]);
+      if (status[b] == kDone) status[b] = scene.bound(0, scene.bounds.size(), image, where[b]);
+      if (status[b] != kDone) return;
+      scene.deal(image);
+      for (int64_t band = 0; band < image.bands; ++band) draw(scene, band);
+      status[b] = finish(scene, 1);
+    });
+  } else {
+    for (int64_t b = 0; b < meshes; ++b) {
+      thread_local Scene<T> kept;
+      Scene<T>& scene = kept;
+      open(scene, b);
+      const auto in_chunks = [&](int64_t size, auto&& work) {
+        const int64_t chunks = (size + kFacesEach - 1) / kFacesEach;
+        std::vector<int64_t> codes(chunks, kDone), places(chunks, 0);
+        parallel(threads, chunks, [&](int64_t k) {
+          codes[k] = work(k * kFacesEach, std::min(size, (k + 1) * kFacesEach), places[k]);
+        });
+        for (int64_t k = 0; k < chunks && status[b] == kDone; ++k) {
+          status[b] = codes[k];
+          where[b] = places[k];
+        }
+      };
+      in_chunks(scene.pixels.size(), [&](int64_t low, int64_t high, int64_t& place) {
+        return scene.project(low, high, place);
+      });
+      if (status[b] == kDone)
+        in_chunks(scene.bounds.size(), [&](int64_t low, int64_t high, int64_t& place) {
+          return scene.bound(low, high, image, place);
+        });
+      if (status[b] != kDone) break;
+      scene.deal(image);
+      parallel(threads, image.bands, [&](int64_t band) { draw(scene, band); });
+      status[b] = finish(scene, threads);
+      if (status[b] != kDone) break;
+    }
+  }
+  for (int64_t b = 0; b < meshes; ++b) {
+    if (status[b] == kDone) continue;
+    *culprit = where[b];
+    return status[b];
+  }
+  return kDone;
+}
+
+}  // namespace diffrender
