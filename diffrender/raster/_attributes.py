@@ -27,12 +27,12 @@ def attribute_rows(
             f"(sum F, 3, C) for face corners"
         )
     rows = faces if corners else vertices
-    if len(attributes) != rows and len(attributes) * count == rows:
+    if attributes.shape[0] != rows and attributes.shape[0] * count == rows:
         attributes = attributes.repeat(count, *([1] * (attributes.ndim - 1)))
-    if len(attributes) != rows:
+    if attributes.shape[0] != rows:
         what = "faces" if corners else "vertices"
         raise InputError(
-            f"attributes has {len(attributes)} rows, expected {rows} (packed {what} of "
+            f"attributes has {attributes.shape[0]} rows, expected {rows} (packed {what} of "
             f"{count} meshes)"
         )
     return attributes, corners

@@ -10,10 +10,10 @@ from torch import Tensor
 from diffrender.native import kernel_threads
 from diffrender.raster._native_ops import check_status, define, differentiable, kernel, pointer
 
-__all__ = ["backward", "forward", "project"]
+__all__ = ["project"]
 
 
-def forward(points: Tensor, offsets: Tensor, k: Tensor, r: Tensor, t: Tensor) -> Tensor:
+def _forward(points: Tensor, offsets: Tensor, k: Tensor, r: Tensor, t: Tensor) -> Tensor:
     h = torch.empty_like(points)
     status = kernel("project", "pp i ppp ii p", points.dtype)(
         points.data_ptr(),
@@ -31,7 +31,7 @@ def forward(points: Tensor, offsets: Tensor, k: Tensor, r: Tensor, t: Tensor) ->
     return h
 
 
-def backward(
+def _backward(
     points: Tensor,
     offsets: Tensor,
     k: Tensor,
@@ -98,13 +98,13 @@ _CAMERA = "Tensor points, Tensor offsets, Tensor k, Tensor r, Tensor t"
 define(
     f"project_backward({_CAMERA}, Tensor grad, bool want_points, bool want_camera) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
-    backward,
+    _backward,
     _backward_fake,
 )
 project = differentiable(
-    define(f"project({_CAMERA}) -> Tensor", forward, lambda points, *_: torch.empty_like(points)),
-    forward,
+    define(f"project({_CAMERA}) -> Tensor", _forward, lambda points, *_: torch.empty_like(points)),
+    _forward,
     _setup,
-    _gradient(backward),
+    _gradient(_backward),
     _gradient(lambda *arguments: torch.ops.diffrender.project_backward(*arguments)),
 )

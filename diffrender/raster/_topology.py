@@ -104,6 +104,10 @@ _recent: OrderedDict[int, tuple[weakref.ref[Tensor], int, Topology]] = OrderedDi
 
 def topology(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> Topology:
     """Edge tables of a packed batch; each distinct topology is worked out once and kept."""
+    if torch.compiler.is_compiling():
+        from diffrender.raster._topology_ops import traced_topology
+
+        return traced_topology(faces, vertex_offsets, face_offsets)
     # Offsets need no key of their own: a packed list of faces is cut in one way only by them.
     if faces.is_inference():  # does not count its changes
         return _topology(faces, vertex_offsets, face_offsets)

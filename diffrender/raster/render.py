@@ -29,9 +29,9 @@ def render_attributes(
 ) -> Tensor:
     """Attributes of the nearest faces at each pixel, antialiased: three operations in one.
 
-    The same as `rasterize`, `interpolate` and `antialias` after each other, to the last bit on the
-    native back-end, where one kernel does it all and nothing but the picture and the number of the
-    face at each pixel is written. Other back-ends call the three.
+    The same as `rasterize`, `interpolate` and `antialias` after each other, up to rounding. On the
+    native back-end one kernel does it all, and writes nothing but the picture and the number of the
+    face at each pixel. Other back-ends call the three.
 
     Shapes: meshes and camera as `rasterize`, attributes as `interpolate` -> (..., H, W, C),
     contiguous; 0 where nothing was hit.
@@ -62,50 +62,49 @@ def render_attributes(
         batch.faces.shape[0],
         len(batch),
     )
-    try:
-        image = _draw(values.reshape(-1, values.shape[-1]), posed, camera, corners, cull_backfaces)
-    except _not_finite():
-        check_finite(source_of(meshes, camera))
-        raise
+    rows = values.reshape(-1, values.shape[-1]) if corners else values
+    image = _draw(rows, meshes, posed, camera, corners, cull_backfaces)
     return image if image.dtype == dtype else image.to(dtype)
 
 
-def _not_finite() -> type[Exception]:
-    from diffrender.raster._native_ops import NotFiniteError
-
-    return NotFiniteError
-
-
-def _draw(values: Tensor, posed: Posed, camera: Camera, corners: bool, cull: bool) -> Tensor:
+def _draw(
+    values: Tensor, meshes: Meshes, posed: Posed, camera: Camera, corners: bool, cull: bool
+) -> Tensor:
     from diffrender.raster._draw_ops import draw
+    from diffrender.raster._native_ops import NotFiniteError
 
     batch, lens = posed.batch, posed.lens
     faces = batch.faces.contiguous()
     table = topology(faces, batch.vertex_offsets, batch.face_offsets)
-    view: tuple[Tensor | None, ...] = (None, None, None)
+    view: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
     if camera.distortion is None:
         points = posed.vertices
-        view = tuple(m.contiguous() for m in (lens.intrinsics, lens.rotation, lens.translation))
+        k, r, t = lens.intrinsics, lens.rotation, lens.translation
+        view = (k.contiguous(), r.contiguous(), t.contiguous())
     else:
         points = homogeneous_of(posed, camera)
     inputs = (points, values, *(m for m in view if m is not None))
-    return draw(
-        points.contiguous(),
-        *view,
-        values.contiguous(),
-        faces,
-        batch.vertex_offsets,
-        batch.face_offsets,
-        table.index,
-        table.edge_offsets,
-        table.edges,
-        table.opposite_offsets,
-        table.opposite,
-        [*posed.leading, *camera.size],
-        corners,
-        cull,
-        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs),
-    )[0]
+    try:
+        return draw(
+            points.contiguous(),
+            view,
+            values.contiguous(),
+            faces,
+            batch.vertex_offsets,
+            batch.face_offsets,
+            table.index,
+            table.edge_offsets,
+            table.edges,
+            table.opposite_offsets,
+            table.opposite,
+            [*posed.leading, *camera.size],
+            corners,
+            cull,
+            torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs),
+        )
+    except NotFiniteError:
+        check_finite(source_of(meshes, camera))
+        raise
 
 
 def render_silhouette_depth(

@@ -209,7 +209,8 @@ def test_operators_can_be_compiled(dtype: torch.dtype) -> None:
     def loss(vertices: Tensor) -> Tensor:
         moved = (vertices, mesh.faces)
         found = rasterize(moved, camera)
-        return (interpolate(colours, found) * found.depth).square().sum()
+        image = interpolate(colours, found) * found.depth
+        return antialias(image, found, moved, camera).square().sum()
 
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
     (got,) = torch.autograd.grad(compiled(leaves[0]), leaves[0])

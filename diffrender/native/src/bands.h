@@ -18,7 +18,7 @@ typedef double Lane __attribute__((vector_size(8 * kLanes)));
 typedef int64_t Mask __attribute__((vector_size(8 * kLanes)));
 
 constexpr int64_t kBandEntries = 8192;      // depths (16 bytes with their slots) in one band
-constexpr int64_t kWide = 32;               // pixels from which a row's span is worth its divisions
+constexpr int64_t kWide = 12;               // pixels from which a row's span is worth its divisions
 constexpr int64_t kFacesEach = 4096;        // faces whose bounds one task works out
 constexpr size_t kKeptScratch = 1 << 21;    // entries of scratch that a thread may keep
 
@@ -135,8 +135,9 @@ struct Scene {
   }
 };
 
-// One band of rows [row0, row1) of one image. A sink's `row(kept, slot, y)` takes the numbers of the
-// faces that the row's entries show (layers side by side, nearest first, -1 for none).
+// One band of rows [row0, row1) of one image. A sink's `open(kept)` sees the faces drawn, and its
+// `row(kept, slot, y)` their numbers that the row's entries show (layers side by side, nearest first,
+// -1 for none).
 template <class T>
 struct Band {
   const Scene<T>& scene;
@@ -169,6 +170,7 @@ struct Band {
       else
         draw_layers(face, id, best.data(), slot.data(), stride);
     }
+    sink.open(kept);
     for (int64_t y = row0; y < row1; ++y) sink.row(kept, slot.data() + (y - row0) * stride, y);
     if (best.capacity() > kKeptScratch) {
       std::vector<double>().swap(best);
@@ -176,16 +178,24 @@ struct Band {
     }
   }
 
-  // Narrows [left, right] to where the row can be inside, a pixel wider on each side.
-  static void narrow(const Face& face, const double c[3], int32_t& left, int32_t& right) {
-    for (int i = 0; i < 3; ++i) {
-      const double slope = face.edge[i].x;
-      if (slope == 0) continue;
-      const double at = std::min(std::max(-c[i] / slope - 0.5, -1e9), 1e9);
-      if (slope > 0)
-        left = std::max(left, int32_t(std::floor(at)));
-      else
-        right = std::min(right, int32_t(std::ceil(at)));
+  // Narrows [left, right] to the pixels that are inside an edge, exactly: rounding is monotone, so
+  // along a row the test changes once. The crossing is guessed, then the test itself decides.
+  static void narrow(double slope, double limit, double offset, int32_t& left, int32_t& right) {
+    const auto inside = [&](int32_t x) { return slope * (x + 0.5) + offset > limit; };
+    if (slope == 0) {
+      if (!(offset > limit)) right = left - 1;
+      return;
+    }
+    const double at = std::min(std::max(-offset / slope - 0.5, left - 1.0), right + 1.0);
+    int32_t x = at >= left ? int32_t(at) : left;  // NaN goes to the left, too
+    if (slope > 0) {
+      while (x > left && inside(x - 1)) --x;
+      while (x <= right && !inside(x)) ++x;
+      left = x;
+    } else {
+      while (x < right && inside(x + 1)) ++x;
+      while (x >= left && (x > right || !inside(x))) --x;
+      right = x;
     }
   }
 
@@ -198,27 +208,42 @@ struct Band {
     const double l0 = face.limit[0], l1 = face.limit[1], l2 = face.limit[2];
     for (int32_t y = face.bounds.top; y <= face.bounds.bottom; ++y) {
       const double py = y + 0.5;
-      const double c[3] = {face.edge[0].y * py + face.edge[0].z,
-                           face.edge[1].y * py + face.edge[1].z,
-                           face.edge[2].y * py + face.edge[2].z};
+      const double c0 = face.edge[0].y * py + face.edge[0].z;
+      const double c1 = face.edge[1].y * py + face.edge[1].z;
+      const double c2 = face.edge[2].y * py + face.edge[2].z;
       const double cw = face.inverse.y * py + face.inverse.z;
       int32_t left = face.bounds.left, right = face.bounds.right;
-      if (wide) narrow(face, c, left, right);
       double* best_row = best + (y - row0) * stride;
       int64_t* slot_row = slot + (y - row0) * stride;
-      for (int32_t x = left; x <= right; x += kLanes) {
-        const Lane px = ramp + double(x);
-        const Lane inverse = ew * px + cw;
-        Lane old;
-        std::memcpy(&old, best_row + x, sizeof(Lane));
-        const Mask wins = (e0 * px + c[0] > l0) & (e1 * px + c[1] > l1) & (e2 * px + c[2] > l2) &
-                          (inverse > old) & (inverse < farthest);
+      const auto put = [&](int32_t x, const Lane& inverse, const Lane& old, const Mask& wins) {
         const Lane now = wins ? inverse : old;
         Mask old_slot;
         std::memcpy(&old_slot, slot_row + x, sizeof(Mask));
         const Mask now_slot = (old_slot & ~wins) | (id & wins);
         std::memcpy(best_row + x, &now, sizeof(Lane));
         std::memcpy(slot_row + x, &now_slot, sizeof(Mask));
+      };
+      if (wide) {
+        narrow(e0, l0, c0, left, right);
+        narrow(e1, l1, c1, left, right);
+        narrow(e2, l2, c2, left, right);
+        const double stop = right + 1.0;
+        for (int32_t x = left; x <= right; x += kLanes) {
+          const Lane px = ramp + double(x);
+          const Lane inverse = ew * px + cw;
+          Lane old;
+          std::memcpy(&old, best_row + x, sizeof(Lane));
+          put(x, inverse, old, (px < stop) & (inverse > old) & (inverse < farthest));
+        }
+        continue;
+      }
+      for (int32_t x = left; x <= right; x += kLanes) {
+        const Lane px = ramp + double(x);
+        const Lane inverse = ew * px + cw;
+        Lane old;
+        std::memcpy(&old, best_row + x, sizeof(Lane));
+        const Mask inside = (e0 * px + c0 > l0) & (e1 * px + c1 > l1) & (e2 * px + c2 > l2);
+        put(x, inverse, old, inside & (inverse > old) & (inverse < farthest));
       }
     }
   }
@@ -232,13 +257,9 @@ struct Band {
                            face.edge[2].y * py + face.edge[2].z};
       const double cw = face.inverse.y * py + face.inverse.z;
       int32_t left = face.bounds.left, right = face.bounds.right;
-      narrow(face, c, left, right);
+      for (int i = 0; i < 3; ++i) narrow(face.edge[i].x, face.limit[i], c[i], left, right);
       for (int32_t x = left; x <= right; ++x) {
-        const double px = x + 0.5;
-        if (!(face.edge[0].x * px + c[0] > face.limit[0])) continue;
-        if (!(face.edge[1].x * px + c[1] > face.limit[1])) continue;
-        if (!(face.edge[2].x * px + c[2] > face.limit[2])) continue;
-        const double inverse = face.inverse.x * px + cw;
+        const double inverse = face.inverse.x * (x + 0.5) + cw;
         double* list = best + (y - row0) * stride + x * layers;
         int64_t* ids = slot + (y - row0) * stride + x * layers;
         if (!(inverse > list[layers - 1]) || !(inverse < face.farthest)) continue;

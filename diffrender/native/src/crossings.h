@@ -193,6 +193,7 @@ int64_t antialias_image(const Outlines<T, Maps>& outlines, const Topology& topol
   if (!outlines.find(topology, threads, found)) return kBadIndex;
   for (int i = 0; i < 2; ++i) {
     crossings.list[i].clear();
+    crossings.list[i].reserve(found[i].size());
     outlines.choose(found[i], crossings.list[i]);
     blend(crossings.list[i], channels, crossings.difference[i], target);
   }

@@ -1,8 +1,9 @@
 // Attributes at pixels, antialiased, in one pass: what rasterize.cpp, interpolate.cpp and
-// antialias.cpp do in turn, to the bit; twin: diffrender/raster/render.py (the three calls).
+// antialias.cpp do in turn, up to rounding; twin: diffrender/raster/render.py (the three calls).
 //
-// A row's barycentrics live in registers between visibility and blending, so an image costs its
-// own bytes and 4 more a pixel for the face shown, instead of 24 for face, barycentrics and depth.
+// Barycentrics are never written: along a row an attribute is a quotient of two linear functions of
+// x (drawn.h). So an image costs its own bytes and 4 more a pixel for the face shown, instead of 24
+// for face, barycentrics and depth.
 // The depth of a face that an outline passes in front of is worked out again from the face.
 // Crossings are kept for draw_backward.cpp, which says how they are packed.
 
@@ -15,7 +16,7 @@
 namespace diffrender {
 namespace {
 
-// One image's rows: the number of the face that each pixel shows, and its blended attributes.
+// One image's rows: the number of the face that each pixel shows, and its attributes.
 template <class T, int C>
 struct Paint {
   const Image& image;
@@ -24,63 +25,89 @@ struct Paint {
   int32_t* shown;  // (H, W)
   T* out;          // (H, W, channels)
 
+  int64_t channels() const { return C ? C : attributes.channels; }
+  int64_t numbers_each() const { return 3 * channels() + 3; }
+  // Planes of the faces of one band; of each, the place among them from 1, or 0 before it is met.
+  static std::vector<double>& planes() {
+    thread_local std::vector<double> kept;
+    return kept;
+  }
+  static std::vector<int32_t>& places() {
+    thread_local std::vector<int32_t> kept;
+    return kept;
+  }
+
+  void open(const std::vector<Face>& kept) {
+    planes().clear();
+    places().assign(kept.size(), 0);
+  }
+
+  const double* planes_of_face(const Face& face, int64_t id) const {
+    std::vector<double>& numbers = planes();
+    int32_t& place = places()[id];
+    if (place == 0) {
+      place = int32_t(numbers.size() / numbers_each()) + 1;
+      numbers.resize(numbers.size() + numbers_each());
+      const T* v[3];
+      attributes.corners_of(face.index, v);
+      planes_of(face.edge, v, channels(), numbers.data() + (place - 1) * numbers_each());
+    }
+    return numbers.data() + (place - 1) * numbers_each();
+  }
+
   void row(const std::vector<Face>& kept, const int64_t* slot, int64_t y) {
-    const int64_t width = image.width, channels = C ? C : attributes.channels;
+    const int64_t width = image.width;
     int32_t* shown_row = shown + y * width;
-    T* out_row = out + y * width * channels;
+    T* out_row = out + y * width * channels();
     for (int64_t x = 0, end; x < width; x = end) {
       const int64_t id = slot[x];
       for (end = x + 1; end < width && slot[end] == id;) ++end;
       if (id < 0) {
         std::fill_n(shown_row + x, end - x, -1);
-        std::memset(out_row + x * channels, 0, (end - x) * channels * sizeof(T));
+        std::memset(out_row + x * channels(), 0, (end - x) * channels() * sizeof(T));
         continue;
       }
       std::fill_n(shown_row + x, end - x, int32_t(kept[id].index - face0));
-      run(kept[id], x, end, double(y) + 0.5, out_row);
+      run(planes_of_face(kept[id], id), x, end, double(y) + 0.5, out_row);
     }
   }
 
   // Whole lanes may overhang the run, not the row: the next run writes over what is not its own.
-  void run(const Face& face, int64_t x, int64_t end, double py, T* out_row) const {
+  void run(const double* n, int64_t x, int64_t end, double py, T* out_row) const {
     typedef T Narrow __attribute__((vector_size(kLanes * sizeof(T))));
-    const int64_t channels = C ? C : attributes.channels;
-    const T* v[3];
-    attributes.corners_of(face.index, v);
+    constexpr int kKnown = C ? C : 1;
     Lane ramp;
     for (int l = 0; l < kLanes; ++l) ramp[l] = l + 0.5;
-    const Vec3* e = face.edge;
+    const double below = n[1] * py + n[2];
+    double above[kKnown];
+    for (int c = 0; C && c < kKnown; ++c) above[c] = n[3 * c + 4] * py + n[3 * c + 5];
     for (; x < end && x + kLanes <= image.width; x += kLanes) {
       const Lane px = ramp + double(x);
-      const Lane a = e[0].x * px + e[0].y * py + e[0].z;
-      const Lane b = e[1].x * px + e[1].y * py + e[1].z;
-      const Lane c = e[2].x * px + e[2].y * py + e[2].z;
-      const Lane scale = 1.0 / (a + b + c);
-      const Narrow wa = __builtin_convertvector(a * scale, Narrow);
-      const Narrow wb = __builtin_convertvector(b * scale, Narrow);
-      const Narrow wc = __builtin_convertvector(c * scale, Narrow);
-      T* to = out_row + x * channels;
-      if (C == 1) {
-        const Narrow mixed = wa * v[0][0] + wb * v[1][0] + wc * v[2][0];
-        std::memcpy(to, &mixed, sizeof mixed);
-      } else if (C == 3) {
-        Narrow mixed[3];
-        for (int k = 0; k < 3; ++k) mixed[k] = wa * v[0][k] + wb * v[1][k] + wc * v[2][k];
-        interleave(to, mixed[0], mixed[1], mixed[2]);
+      const Lane scale = 1.0 / (n[0] * px + below);
+      T* to = out_row + x * channels();
+      if (C) {
+        Narrow value[kKnown];
+        for (int c = 0; c < kKnown; ++c)
+          value[c] = __builtin_convertvector((n[3 * c + 3] * px + above[c]) * scale, Narrow);
+        if (C == 1)
+          std::memcpy(to, value, sizeof value[0]);
+        else if (C == 3)
+          interleave(to, value[0], value[1], value[C == 3 ? 2 : 0]);
+        else
+          for (int l = 0; l < kLanes; ++l)
+            for (int c = 0; c < kKnown; ++c) to[l * kKnown + c] = value[c][l];
       } else {
-        for (int64_t k = 0; k < channels; ++k) {
-          const Narrow mixed = wa * v[0][k] + wb * v[1][k] + wc * v[2][k];
-          for (int l = 0; l < kLanes; ++l) to[l * channels + k] = mixed[l];
+        for (int64_t c = 0; c < channels(); ++c) {
+          const Lane value = (n[3 * c + 3] * px + (n[3 * c + 4] * py + n[3 * c + 5])) * scale;
+          for (int l = 0; l < kLanes; ++l) to[l * channels() + c] = T(value[l]);
         }
       }
     }
     for (; x < end; ++x) {
-      const Vec3 p{double(x) + 0.5, py, 1.0};
-      const double s[3] = {dot(e[0], p), dot(e[1], p), dot(e[2], p)};
-      const double scale = 1.0 / (s[0] + s[1] + s[2]);
-      const T w[3] = {T(s[0] * scale), T(s[1] * scale), T(s[2] * scale)};
-      for (int64_t k = 0; k < channels; ++k)
-        out_row[x * channels + k] = w[0] * v[0][k] + w[1] * v[1][k] + w[2] * v[2][k];
+      const double px = double(x) + 0.5, scale = 1.0 / (n[0] * px + below);
+      for (int64_t c = 0; c < channels(); ++c)
+        out_row[x * channels() + c] =
+            T((n[3 * c + 3] * px + (n[3 * c + 4] * py + n[3 * c + 5])) * scale);
     }
   }
 };
@@ -142,18 +169,25 @@ int64_t draw_with(const Packed<T>& packed, const Image& image, const Tables& tab
 
 // The crossings stay in `*kept` until they are taken; `*bytes` is the room that they need.
 template <class T>
-int64_t draw(const Packed<T>& packed, const Image& image, const Tables& tables,
-             const Attributes<T>& attributes, int64_t threads, int32_t* shown, T* out,
-             int64_t* bytes, Drawn<T>** kept, int64_t* culprit) {
+int64_t draw(const DrawCall<T>& call, int64_t threads, T* out, int64_t* bytes, Drawn<T>** kept,
+             int64_t* culprit) {
+  if (call.intrinsics)
+    project(call.points, call.vertex_offsets, call.meshes, call.cameras(), threads, call.h);
+  const Packed<T> packed{call.homogeneous(), call.faces, call.vertex_offsets, call.face_offsets,
+                         call.meshes};
+  const Image image(call.height, call.width, 1, call.cull != 0);
+  const Tables tables{call.topology, call.edge_offsets, call.edges, call.opposite_offsets,
+                      call.opposite};
   auto drawn = std::make_unique<Drawn<T>>();
-  drawn->images.resize(packed.meshes);
-  drawn->channels = attributes.channels;
-  const auto run = attributes.channels == 1   ? draw_with<T, 1>
-                   : attributes.channels == 2 ? draw_with<T, 2>
-                   : attributes.channels == 3 ? draw_with<T, 3>
-                                              : draw_with<T, 0>;
-  const int64_t status =
-      run(packed, image, tables, attributes, threads, shown, out, *drawn, culprit);
+  drawn->images.resize(call.meshes);
+  drawn->channels = call.channels;
+  const auto run = call.channels == 1   ? draw_with<T, 1>
+                   : call.channels == 2 ? draw_with<T, 2>
+                   : call.channels == 3 ? draw_with<T, 3>
+                   : call.channels == 4 ? draw_with<T, 4>
+                                        : draw_with<T, 0>;
+  const int64_t status = run(packed, image, tables, call.attributes(), threads, call.shown, out,
+                             *drawn, culprit);
   if (status != kDone) return status;
   *bytes = drawn->bytes();
   *kept = drawn.release();
@@ -184,20 +218,11 @@ int64_t take(Drawn<T>* drawn, char* to) {
 }  // namespace diffrender
 
 #define DIFFRENDER_DRAW(NAME, T)                                                                 \
-  DIFFRENDER_API int64_t diffrender_draw_##NAME(                                                 \
-      const T* h, const int64_t* faces, const int64_t* vertex_offsets,                           \
-      const int64_t* face_offsets, int64_t meshes, int64_t height, int64_t width, int64_t cull,  \
-      const int64_t* topology, const int64_t* edge_offsets, const int32_t* edges,                \
-      const int32_t* opposite_offsets, const int32_t* opposite, const T* values,                 \
-      int64_t corners, int64_t channels, int64_t threads, int32_t* shown, T* out,                \
-      int64_t* bytes, void** kept, int64_t* culprit) {                                           \
+  DIFFRENDER_API int64_t diffrender_draw_##NAME(const void* call, int64_t threads, T* out,       \
+                                                int64_t* bytes, void** kept, int64_t* culprit) { \
     return diffrender::guarded([&] {                                                             \
-      return diffrender::draw<T>({h, faces, vertex_offsets, face_offsets, meshes},               \
-                                 {height, width, 1, cull != 0},                                  \
-                                 {topology, edge_offsets, edges, opposite_offsets, opposite},    \
-                                 {values, corners ? nullptr : faces, channels}, threads, shown,  \
-                                 out, bytes, reinterpret_cast<diffrender::Drawn<T>**>(kept),     \
-                                 culprit);                                                       \
+      return diffrender::draw(*static_cast<const diffrender::DrawCall<T>*>(call), threads, out,  \
+                              bytes, reinterpret_cast<diffrender::Drawn<T>**>(kept), culprit);   \
     });                                                                                          \
   }                                                                                              \
   DIFFRENDER_API int64_t diffrender_draw_take_##NAME(void* kept, void* to) {                     \

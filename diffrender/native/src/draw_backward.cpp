@@ -2,26 +2,22 @@
 // diffrender/raster/render.py (the three calls).
 //
 // Crossings first (maths: antialias_backward.cpp): what they add to the gradient of the image
-// before blending stays a short list of pixels, since everything after is linear in it. Then faces:
-// with g = dL/dout at a pixel, b its barycentrics, a_(f,j) the face's attributes and
-// q = g . sum_j b_j a_(f,j), a face adds up D_jc = sum b_j g_c and Q_j = sum b_j q over its pixels.
-// Then dL/da_(f,j) = D_j, and with A_ji = D_j . a_(f,i) - Q_j: dL/dh_j = -sum_i A_ji n_i / det, as
-// in rasterize_backward.cpp. Barycentrics are worked out again from the edge functions n_i . p,
-// four pixels of a run at a time. Sums are taken in double per chunk of rows, chunks are added in
-// order and the list of crossings comes last: the bits do not depend on threads.
+// before blending stays a short list of pixels, since everything after is linear in it. Then faces.
+// With g = dL/dout at pixel p = (x, y, 1), barycentrics b_j = n_j . p / (s . p), s = sum_j n_j,
+// attributes a_(f,j) and q = g . sum_j b_j a_(f,j), a face needs D_jc = sum b_j g_c and
+// Q_j = sum b_j q over its pixels: dL/da_(f,j) = D_j, and with A_ji = D_j . a_(f,i) - Q_j:
+// dL/dh_j = -sum_i A_ji n_i / det, as in rasterize_backward.cpp. Since b_j is linear in p but for
+// w = 1 / (s . p), D_jc = n_j . sum (w g_c p) and Q_j = n_j . sum (w q p): a face adds up these
+// moments, C + 1 times three numbers, and q comes from its planes (drawn.h). Sums are taken in
+// double per chunk of rows, four pixels of a run at a time, chunks are added in order and the list
+// of crossings comes last: the bits do not depend on threads.
 
 #include "drawn.h"
-#include "raster.h"
 
 namespace diffrender {
 namespace {
 
 constexpr int kHead = 10;  // of a face's numbers: its edge functions and determinant
-
-inline Lanes4 ramp_to(int64_t last) {  // lanes beyond the run stand on its last pixel
-  return Lanes4{0.5, std::min<double>(1, last) + 0.5, std::min<double>(2, last) + 0.5,
-                std::min<double>(3, last) + 0.5};
-}
 
 // The sums of four vectors' lanes, ((0 + 1) + (2 + 3)) each.
 inline Lanes4 sums_of(const Lanes4& a, const Lanes4& b, const Lanes4& c, const Lanes4& d) {
@@ -52,12 +48,13 @@ struct Pass {
   T *grad_values, *grad_h;
 
   int64_t pixels() const { return height * width; }
-  int64_t sums_each() const { return 4 * ((3 * attributes.channels + 6) / 4); }
-  int64_t numbers_each() const { return kHead + 3 * attributes.channels + sums_each(); }
+  int64_t lanes() const { return (attributes.channels + 4) / 4 * 4; }  // C + 1, filled up to fours
+  int64_t sums() const { return kHead + 3 * attributes.channels + 3; }
+  int64_t numbers_each() const { return sums() + 3 * lanes(); }
 };
 
-// The faces met by one task: numbers for each are the head, attributes (3, C), and the sums D
-// (3, C) and Q (3), filled up to whole fours.
+// The faces met by one task: numbers for each are the head, planes (drawn.h), and the sums of
+// w g_c (C) and w q, then of those times x, and times y, each filled up to whole fours.
 template <class T>
 struct Gathered {
   Met met;
@@ -80,9 +77,7 @@ struct Gathered {
     to[9] = dot(p[0], e[0]);
     const T* corner[3];
     pass.attributes.corners_of(face0 + f, corner);
-    for (int j = 0; j < 3; ++j)
-      for (int64_t c = 0; c < pass.attributes.channels; ++c)
-        to[kHead + j * pass.attributes.channels + c] = double(corner[j][c]);
+    planes_of(e, corner, pass.attributes.channels, to + kHead);
     return to;
   }
 };
@@ -90,61 +85,64 @@ struct Gathered {
 // One run of `count` pixels from (x, y) that show the face of `numbers`; g is (count, C).
 template <int C, class T>
 void add_run(double* numbers, int64_t channels, int64_t x, int64_t y, int64_t count, const T* g) {
-  const double* e = numbers;
-  const double *a = numbers + kHead, py = double(y) + 0.5;
-  const double row[3] = {e[1] * py + e[2], e[4] * py + e[5], e[7] * py + e[8]};
-  double* sums = numbers + kHead + 3 * channels;
+  const double *n = numbers + kHead, py = double(y) + 0.5, below = n[1] * py + n[2];
+  double* sums = numbers + kHead + 3 * channels + 3;
   const Lanes4 none{0, 0, 0, 0};
-  constexpr int kKnown = C ? C : 1;
-  Lanes4 d[3][kKnown], q[3] = {none, none, none};
-  for (int j = 0; j < 3; ++j)
-    for (int c = 0; c < kKnown; ++c) d[j][c] = none;
+  constexpr int kKnown = C ? C : 1, kSums = (kKnown + 4) / 4 * 4;
+  double above[kKnown];
+  for (int c = 0; C && c < kKnown; ++c) above[c] = n[3 * c + 4] * py + n[3 * c + 5];
+  Lanes4 plain[kSums], along[kSums];
+  for (int k = 0; k < kSums; ++k) plain[k] = along[k] = none;
+  const int64_t lanes = C ? kSums : (channels + 4) / 4 * 4;
   for (int64_t i = 0; i < count; i += 4) {
-    const Lanes4 px = double(x + i) + ramp_to(count - 1 - i);
-    Lanes4 b[3] = {e[0] * px + row[0], e[3] * px + row[1], e[6] * px + row[2]};
-    const Lanes4 scale = 1.0 / (b[0] + b[1] + b[2]);
-    for (int j = 0; j < 3; ++j) b[j] *= scale;
+    const bool whole = i + 4 <= count;
+    Lanes4 px = double(x + i) + Lanes4{0.5, 1.5, 2.5, 3.5};
+    if (!whole)  // lanes beyond the run stand on its last pixel
+      for (int64_t l = count - i; l < 4; ++l) px[l] = double(x + count) - 0.5;
+    const Lanes4 w = 1.0 / (n[0] * px + below);
     const auto channel = [&](int64_t c) {
       const T* p = g + i * channels + c;
-      if (i + 4 <= count)
+      if (whole)
         return Lanes4{double(p[0]), double(p[channels]), double(p[2 * channels]),
                       double(p[3 * channels])};
       Lanes4 out{double(p[0]), 0, 0, 0};
       for (int64_t l = 1; i + l < count; ++l) out[l] = double(p[l * channels]);
       return out;
     };
-    Lanes4 along = none;
+    Lanes4 q = none;
     if (C) {
       for (int c = 0; c < kKnown; ++c) {
-        const Lanes4 by = channel(c);
-        along += by * (b[0] * a[c] + b[1] * a[C + c] + b[2] * a[2 * C + c]);
-        for (int j = 0; j < 3; ++j) d[j][c] += b[j] * by;
+        const Lanes4 u = w * channel(c), t = px * u;
+        q += n[3 * c + 3] * t + above[c] * u;
+        plain[c] += u;
+        along[c] += t;
       }
+      q *= w;
+      plain[kKnown] += q;
+      along[kKnown] += px * q;
     } else {
+      const auto keep = [&](int64_t k, const Lanes4& u, const Lanes4& t) {
+        const Lanes4 sum = sums_of(u, t, none, none);
+        sums[k] += sum[0];
+        sums[lanes + k] += sum[1];
+        sums[2 * lanes + k] += py * sum[0];
+      };
       for (int64_t c = 0; c < channels; ++c) {
-        const Lanes4 by = channel(c);
-        along += by * (b[0] * a[c] + b[1] * a[channels + c] + b[2] * a[2 * channels + c]);
-        const Lanes4 sum = sums_of(b[0] * by, b[1] * by, b[2] * by, none);
-        for (int j = 0; j < 3; ++j) sums[j * channels + c] += sum[j];
+        const Lanes4 u = w * channel(c), t = px * u;
+        q += n[3 * c + 3] * t + (n[3 * c + 4] * py + n[3 * c + 5]) * u;
+        keep(c, u, t);
       }
+      q *= w;
+      keep(channels, q, px * q);
     }
-    for (int j = 0; j < 3; ++j) q[j] += b[j] * along;
   }
-  if (!C) {
-    const Lanes4 sum = sums_of(q[0], q[1], q[2], none);
-    for (int j = 0; j < 3; ++j) sums[3 * channels + j] += sum[j];
-    return;
-  }
-  Lanes4 all[4 * ((3 * kKnown + 6) / 4)];
-  for (int j = 0; j < 3; ++j) {
-    for (int c = 0; c < kKnown; ++c) all[j * kKnown + c] = d[j][c];
-    all[3 * kKnown + j] = q[j];
-  }
-  for (int k = 3 * kKnown + 3; k < 4 * ((3 * kKnown + 6) / 4); ++k) all[k] = none;
-  for (int k = 0; k < (3 * kKnown + 6) / 4; ++k) {
-    const Lanes4 sum =
-        load4(sums + 4 * k) + sums_of(all[4 * k], all[4 * k + 1], all[4 * k + 2], all[4 * k + 3]);
-    std::memcpy(sums + 4 * k, &sum, sizeof sum);
+  if (!C) return;
+  for (int k = 0; k < kSums; k += 4) {
+    const Lanes4 one = sums_of(plain[k], plain[k + 1], plain[k + 2], plain[k + 3]);
+    const Lanes4 by_x = sums_of(along[k], along[k + 1], along[k + 2], along[k + 3]);
+    const Lanes4 total[3] = {load4(sums + k) + one, load4(sums + kSums + k) + by_x,
+                             load4(sums + 2 * kSums + k) + py * one};
+    for (int i = 0; i < 3; ++i) std::memcpy(sums + i * kSums + k, total + i, sizeof total[i]);
   }
 }
 
@@ -166,42 +164,53 @@ void add_rows(const Pass<T>& pass, int64_t b, int64_t top, int64_t bottom, Gathe
   }
 }
 
-// From sums to gradients in place: dL/dh (3, 3) over the head, dL/da stays as D.
+// What one task found, as gradients: of each face dL/dh (3, 3) and dL/da (3, C).
+struct Corners {
+  std::vector<int64_t> faces;
+  std::vector<double> grads;
+};
+
 template <class T>
-void finish(const Pass<T>& pass, Gathered<T>& found) {
-  const int64_t channels = pass.attributes.channels, each = pass.numbers_each();
-  for (size_t n = 0; n < found.met.faces.size(); ++n) {
-    double* numbers = found.numbers.data() + n * each;
-    const double *a = numbers + kHead, *d = a + 3 * channels, *q = d + 3 * channels;
-    const double scale = -1.0 / numbers[9];
-    double out[9];
+void finish(const Pass<T>& pass, int64_t face0, const Gathered<T>& found, Corners& out) {
+  const int64_t channels = pass.attributes.channels, lanes = pass.lanes(), each = 9 + 3 * channels;
+  out.faces = found.met.faces;
+  out.grads.resize(out.faces.size() * each);
+  for (size_t m = 0; m < out.faces.size(); ++m) {
+    const double *n = found.numbers.data() + m * pass.numbers_each(), *sums = n + pass.sums();
+    double *by_h = out.grads.data() + m * each, *d = by_h + 9;
+    const auto sum = [&](int j, int64_t k) {
+      return n[3 * j] * sums[lanes + k] + n[3 * j + 1] * sums[2 * lanes + k] + n[3 * j + 2] * sums[k];
+    };
+    const T* corner[3];
+    pass.attributes.corners_of(face0 + out.faces[m], corner);
+    const double scale = -1.0 / n[9];
     for (int j = 0; j < 3; ++j) {
-      Vec3 sum{0, 0, 0};
+      for (int64_t c = 0; c < channels; ++c) d[j * channels + c] = sum(j, c);
+      const double q = sum(j, channels);
+      Vec3 total{0, 0, 0};
       for (int i = 0; i < 3; ++i) {
-        double by = -q[j];
-        for (int64_t c = 0; c < channels; ++c) by += d[j * channels + c] * a[i * channels + c];
-        sum = sum + Vec3{numbers[3 * i], numbers[3 * i + 1], numbers[3 * i + 2]} * by;
+        double by = -q;
+        for (int64_t c = 0; c < channels; ++c) by += d[j * channels + c] * double(corner[i][c]);
+        total = total + Vec3{n[3 * i], n[3 * i + 1], n[3 * i + 2]} * by;
       }
-      out[3 * j] = sum.x * scale;
-      out[3 * j + 1] = sum.y * scale;
-      out[3 * j + 2] = sum.z * scale;
+      by_h[3 * j] = total.x * scale;
+      by_h[3 * j + 1] = total.y * scale;
+      by_h[3 * j + 2] = total.z * scale;
     }
-    std::copy_n(out, 9, numbers);
   }
 }
 
 template <class T>
-void scatter(const Pass<T>& pass, int64_t face0, const std::vector<int64_t>& faces,
-             const std::vector<double>& found) {
-  const int64_t channels = pass.attributes.channels, each = pass.numbers_each();
-  for (size_t n = 0; n < faces.size(); ++n) {
-    const int64_t f = face0 + faces[n];
-    const double* numbers = found.data() + n * each;
-    const double* d = numbers + kHead + 3 * channels;
-    for (int j = 0; j < 3; ++j, numbers += 3) {
-      add(pass.grad_h, pass.faces[3 * f + j], {numbers[0], numbers[1], numbers[2]});
+void scatter(const Pass<T>& pass, int64_t face0, const Corners& found) {
+  const int64_t channels = pass.attributes.channels;
+  const double* grads = found.grads.data();
+  for (const int64_t local : found.faces) {
+    const int64_t f = face0 + local;
+    for (int j = 0; j < 3; ++j, grads += 3)
+      add(pass.grad_h, pass.faces[3 * f + j], {grads[0], grads[1], grads[2]});
+    for (int j = 0; j < 3; ++j) {
       T* to = pass.grad_values + pass.attributes.row(f, j) * channels;
-      for (int64_t c = 0; c < channels; ++c) to[c] += T(*d++);
+      for (int64_t c = 0; c < channels; ++c) to[c] += T(*grads++);
     }
   }
 }
@@ -301,61 +310,66 @@ void draw_backward_with(const Pass<T>& pass, const char* packed, int64_t threads
   }
   const int64_t rows = std::max<int64_t>(1, kChunkPixels / pass.width);
   const int64_t chunks = (pass.height + rows - 1) / rows;
-  const auto chunk = [&](int64_t b, int64_t k, Gathered<T>& found) {
+  const auto gather = [&](int64_t b, Corners& out, auto&& body) {
+    thread_local Gathered<T> found;  // kept between calls
     found.met.open(pass.face_offsets[b + 1] - pass.face_offsets[b]);
     found.numbers.clear();
-    add_rows<C>(pass, b, k * rows, std::min(pass.height, (k + 1) * rows), found);
-    finish(pass, found);
+    body(found);
+    finish(pass, pass.face_offsets[b], found, out);
     found.met.close();
   };
-  const auto outlines = [&](int64_t b, Gathered<T>& found) {
-    thread_local Undone<T> undone;  // kept between calls
+  const auto chunk = [&](int64_t b, int64_t k, Corners& out) {
+    gather(b, out, [&](Gathered<T>& found) {
+      add_rows<C>(pass, b, k * rows, std::min(pass.height, (k + 1) * rows), found);
+    });
+  };
+  const auto outlines = [&](int64_t b, Corners& out) {
+    thread_local Undone<T> undone;
     undone.run(pass, b, part.data() + 2 * b, counts + 2 * b);
-    found.met.open(pass.face_offsets[b + 1] - pass.face_offsets[b]);
-    found.numbers.clear();
-    undone.template gather<C>(pass, b, found);
-    finish(pass, found);
-    found.met.close();
-    scatter(pass, pass.face_offsets[b], found.met.faces, found.numbers);
+    gather(b, out, [&](Gathered<T>& found) { undone.template gather<C>(pass, b, found); });
+    scatter(pass, pass.face_offsets[b], out);
     undone.add_ends(pass, b);
   };
   if (pass.meshes >= 2 * threads || threads <= 1) {
     parallel(threads, pass.meshes, [&](int64_t b) {
-      thread_local Gathered<T> found;
+      thread_local Corners found;
       for (int64_t k = 0; k < chunks; ++k) {
         chunk(b, k, found);
-        scatter(pass, pass.face_offsets[b], found.met.faces, found.numbers);
+        scatter(pass, pass.face_offsets[b], found);
       }
       outlines(b, found);
     });
     return;
   }
-  std::vector<std::vector<int64_t>> faces(chunks);
-  std::vector<std::vector<double>> numbers(chunks);
-  thread_local Gathered<T> last;
+  std::vector<Corners> found(chunks);
   for (int64_t b = 0; b < pass.meshes; ++b) {
-    parallel(threads, chunks, [&](int64_t k) {
-      thread_local Gathered<T> found;
-      chunk(b, k, found);
-      faces[k] = found.met.faces;
-      numbers[k] = found.numbers;
-    });
-    for (int64_t k = 0; k < chunks; ++k)
-      scatter(pass, pass.face_offsets[b], faces[k], numbers[k]);
-    outlines(b, last);
+    parallel(threads, chunks, [&](int64_t k) { chunk(b, k, found[k]); });
+    for (const Corners& one : found) scatter(pass, pass.face_offsets[b], one);
+    outlines(b, found[0]);
   }
 }
 
+// `grad_h` is scratch where there is a camera, and may be `grad_points`. Of the points and the
+// camera each gradient may be null.
 template <class T>
-int64_t draw_backward(const Pass<T>& pass, int64_t rows, const char* packed, int64_t threads) {
-  const int64_t channels = pass.attributes.channels, vertices = pass.vertex_offsets[pass.meshes];
-  set_zero(threads, pass.grad_values, rows * channels * int64_t(sizeof(T)));
-  set_zero(threads, pass.grad_h, 3 * vertices * int64_t(sizeof(T)));
+int64_t draw_backward(const DrawCall<T>& call, int64_t threads, const char* crossings,
+                      const T* grad, T* grad_values, T* grad_h, T* grad_points, T* grad_k,
+                      T* grad_r, T* grad_t) {
+  const int64_t channels = call.channels, vertices = call.vertex_offsets[call.meshes];
+  const Pass<T> pass{call.homogeneous(), call.faces, call.vertex_offsets, call.face_offsets,
+                     call.meshes, call.height, call.width, call.attributes(), call.shown, grad,
+                     grad_values, grad_h};
+  set_zero(threads, grad_values, call.rows * channels * int64_t(sizeof(T)));
+  set_zero(threads, grad_h, 3 * vertices * int64_t(sizeof(T)));
   const auto run = channels == 1   ? draw_backward_with<T, 1>
                    : channels == 2 ? draw_backward_with<T, 2>
                    : channels == 3 ? draw_backward_with<T, 3>
+                   : channels == 4 ? draw_backward_with<T, 4>
                                    : draw_backward_with<T, 0>;
-  run(pass, packed, threads);
+  run(pass, crossings, threads);
+  if (call.intrinsics && (grad_points || grad_k))
+    project_backward(call.points, call.vertex_offsets, call.meshes, call.cameras(), grad_h,
+                     threads, grad_points, grad_k, grad_r, grad_t);
   return kDone;
 }
 
@@ -364,16 +378,12 @@ int64_t draw_backward(const Pass<T>& pass, int64_t rows, const char* packed, int
 
 #define DIFFRENDER_DRAW_BACKWARD(NAME, T)                                                        \
   DIFFRENDER_API int64_t diffrender_draw_backward_##NAME(                                        \
-      const T* h, const int64_t* faces, const int64_t* vertex_offsets,                           \
-      const int64_t* face_offsets, int64_t meshes, int64_t height, int64_t width,                \
-      const T* values, int64_t corners, int64_t rows, int64_t channels, const int32_t* shown,    \
-      const void* crossings, const T* grad, int64_t threads, T* grad_values, T* grad_h) {        \
+      const void* call, int64_t threads, const void* crossings, const T* grad, T* grad_values,   \
+      T* grad_h, T* grad_points, T* grad_k, T* grad_r, T* grad_t) {                              \
     return diffrender::guarded([&] {                                                             \
-      const diffrender::Pass<T> pass{h,      faces,  vertex_offsets, face_offsets, meshes,       \
-                                     height, width,  {values, corners ? nullptr : faces, channels}, \
-                                     shown,  grad,   grad_values,    grad_h};                    \
-      return diffrender::draw_backward(pass, rows, static_cast<const char*>(crossings),          \
-                                       threads);                                                 \
+      return diffrender::draw_backward(*static_cast<const diffrender::DrawCall<T>*>(call),       \
+                                       threads, static_cast<const char*>(crossings), grad,       \
+                                       grad_values, grad_h, grad_points, grad_k, grad_r, grad_t); \
     });                                                                                          \
   }
 

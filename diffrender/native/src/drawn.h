@@ -1,11 +1,12 @@
-// What draw.cpp hands to draw_backward.cpp: attributes by corner, and packed crossings.
+// What draw.cpp and draw_backward.cpp share: the call, attributes by corner, and packed crossings.
 //
 // Packed: first two numbers for each image, how many of its crossings are along rows and along
 // columns; then, image by image and direction by direction, the records and after them the
 // differences in - out, (n, C), filled up to whole eight bytes.
 #pragma once
 
-#include "common.h"
+#include "project.h"
+#include "raster.h"
 
 namespace diffrender {
 
@@ -32,5 +33,41 @@ struct Attributes {
     for (int j = 0; j < 3; ++j) v[j] = values + row(f, j) * channels;
   }
 };
+
+// What is drawn, as both directions take it; _draw_ops.py fills it in this order, eight bytes each.
+template <class T>
+struct DrawCall {
+  const T *points, *intrinsics, *rotation, *translation;  // no camera: points are homogeneous
+  int64_t each;                                           // 1 for a camera of its own for each mesh
+  T* h;                                                   // (sum V, 3), where there is a camera
+  const int64_t *faces, *vertex_offsets, *face_offsets;
+  int64_t meshes, height, width, cull;
+  const int64_t *topology, *edge_offsets;
+  const int32_t *edges, *opposite_offsets, *opposite;
+  const T* values;
+  int64_t rows, corners, channels;
+  int32_t* shown;  // (B, H, W), written by the forward pass
+
+  const T* homogeneous() const { return intrinsics ? h : points; }
+  Cameras<T> cameras() const { return {intrinsics, rotation, translation, each}; }
+  Attributes<T> attributes() const { return {values, corners ? nullptr : faces, channels}; }
+};
+
+// A face's attributes as functions of the pixel p = (x, y, 1): with the edge functions n_j . p,
+// attribute c is A_c . p / (s . p) where s = sum_j n_j and A_c = sum_j a_(f,j)c n_j. Numbers are
+// s (3) and A (C, 3).
+template <class T>
+inline void planes_of(const Vec3 edge[3], const T* const v[3], int64_t channels, double* to) {
+  const Vec3 s = edge[0] + edge[1] + edge[2];
+  to[0] = s.x;
+  to[1] = s.y;
+  to[2] = s.z;
+  for (int64_t c = 0; c < channels; ++c) {
+    const Vec3 a = edge[0] * double(v[0][c]) + edge[1] * double(v[1][c]) + edge[2] * double(v[2][c]);
+    to[3 * c + 3] = a.x;
+    to[3 * c + 4] = a.y;
+    to[3 * c + 5] = a.z;
+  }
+}
 
 }  // namespace diffrender

@@ -5,29 +5,12 @@
 // dL/dK = M R^T + s t^T, dL/dR = K^T M, dL/dt = K^T s. Sums are taken in double over chunks of a
 // fixed size and the chunks added in order, so the bits do not depend on threads.
 
-#include "common.h"
+#include "project.h"
 
 namespace diffrender {
 namespace {
 
 constexpr int64_t kPointsEach = 8192;
-
-struct Matrix {
-  double m[3][3];
-};
-
-// Either one camera for all meshes, or one for each.
-template <class T>
-struct Cameras {
-  const T *intrinsics, *rotation, *translation;
-  int64_t each;  // 1 or 0
-
-  Matrix read(const T* matrix, int64_t b) const {
-    Matrix out;
-    for (int i = 0; i < 9; ++i) out.m[i / 3][i % 3] = matrix[9 * each * b + i];
-    return out;
-  }
-};
 
 inline Matrix operator*(const Matrix& a, const Matrix& b) {
   Matrix out;
@@ -56,6 +39,8 @@ inline std::vector<Chunk> chunks_of(const int64_t* offsets, int64_t meshes) {
   return chunks;
 }
 
+}  // namespace
+
 template <class T>
 int64_t project(const T* points, const int64_t* offsets, int64_t meshes, const Cameras<T>& cameras,
                 int64_t threads, T* h) {
@@ -76,7 +61,6 @@ int64_t project(const T* points, const int64_t* offsets, int64_t meshes, const C
   return kDone;
 }
 
-// `grad_points` may be null, and the three of the camera together.
 template <class T>
 int64_t project_backward(const T* points, const int64_t* offsets, int64_t meshes,
                          const Cameras<T>& cameras, const T* grad, int64_t threads,
@@ -89,7 +73,7 @@ int64_t project_backward(const T* points, const int64_t* offsets, int64_t meshes
                      cameras.read(cameras.rotation, chunk.mesh);
     double own[12] = {0};
     for (int64_t v = chunk.first; v < chunk.last; ++v) {
-      const Vec3 g = load(grad, v);
+      const Vec3 g = load(grad, v);  // a copy: the gradients may share their memory
       if (grad_points)
         for (int i = 0; i < 3; ++i)
           grad_points[3 * v + i] = T(p.m[0][i] * g.x + p.m[1][i] * g.y + p.m[2][i] * g.z);
@@ -128,7 +112,15 @@ int64_t project_backward(const T* points, const int64_t* offsets, int64_t meshes
   return kDone;
 }
 
-}  // namespace
+template int64_t project(const float*, const int64_t*, int64_t, const Cameras<float>&, int64_t,
+                         float*);
+template int64_t project(const double*, const int64_t*, int64_t, const Cameras<double>&, int64_t,
+                         double*);
+template int64_t project_backward(const float*, const int64_t*, int64_t, const Cameras<float>&,
+                                  const float*, int64_t, float*, float*, float*, float*);
+template int64_t project_backward(const double*, const int64_t*, int64_t, const Cameras<double>&,
+                                  const double*, int64_t, double*, double*, double*, double*);
+
 }  // namespace diffrender
 
 #define DIFFRENDER_PROJECT(NAME, T)                                                               \

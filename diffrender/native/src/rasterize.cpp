@@ -22,6 +22,8 @@ struct Maps {
   T* out_bary;
   T* out_depth;
 
+  void open(const std::vector<Face>&) {}
+
   void row(const std::vector<Face>& kept, const int64_t* slot, int64_t y) {
     if (image.layers == 1)
       resolve_nearest(kept, slot, y);
