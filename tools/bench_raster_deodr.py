@@ -62,13 +62,16 @@ def deodr_steps(scene: Scene) -> tuple[Callable[[], Any], Callable[[], Any]]:
     def forward() -> list[np.ndarray]:
         return [draw(index, {})[1] for index in range(len(vertices))]
 
+    given = np.empty_like(upstream[0])
+
     def both() -> list[tuple[np.ndarray, np.ndarray]]:
         out = []
         for index in range(len(vertices)):
             store: dict[str, object] = {}
             flat = draw(index, store)[0]
-            # A copy: the call overwrites what it is given.
-            flat.render_backward(upstream[index].copy())  # type: ignore[attr-defined]
+            # The call overwrites what it is given, so it gets a copy, in memory that is kept.
+            np.copyto(given, upstream[index])
+            flat.render_backward(given)  # type: ignore[attr-defined]
             out.append((camera.project_points_backward(flat.ij_b, store), flat.colors_b))  # type: ignore[attr-defined]
         return out
 

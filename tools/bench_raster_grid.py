@@ -87,6 +87,8 @@ def _operations(report: Report, cell: Cell, budget: float) -> dict[str, list[flo
     scene = scene_of(cell)
     calls = operations(scene, soft=cell.pixels <= _MOST_SOFT)
     calls[f"{_FULL} forward"], calls[f"{_FULL} forward + backward"] = full_step(scene)
+    apart = full_step(scene, apart=True)
+    calls["three calls forward"], calls["three calls forward + backward"] = apart
     seconds = timed(calls, budget)
     report.rows.extend(ms_rows(str(cell), seconds, f", {torch.get_num_threads()} threads"))
     return seconds

@@ -14,7 +14,13 @@ import torch
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.meshes import Mesh, MeshBatch
-from diffrender.raster import antialias, interpolate, rasterize, soft_silhouette
+from diffrender.raster import (
+    antialias,
+    interpolate,
+    rasterize,
+    render_attributes,
+    soft_silhouette,
+)
 
 __all__ = ["Cell", "Scene", "full_step", "operations", "scene_of", "soft_step"]
 
@@ -105,21 +111,28 @@ def _meshes(scene: Scene) -> tuple[Mesh | MeshBatch, torch.Tensor, torch.Tensor,
     return Mesh(leaf, scene.faces), leaf, colours, scene.upstream[0]
 
 
-def full_step(scene: Scene) -> tuple[Call, Call]:
-    """rasterize + interpolate + antialias: forward alone, and forward + backward."""
+def full_step(scene: Scene, *, apart: bool = False) -> tuple[Call, Call]:
+    """rasterize + interpolate + antialias: forward alone, and forward + backward.
+
+    By `render_attributes`, which is the three in one, or with `apart` by three calls.
+    """
     meshes, leaf, colours, upstream = _meshes(scene)
     camera = scene.camera
 
-    def forward() -> torch.Tensor:
+    def one_call() -> torch.Tensor:
+        return render_attributes(colours, meshes, camera, cull_backfaces=True)
+
+    def three_calls() -> torch.Tensor:
         fragments = rasterize(meshes, camera, cull_backfaces=True)
         return antialias(interpolate(colours, fragments), fragments, meshes, camera)
 
+    forward = three_calls if apart else one_call
+
     # A batch's reshape of the vertices is part of its graph, which is kept from step to step. The
-    # upstream gradient is made anew, as by a loss, and as DEODR needs, which overwrites it.
+    # upstream gradient is given, and left as it is.
     def both() -> object:
         keep = leaf.ndim == 3
-        by = upstream.clone()
-        return torch.autograd.grad(forward(), (leaf, colours), by, retain_graph=keep)
+        return torch.autograd.grad(forward(), (leaf, colours), upstream, retain_graph=keep)
 
     return forward, both
 

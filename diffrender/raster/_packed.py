@@ -123,7 +123,8 @@ def pose(meshes: Meshes, camera: Camera) -> Posed:
         raise InputError(f"meshes.vertices has dtype {dtype}, expected a floating dtype")
     if batch.faces.dtype != torch.int64:
         raise InputError(f"meshes.faces has dtype {batch.faces.dtype}, expected torch.int64")
-    k, r, t = (full_precision(c) for c in (camera.intrinsics, camera.rotation, camera.translation))
+    k, r = full_precision(camera.intrinsics), full_precision(camera.rotation)
+    t = full_precision(camera.translation)
     if k.dtype != vertices.dtype or k.device != vertices.device:
         raise InputError(
             f"camera is {camera.intrinsics.dtype} on {camera.intrinsics.device} but the vertices "

@@ -17,9 +17,10 @@ constexpr int kLanes = 4;
 typedef double Lane __attribute__((vector_size(8 * kLanes)));
 typedef int64_t Mask __attribute__((vector_size(8 * kLanes)));
 
-constexpr int64_t kBandEntries = 8192;      // depths (16 bytes with their slots) in one band
+constexpr int64_t kBandEntries = 8192;      // depths (16 bytes with their slots) in one band, at most
+constexpr int64_t kLeastEntries = 2048;     // and at least, where an image is cut for its threads
 constexpr int64_t kWide = 12;               // pixels from which a row's span is worth its divisions
-constexpr int64_t kFacesEach = 4096;        // faces whose bounds one task works out
+constexpr int64_t kFacesEach = 1024;        // faces whose bounds one task works out
 constexpr size_t kKeptScratch = 1 << 21;    // entries of scratch that a thread may keep
 
 template <class T>
@@ -60,7 +61,9 @@ struct Image {
 
   Image(int64_t height, int64_t width, int64_t layers, bool cull)
       : height(height), width(width), layers(layers), cull(cull) {
-    band_rows = std::min(std::max<int64_t>(1, kBandEntries / (width * layers)), height);
+    const int64_t quarter = height * width * layers / 4;
+    const int64_t entries = std::max(kLeastEntries, std::min(kBandEntries, quarter));
+    band_rows = std::min(std::max<int64_t>(1, entries / (width * layers)), height);
     bands = (height + band_rows - 1) / band_rows;
   }
 };

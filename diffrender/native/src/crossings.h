@@ -23,7 +23,7 @@
 namespace diffrender {
 
 constexpr double kBlock = 1e-4;        // relative, in 1 / z
-constexpr int64_t kEdgesEach = 8192;   // edges that one task looks at
+constexpr int64_t kEdgesEach = 1024;   // edges that one task looks at
 
 // One crossing: `along` is the share of the way from vertex a to vertex b, `slope` dv/du.
 struct Blend {

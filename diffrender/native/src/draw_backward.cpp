@@ -308,7 +308,9 @@ void draw_backward_with(const Pass<T>& pass, const char* packed, int64_t threads
     part[i] = at;
     at += part_bytes<T>(counts[i], pass.attributes.channels);
   }
-  const int64_t rows = std::max<int64_t>(1, kChunkPixels / pass.width);
+  // Small images are cut finer, into two chunks or more; the cut does not depend on threads.
+  const int64_t some = std::max<int64_t>(2048, std::min(kChunkPixels, pass.pixels() / 4));
+  const int64_t rows = std::max<int64_t>(1, some / pass.width);
   const int64_t chunks = (pass.height + rows - 1) / rows;
   const auto gather = [&](int64_t b, Corners& out, auto&& body) {
     thread_local Gathered<T> found;  // kept between calls
