@@ -57,6 +57,7 @@ int64_t antialias(const Shapes& s, const T* h, const int64_t* face, const T* dep
   crossed->images.resize(s.meshes);
   crossed->channels = s.channels;
   std::vector<int64_t> status(s.meshes, kDone);
+  large_pages(out, s.meshes * s.height * s.width * s.channels * int64_t(sizeof(T)));
   const auto one = [&](int64_t b, int64_t inner) {
     const int64_t size = s.height * s.width * s.channels;
     copy(inner, out + b * size, source + b * size, size * int64_t(sizeof(T)));

@@ -57,6 +57,7 @@ int64_t antialias_backward(const T* h, const int64_t* vertex_offsets, int64_t me
                            const T* source, int64_t threads, T* grad, T* grad_h) {
   const int64_t size = height * width * channels;
   const int64_t inner = meshes >= threads ? 1 : threads;
+  large_pages(grad, meshes * size * int64_t(sizeof(T)));
   if (inner > 1) copy(inner, grad, source, meshes * size * int64_t(sizeof(T)));
   std::vector<int64_t> first(2 * meshes + 1, 0);
   for (int64_t i = 0; i < 2 * meshes; ++i) first[i + 1] = first[i] + counts[i];

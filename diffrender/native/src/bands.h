@@ -1,11 +1,8 @@
-// Hard visibility by bands of rows: what rasterize.cpp and draw.cpp share. Maths: rasterize.cpp.
-//
-// An image is cut into bands of rows whose depths fit the cache; each band has the list of faces
-// that may touch it, in face order, draws them and hands every row to a sink. A pixel never depends
-// on how the rows are cut, so neither do the bits on the threads.
+// One band of rows: draws its faces, pixel lanes at a time, and hands every row to a sink. Maths:
+// rasterize.cpp.
 #pragma once
 
-#include "raster.h"
+#include "scene.h"
 
 namespace diffrender {
 
@@ -17,10 +14,7 @@ constexpr int kLanes = 4;
 typedef double Lane __attribute__((vector_size(8 * kLanes)));
 typedef int64_t Mask __attribute__((vector_size(8 * kLanes)));
 
-constexpr int64_t kBandEntries = 8192;      // depths (16 bytes with their slots) in one band, at most
-constexpr int64_t kLeastEntries = 2048;     // and at least, where an image is cut for its threads
 constexpr int64_t kWide = 12;               // pixels from which a row's span is worth its divisions
-constexpr int64_t kFacesEach = 1024;        // faces whose bounds one task works out
 constexpr size_t kKeptScratch = 1 << 21;    // entries of scratch that a thread may keep
 
 template <class T>
@@ -54,89 +48,6 @@ inline void store_triples(T* to, const Lane& a, const Lane& b, const Lane& c) {
   interleave(to, __builtin_convertvector(a, Narrow), __builtin_convertvector(b, Narrow),
              __builtin_convertvector(c, Narrow));
 }
-
-struct Image {
-  int64_t height, width, layers, band_rows, bands;
-  bool cull;
-
-  Image(int64_t height, int64_t width, int64_t layers, bool cull)
-      : height(height), width(width), layers(layers), cull(cull) {
-    const int64_t quarter = height * width * layers / 4;
-    const int64_t entries = std::max(kLeastEntries, std::min(kBandEntries, quarter));
-    band_rows = std::min(std::max<int64_t>(1, entries / (width * layers)), height);
-    bands = (height + band_rows - 1) / band_rows;
-  }
-};
-
-// One mesh and what is known of it before anything is drawn.
-template <class T>
-struct Scene {
-  const T* h;
-  const int64_t* faces;
-  int64_t mesh, vertex0, vertex1, face0, face1;
-  std::vector<Pixel> pixels;     // of each vertex
-  std::vector<Bounds> bounds;    // of each face; empty where it draws nothing
-  std::vector<int32_t> start;    // of each band's list, and its end
-  std::vector<int32_t> list;     // faces, from 0
-
-  int64_t project(int64_t low, int64_t high, int64_t& culprit) {
-    for (int64_t v = low; v < high; ++v) {
-      const Vec3 p = load(h, vertex0 + v);
-      if (!std::isfinite(p.x + p.y + p.z)) {
-        culprit = vertex0 + v;
-        return kNotFinite;
-      }
-      pixels[v] = to_pixel(p);
-    }
-    return kDone;
-  }
-
-  int64_t bound(int64_t low, int64_t high, const Image& image, int64_t& culprit) {
-    const uint64_t count = uint64_t(vertex1 - vertex0);
-    for (int64_t f = low; f < high; ++f) {
-      const int64_t* v = faces + 3 * (face0 + f);
-      const uint64_t a = uint64_t(v[0] - vertex0), b = uint64_t(v[1] - vertex0),
-                     c = uint64_t(v[2] - vertex0);
-      if (a >= count || b >= count || c >= count) {
-        culprit = face0 + f;
-        return kBadIndex;
-      }
-      const Vec3 corner[3] = {load(h, v[0]), load(h, v[1]), load(h, v[2])};
-      const Pixel p[3] = {pixels[a], pixels[b], pixels[c]};
-      Bounds& box = bounds[f];
-      if (image.cull && ahead(corner)) {
-        // Clearly turned away; what is nearly edge-on is left to the exact determinant.
-        const double turn =
-            (p[1].x - p[0].x) * (p[2].y - p[0].y) - (p[1].y - p[0].y) * (p[2].x - p[0].x);
-        if (turn > 1e-3) {
-          box = {0, -1, 0, -1};
-          continue;
-        }
-      }
-      box = bounds_of(corner, p, image.height, image.width);
-    }
-    return kDone;
-  }
-
-  // Deals the faces to the bands they may touch, in face order.
-  void deal(const Image& image) {
-    start.assign(image.bands + 1, 0);
-    for (const Bounds& box : bounds) {
-      if (box.empty()) continue;
-      for (int64_t k = box.top / image.band_rows; k <= box.bottom / image.band_rows; ++k)
-        ++start[k + 1];
-    }
-    for (int64_t k = 0; k < image.bands; ++k) start[k + 1] += start[k];
-    list.resize(start[image.bands]);
-    std::vector<int32_t> next(start.begin(), start.end() - 1);
-    for (size_t f = 0; f < bounds.size(); ++f) {
-      const Bounds& box = bounds[f];
-      if (box.empty()) continue;
-      for (int64_t k = box.top / image.band_rows; k <= box.bottom / image.band_rows; ++k)
-        list[next[k]++] = int32_t(f);
-    }
-  }
-};
 
 // One band of rows [row0, row1) of one image. A sink's `open(kept)` sees the faces drawn, and its
 // `row(kept, slot, y)` their numbers that the row's entries show (layers side by side, nearest first,
@@ -277,87 +188,5 @@ struct Band {
     }
   }
 };
-
-// Packed meshes and the image that each of them is drawn into.
-template <class T>
-struct Packed {
-  const T* h;
-  const int64_t *faces, *vertex_offsets, *face_offsets;
-  int64_t meshes;
-};
-
-// Draws every mesh: `sink_of(b)` makes the sink of image b for one band, and `finish(scene, inner)`
-// comes after a mesh's last band, free to use `inner` threads. Small batches share the bands among
-// threads, large ones the meshes. A finish that fails returns its status.
-template <class T, class SinkOf, class Finish>
-int64_t draw_all(const Packed<T>& packed, const Image& image, int64_t threads, int64_t* culprit,
-                 SinkOf&& sink_of, Finish&& finish) {
-  const int64_t meshes = packed.meshes;
-  const auto open = [&](Scene<T>& scene, int64_t b) {
-    scene.h = packed.h;
-    scene.faces = packed.faces;
-    scene.mesh = b;
-    scene.vertex0 = packed.vertex_offsets[b];
-    scene.vertex1 = packed.vertex_offsets[b + 1];
-    scene.face0 = packed.face_offsets[b];
-    scene.face1 = packed.face_offsets[b + 1];
-    scene.pixels.resize(scene.vertex1 - scene.vertex0);
-    scene.bounds.resize(scene.face1 - scene.face0);
-  };
-  const auto draw = [&](const Scene<T>& scene, int64_t band) {
-    const int64_t rows = image.band_rows;
-    Band<T> work{scene, image, band * rows, std::min(image.height, (band + 1) * rows)};
-    auto sink = sink_of(scene.mesh);
-    work.run(scene.list.data() + scene.start[band], scene.list.data() + scene.start[band + 1], sink);
-  };
-  std::vector<int64_t> status(meshes, kDone), where(meshes, 0);
-  if (meshes >= 2 * threads || threads <= 1) {
-    parallel(threads, meshes, [&](int64_t b) {
-      thread_local Scene<T> scene;  // its memory is kept between calls
-      open(scene, b);
-      status[b] = scene.project(0, scene.pixels.size(), where[b]);
-      if (status[b] == kDone) status[b] = scene.bound(0, scene.bounds.size(), image, where[b]);
-      if (status[b] != kDone) return;
-      scene.deal(image);
-      for (int64_t band = 0; band < image.bands; ++band) draw(scene, band);
-      status[b] = finish(scene, 1);
-    });
-  } else {
-    for (int64_t b = 0; b < meshes; ++b) {
-      thread_local Scene<T> kept;
-      Scene<T>& scene = kept;
-      open(scene, b);
-      const auto in_chunks = [&](int64_t size, auto&& work) {
-        const int64_t chunks = (size + kFacesEach - 1) / kFacesEach;
-        std::vector<int64_t> codes(chunks, kDone), places(chunks, 0);
-        parallel(threads, chunks, [&](int64_t k) {
-          codes[k] = work(k * kFacesEach, std::min(size, (k + 1) * kFacesEach), places[k]);
-        });
-        for (int64_t k = 0; k < chunks && status[b] == kDone; ++k) {
-          status[b] = codes[k];
-          where[b] = places[k];
-        }
-      };
-      in_chunks(scene.pixels.size(), [&](int64_t low, int64_t high, int64_t& place) {
-        return scene.project(low, high, place);
-      });
-      if (status[b] == kDone)
-        in_chunks(scene.bounds.size(), [&](int64_t low, int64_t high, int64_t& place) {
-          return scene.bound(low, high, image, place);
-        });
-      if (status[b] != kDone) break;
-      scene.deal(image);
-      parallel(threads, image.bands, [&](int64_t band) { draw(scene, band); });
-      status[b] = finish(scene, threads);
-      if (status[b] != kDone) break;
-    }
-  }
-  for (int64_t b = 0; b < meshes; ++b) {
-    if (status[b] == kDone) continue;
-    *culprit = where[b];
-    return status[b];
-  }
-  return kDone;
-}
 
 }  // namespace diffrender

@@ -76,6 +76,11 @@ inline void add(T* grad, int64_t vertex, const Vec3& value) {
 // done. Which thread runs a task is not fixed, so a task writes only what is its own.
 void parallel(int64_t threads, int64_t count, const std::function<void(int64_t)>& task);
 
+// Asks for pages of 2 MiB under a map that is about to be written, where the system has them: a map
+// of more than 32 MB is new memory at every step (memory.cpp), and faults cost more than drawing.
+constexpr int64_t kLargeMap = 16 << 20;
+void large_pages(void* data, int64_t bytes);
+
 // How many pieces to cut each of `meshes` into so that `threads` have work.
 inline int64_t pieces(int64_t threads, int64_t meshes, int64_t limit) {
   if (threads <= 1 || meshes >= 2 * threads || meshes == 0) return 1;

@@ -9,7 +9,7 @@
 
 #include <memory>
 
-#include "bands.h"
+#include "visibility.h"
 #include "crossings.h"
 #include "drawn.h"
 
@@ -176,6 +176,9 @@ int64_t draw(const DrawCall<T>& call, int64_t threads, T* out, int64_t* bytes, D
   const Packed<T> packed{call.homogeneous(), call.faces, call.vertex_offsets, call.face_offsets,
                          call.meshes};
   const Image image(call.height, call.width, 1, call.cull != 0);
+  const int64_t pixels = call.meshes * call.height * call.width;
+  large_pages(out, pixels * call.channels * int64_t(sizeof(T)));
+  large_pages(call.shown, pixels * int64_t(sizeof(int32_t)));
   const Tables tables{call.topology, call.edge_offsets, call.edges, call.opposite_offsets,
                       call.opposite};
   auto drawn = std::make_unique<Drawn<T>>();

@@ -79,6 +79,7 @@ int64_t interpolate(const T* values, const int64_t* faces, int64_t rows, int64_t
                    : channels == 4 ? forward_chunk<4, T>
                                    : forward_chunk<0, T>;
   const int64_t chunks = (pixels + kPixelsEach - 1) / kPixelsEach;
+  large_pages(out, pixels * channels * int64_t(sizeof(T)));
   std::vector<int64_t> status(chunks, kDone);
   parallel(threads, chunks, [&](int64_t k) {
     status[k] = run(values, corner, rows, face_count, channels, maps, k * kPixelsEach,

@@ -7,9 +7,9 @@
 // edge is a top or left one. Nothing divides by a vertex's z, so a face may cross the camera plane.
 // The nearest face has the largest S / det = 1 / z; faces come in order, so a tie keeps the lower.
 //
-// How an image is cut into bands and threads: bands.h.
+// How an image is cut into bands and threads: scene.h, visibility.h.
 
-#include "bands.h"
+#include "visibility.h"
 
 namespace diffrender {
 namespace {
@@ -91,6 +91,10 @@ template <class T>
 int64_t rasterize(const Packed<T>& packed, const Image& image, int64_t threads, int64_t* face,
                   T* bary, T* depth, int64_t* culprit) {
   const int64_t size = image.height * image.width * image.layers;
+  const int64_t entries = packed.meshes * size;
+  large_pages(face, entries * int64_t(sizeof(int64_t)));
+  large_pages(bary, 3 * entries * int64_t(sizeof(T)));
+  large_pages(depth, entries * int64_t(sizeof(T)));
   return draw_all(
       packed, image, threads, culprit,
       [&](int64_t b) {
