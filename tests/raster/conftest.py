@@ -18,6 +18,7 @@ _OPERATIONS = (
     "antialias",
     "interpolate",
     "rasterize",
+    "render_attributes",
     "render_silhouette_depth",
     "soft_silhouette",
 )
