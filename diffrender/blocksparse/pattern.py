@@ -345,9 +345,12 @@ class BlockPattern:
         """
         check_shape("values", values, *self.values_shape)
         (block_rows, block_columns), (rows, columns) = self.grid, self.block_size
-        dense = values.new_zeros(block_rows, block_columns, rows, columns)
-        places = (self.row_indices.long(), self.column_indices.long())
-        return dense.index_put(places, values).transpose(1, 2).reshape(self.shape)
+        dense = values.new_zeros(block_rows * block_columns, rows, columns)
+        places = self.row_indices.long() * block_columns + self.column_indices
+        dense = dense.index_copy_(0, places, values)
+        return (
+            dense.view(block_rows, block_columns, rows, columns).transpose(1, 2).reshape(self.shape)
+        )
 
     def to_values(self, matrix: Any) -> Tensor:  # (m, k)
         """The values of a weight at this pattern, (nnz, b_m, b_k); the rest is left out.

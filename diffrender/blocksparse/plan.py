@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from diffrender.native import kernel_threads
 
 __all__ = ["PRODUCTS", "StaticPlan", "measure", "plan_for", "static_plan"]
 
+_KEPT = 256  # plans a pattern
 PRODUCTS = ("forward", "grad_input", "grad_weight")
 
 
@@ -45,19 +47,27 @@ class StaticPlan:
     """How one product of one pattern runs.
 
     Attributes:
-        pattern, problem: what it was made for.
+        problem: what it was made for, beside the pattern.
         backend: "native", "torch", "triton" or "dense".
         kernel: what that back-end planned for itself, or None.
         costs: expected multiply-adds at the dense rate, for each way that was considered.
         measured: seconds, for each way that `measure` timed.
     """
 
-    pattern: BlockPattern = field(repr=False)
     problem: Problem
     backend: str
     kernel: Any
     costs: dict[str, float]
     measured: dict[str, float]
+    _owner: weakref.ref[BlockPattern] = field(repr=False)  # which remembers this plan
+
+    @property
+    def pattern(self) -> BlockPattern:
+        """The pattern that this plan is for."""
+        pattern = self._owner()
+        if pattern is None:
+            raise InputError("the plan's pattern is gone; keep the pattern as long as its plans")
+        return pattern
 
     @functools.cached_property
     def split(self) -> StaticSplit:
@@ -167,6 +177,9 @@ def _remembered(pattern: BlockPattern, problem: Problem) -> StaticPlan:
     found = pattern.remembered.get(problem)
     if found is None:
         found = _make(pattern, problem)
+        plans = [key for key in pattern.remembered if isinstance(key, Problem)]
+        if len(plans) >= _KEPT:  # inputs of ever new sizes must not fill the memory
+            del pattern.remembered[plans[0]]
         pattern.remembered[problem] = found
     return found
 
@@ -188,7 +201,7 @@ def _make(pattern: BlockPattern, problem: Problem) -> StaticPlan:
         backend = min(judged, key=judged.__getitem__)
     maker = getattr(products(backend), "make_plan", None)
     kernel = None if maker is None else maker(pattern, *problem[:4], problem.threads)
-    return StaticPlan(pattern, problem, backend, kernel, costs, measured)
+    return StaticPlan(problem, backend, kernel, costs, measured, weakref.ref(pattern))
 
 
 def _example(pattern: BlockPattern, problem: Problem) -> Callable[[str], Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -47,6 +48,22 @@ def test_plans_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made[0] == ("forward", 3, torch.float32, False, None, kernel_threads())
     assert static_plan(case.pattern, columns=3) is static_plan(case.pattern, columns=3)
     assert len(made) == 2
+
+
+def test_plans_of_ever_new_sizes_do_not_pile_up() -> None:
+    case = make_case(dtype=torch.float32)
+    for columns in range(1, 600):
+        static_plan(case.pattern, columns=columns)
+    assert len(case.pattern.remembered) <= 256
+
+
+def test_plans_do_not_keep_their_pattern_alive() -> None:
+    pattern = _random(64, 16, 0.5)
+    plan, gone = static_plan(pattern, columns=8), weakref.ref(pattern)
+    del pattern
+    assert gone() is None
+    with pytest.raises(InputError, match="the plan's pattern is gone"):
+        plan.explain()
 
 
 def test_dense_is_answered_where_few_blocks_are_missing() -> None:
