@@ -135,6 +135,7 @@ class DynamicPattern:
             raise too_many_blocks(self.grid, rows, columns)
         old = self.current.row_indices.cpu().numpy() * np.int64(wide)
         old += self.current.column_indices.cpu().numpy()
+        self.current.remembered["stale"] = True
         moves = _places(old, rows * np.int64(wide) + columns, self.grid.max_blocks)
         arrays = structure_arrays(rows, columns, self.current.grid)
         for buffer, array in zip(self._buffers.values(), arrays, strict=True):

@@ -8,6 +8,7 @@ and a dense product should cost and may answer "dense"; `measure` times both and
 from __future__ import annotations
 
 import functools
+import math
 import time
 import weakref
 from collections.abc import Callable
@@ -27,7 +28,8 @@ from diffrender.native import kernel_threads
 
 __all__ = ["PRODUCTS", "StaticPlan", "measure", "plan_for", "static_plan"]
 
-_KEPT = 256  # plans a pattern
+_KEPT = 512  # what a pattern may remember
+_PLANS = ("forward", "grad_input", "grad_weight", "native")  # what their keys begin with
 PRODUCTS = ("forward", "grad_input", "grad_weight")
 
 
@@ -35,6 +37,7 @@ class Problem(NamedTuple):
     """What a plan is made for, beside the pattern."""
 
     product: str
+    batch: int  # leading dimensions together; 1 where features come last
     columns: int
     dtype: torch.dtype
     features_last: bool
@@ -75,7 +78,8 @@ class StaticPlan:
         problem = self.problem
         pattern = self.pattern.transposed() if problem.product == "grad_input" else self.pattern
         itemsize = problem.dtype.itemsize
-        return split_for_cache(pattern, problem.columns, itemsize, problem.threads)
+        columns = problem.batch * problem.columns
+        return split_for_cache(pattern, columns, itemsize, problem.threads)
 
     def explain(self) -> str:
         """What was chosen, and its predicted and measured cost, as lines of text."""
@@ -116,7 +120,7 @@ def static_plan(
     Args:
         pattern: of the weight.
         product: "forward" (W x), "grad_input" (W^T dy) or "grad_weight" (dy x^T at the blocks).
-        columns: n, leading dimensions included.
+        columns: n; leading dimensions count as more columns.
         dtype, features_last, backend: as in `spmm`.
 
     Raises:
@@ -157,8 +161,12 @@ def plan_for(
     pattern: BlockPattern, product: str, x: Tensor, features_last: bool, backend: str | None
 ) -> StaticPlan:
     """The plan for an input, made at its first call."""
-    columns = x.shape.numel() // x.shape[-1 if features_last else -2]
-    problem = (product, columns, x.dtype, features_last, backend, kernel_threads())
+    shape = x.shape
+    if features_last:
+        batch, columns = 1, math.prod(shape[:-1])
+    else:
+        batch, columns = math.prod(shape[:-2]), shape[-1]
+    problem = (product, batch, columns, x.dtype, features_last, backend, kernel_threads())
     found = pattern.remembered.get(problem)
     return _remembered(pattern, Problem(*problem)) if found is None else found
 
@@ -170,16 +178,16 @@ def _problem(
         raise InputError(f"product is {product!r}, expected one of {', '.join(PRODUCTS)}")
     if columns < 0:
         raise InputError(f"columns is {columns}, expected at least 0")
-    return Problem(product, columns, dtype, features_last, backend, kernel_threads())
+    return Problem(product, 1, columns, dtype, features_last, backend, kernel_threads())
 
 
 def _remembered(pattern: BlockPattern, problem: Problem) -> StaticPlan:
     found = pattern.remembered.get(problem)
     if found is None:
         found = _make(pattern, problem)
-        plans = [key for key in pattern.remembered if isinstance(key, Problem)]
-        if len(plans) >= _KEPT:  # inputs of ever new sizes must not fill the memory
-            del pattern.remembered[plans[0]]
+        if len(pattern.remembered) >= _KEPT:  # inputs of ever new sizes must not fill the memory
+            for key in [k for k in pattern.remembered if k[0] in _PLANS]:
+                del pattern.remembered[key]
         pattern.remembered[problem] = found
     return found
 
@@ -190,7 +198,7 @@ def _make(pattern: BlockPattern, problem: Problem) -> StaticPlan:
     itemsize = problem.dtype.itemsize
     # A dynamic pattern is planned for the most blocks it may have, once for all its masks.
     blocks = pattern.remembered.get("planned_blocks", pattern.nnz)
-    product, columns = problem.product, problem.columns
+    product, columns = problem.product, problem.batch * problem.columns
     costs = {sparse: sparse_cost(pattern, blocks, product, columns, itemsize, sparse)}
     measured: dict[str, float] = {}
     backend = sparse
@@ -199,9 +207,18 @@ def _make(pattern: BlockPattern, problem: Problem) -> StaticPlan:
         measured = pattern.remembered.get("decisions", {}).get(problem, {})
         judged = measured or costs
         backend = min(judged, key=judged.__getitem__)
-    maker = getattr(products(backend), "make_plan", None)
-    kernel = None if maker is None else maker(pattern, *problem[:4], problem.threads)
+    kernel = _kernel_plan(pattern, problem, backend)
     return StaticPlan(problem, backend, kernel, costs, measured, weakref.ref(pattern))
+
+
+def _kernel_plan(pattern: BlockPattern, problem: Problem, backend: str) -> Any:
+    """What a back-end plans for itself; only the native one does."""
+    if backend != "native":
+        return None
+    name = {"grad_input": "transposed", "grad_weight": "outer"}.get(problem.product, "forward")
+    sizes = (problem.dtype, problem.batch, problem.columns)
+    maker: Any = products("native")
+    return maker.native_plan(pattern, name, *sizes, features_last=problem.features_last)
 
 
 def _example(pattern: BlockPattern, problem: Problem) -> Callable[[str], Tensor]:
@@ -219,9 +236,7 @@ def _example(pattern: BlockPattern, problem: Problem) -> Callable[[str], Tensor]
     layout = problem.features_last
 
     def run(name: str) -> Tensor:
-        module = products(name)
-        maker = getattr(module, "make_plan", None)
-        plan = None if maker is None else maker(pattern, *problem[:4], problem.threads)
+        module, plan = products(name), _kernel_plan(pattern, problem, name)
         if problem.product == "grad_weight":
             return module.block_outer(pattern, dy, x, features_last=layout, plan=plan)
         back = problem.product == "grad_input"

@@ -117,6 +117,11 @@ def _check(
             f"{', transposed' if transpose else ''}; features_last={not features_last} takes the "
             f"other layout"
         )
+    if "stale" in pattern.current.remembered:
+        raise InputError(
+            "the pattern is of a mask that its DynamicPattern has changed since; take `current` "
+            "anew"
+        )
     if x.dtype != dtype or not dtype.is_floating_point:
         raise InputError(
             f"the weight's side has dtype {dtype} and x {x.dtype}, expected one floating dtype; "
