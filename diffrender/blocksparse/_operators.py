@@ -89,9 +89,9 @@ def _multiply(values: Tensor, x: Tensor, *rest: Any) -> Tensor:
     pattern = _pattern(rest[: _COUNT - 1], rest[_COUNT - 1])
     transpose, features_last, backend = rest[_COUNT:]
     run = passes.grad_input if transpose else passes.forward
-    return run(
-        pattern, values[: pattern.nnz], x, features_last=features_last, backend=backend or None
-    )
+    stored = values[: pattern.nnz]
+    y = run(pattern, stored, x, features_last=features_last, backend=backend or None)
+    return y.contiguous()  # as the fake version promises
 
 
 def _outer(dy: Tensor, x: Tensor, *rest: Any) -> Tensor:

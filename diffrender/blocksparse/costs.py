@@ -17,15 +17,14 @@ from diffrender.native import instruction_set
 
 __all__ = ["dense_cost", "seconds", "sparse_cost"]
 
-# Share of the dense rate that a back-end's products reach, by the smaller side of its blocks.
-# "native" as measured by `diffrender bench blocksparse`, "torch" by hand on two cores; "triton" is
-# a guess until someone measures it.
+# Share of the dense rate that the forward product reaches, by the smaller side of the blocks.
+# "native" and "torch" on two AVX2 cores in float32; "triton" is a guess until someone measures it.
 _EFFICIENCY = {
-    "native": {1: 0.50, 4: 0.80, 8: 0.95, 16: 0.95, 32: 0.95, 64: 0.95},
+    "native": {1: 0.35, 4: 0.80, 8: 0.85, 16: 0.90, 32: 0.90, 64: 0.90},
     "torch": {1: 0.004, 4: 0.02, 8: 0.06, 16: 0.17, 32: 0.45, 64: 0.60},
     "triton": {1: 0.01, 4: 0.05, 8: 0.10, 16: 0.40, 32: 0.60, 64: 0.70},
 }
-_BACKWARD = 0.85  # of that, in grad_input and grad_weight
+_PRODUCT = {"forward": 1.0, "grad_input": 0.85, "grad_weight": 0.75}  # shares of that
 # Multiply-adds at full speed while one byte comes from memory.
 _BALANCE = {"cpu": 5.0, "cuda": 100.0}
 _CALL = 2e5  # multiply-adds that a call costs whatever its size
@@ -36,9 +35,7 @@ def sparse_cost(
 ) -> float:
     """Multiply-adds that a back-end's product with so many stored blocks is worth."""
     rows, wide = pattern.block_size
-    share = _EFFICIENCY[backend][min(rows, wide)]
-    if product != "forward":
-        share *= _BACKWARD
+    share = _EFFICIENCY[backend][min(rows, wide)] * _PRODUCT[product]
     stored = blocks * rows * wide
     moved = itemsize * (stored + sum(pattern.shape) * columns) + 8 * blocks
     return max(stored * columns / share, moved * _balance(pattern)) + _CALL

@@ -73,7 +73,10 @@ class DynamicPattern:
         max_density: float,
         device: torch.device | str | None = None,
     ) -> DynamicPattern:
-        """Room for ceil(max_density × blocks) blocks, the encoding in one cell."""
+        """Room for ceil(max_density × blocks) blocks, in one cell: these back-ends need no more.
+
+        For another grid, such as `BucketGrid.for_tiles` plans, call the constructor.
+        """
         return cls(BucketGrid.for_density(shape, block_size, max_density, (1, 1, 1)), None, device)
 
     def __repr__(self) -> str:

@@ -33,6 +33,9 @@ from diffrender.errors import InputError, check_shape
 __all__ = ["BucketGrid", "Buckets", "encode", "positions", "too_many_blocks"]
 
 
+_MOVED = 8  # multiply-adds that a number costs on its way between tiles
+
+
 @dataclass(frozen=True)
 class BucketGrid:
     """The fixed part of a dynamic plan: equal cells, and how much a bucket holds.
@@ -74,6 +77,38 @@ class BucketGrid:
         most = stored_blocks(check_sizes(shape, block_size), max_density)
         capacity = round(math.ceil(most / math.prod(parts)) * (1 + oversize))
         return cls(shape, block_size, parts, most, max(capacity, 1))
+
+    @classmethod
+    def for_tiles(
+        cls,
+        shape: tuple[int, int],
+        block_size: tuple[int, int],
+        max_density: float,
+        columns: int,
+        tiles: int,
+    ) -> BucketGrid:
+        """The equal grid of at most `tiles` cells and parts that a uniform mask finishes soonest.
+
+        Counts a tile's multiply-adds, and what it receives and adds at `_MOVED` each. The planner
+        of the simulated IPU counts cycles instead.
+        """
+        rows, wide = check_sizes(shape, block_size)
+        most = stored_blocks((rows, wide), max_density) * math.prod(block_size)
+
+        def cost(parts: tuple[int, int, int]) -> float:
+            q_m, q_k, q_n = parts
+            width = -(-columns // q_n)
+            received = -(-shape[1] // q_k) * width + most / (q_m * q_k)
+            added = -(-shape[0] // q_m) * width * (q_k > 1)
+            return most / (q_m * q_k) * width + _MOVED * (received + added)
+
+        parts = [
+            (q_m, q_k, q_n)
+            for q_m in range(1, min(rows, tiles) + 1)
+            for q_k in range(1, min(wide, tiles // q_m) + 1)
+            for q_n in {1, min(max(columns, 1), tiles // (q_m * q_k))}
+        ]
+        return cls.for_density(shape, block_size, max_density, min(parts, key=cost))
 
     @property
     def tiles(self) -> int:

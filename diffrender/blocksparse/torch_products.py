@@ -86,7 +86,7 @@ def _block_rows(x: Tensor, side: int, features_last: bool) -> Tensor:
 def _restore(y: Tensor, x: Tensor, features_last: bool) -> Tensor:  # (m, N)
     """The product in the layout that x came in."""
     if features_last:
-        return y.mT.reshape(*x.shape[:-1], y.shape[0])
+        return y.mT.contiguous().view(*x.shape[:-1], y.shape[0])
     return y.view(y.shape[0], *x.shape[:-2], x.shape[-1]).movedim(0, -2).contiguous()
 
 

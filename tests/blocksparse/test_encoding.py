@@ -34,6 +34,17 @@ def test_capacity_rule() -> None:
     assert grid.cell == (16, 12)  # ceil(256 / 16), ceil(256 / 23)
 
 
+def test_grids_for_tiles_share_the_work() -> None:
+    """Nearly all tiles get work, and a single column is never cut."""
+    assert BucketGrid.for_tiles((64, 64), (4, 4), 0.25, 8, 1).parts == (1, 1, 1)
+    for tiles, columns in ((2, 1), (6, 16), (64, 16), (64, 4096)):
+        grid = BucketGrid.for_tiles((256, 512), (4, 8), 0.25, columns, tiles)
+        assert tiles / 2 < grid.tiles <= tiles
+        assert grid.capacity * grid.tiles >= grid.max_blocks == 1024
+    narrow = BucketGrid.for_tiles((256, 512), (4, 8), 0.25, 1, 16)
+    assert narrow.parts[2] == 1
+
+
 def test_a_cell_is_cut_evenly_over_its_buckets() -> None:
     mask = torch.zeros(4, 4, dtype=torch.bool)
     mask[:2, :2] = True

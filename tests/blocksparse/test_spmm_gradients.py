@@ -114,15 +114,20 @@ def test_torch_compile_sees_one_operator(transpose: bool) -> None:
         assert torch.allclose(one, two, atol=1e-6)
 
 
-def test_operators_keep_their_promises() -> None:
-    case = make_case((4, 4), (3, 3), 0.5, 5)
+@pytest.mark.parametrize("features_last", [False, True])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_operators_keep_their_promises(features_last: bool, transpose: bool) -> None:
+    case = make_case((4, 4), (3, 4), 0.5, 5, features_last=features_last, leading=(2,))
     indices = case.pattern.index_tensors
     sizes = [*case.pattern.shape, *case.pattern.block_size]
-    values, x = case.values.requires_grad_(), case.x.requires_grad_()
-    multiply = torch.ops.diffrender.blocksparse_multiply.default
-    outer = torch.ops.diffrender.blocksparse_outer.default
-    torch.library.opcheck(multiply, (values, x, *indices, sizes, False, False, ""))
-    torch.library.opcheck(outer, (case.dy, x, *indices, sizes, False, ""))
+    values, x = case.values.requires_grad_(), (case.dy if transpose else case.x).requires_grad_()
+    for backend in NAMES:
+        options = (*indices, sizes, transpose, features_last, backend)
+        multiply = torch.ops.diffrender.blocksparse_multiply.default
+        torch.library.opcheck(multiply, (values, x, *options))
+        outer = torch.ops.diffrender.blocksparse_outer.default
+        options = (*indices, sizes, features_last, backend)
+        torch.library.opcheck(outer, (case.dy.detach(), case.x.detach(), *options))
 
 
 def test_exported_programs_carry_their_pattern() -> None:
