@@ -11,9 +11,10 @@ capacity of the 16-bit index words, which the bucket's share of blocks bounds he
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -236,8 +237,8 @@ def _spill(tiles: Index, rows: Index, grid: BucketGrid) -> Index:
     rows_of = {block: int(rows[block]) for left in surplus.values() for block in left}
     for radius in ("cell", "row", "anywhere")[grid.parts[2] == 1 :]:
         for tile in sorted(surplus, key=lambda t: (-len(surplus[t]), t)):  # largest first
-            near = [target for target in _targets(tile, radius, grid) if room[target]]
-            surplus[tile] = _deal(surplus[tile], rows_of, near, room, tiles)
+            targets = functools.partial(_targets, tile, radius, grid)
+            surplus[tile] = _deal(surplus[tile], rows_of, targets, room, grid.capacity, tiles)
         surplus = {tile: left for tile, left in surplus.items() if left}
         if not surplus:
             return tiles
@@ -257,29 +258,34 @@ def _targets(tile: int, radius: str, grid: BucketGrid) -> Iterator[int]:
 
 
 def _deal(
-    blocks: list[int], rows: dict[int, int], near: list[int], room: list[int], tiles: Index
+    blocks: list[int],
+    rows: dict[int, int],
+    targets: Callable[[], Iterator[int]],
+    room: list[int],
+    capacity: int,
+    tiles: Index,
 ) -> list[int]:
     """Whole rows first, then rows that are split; returns the blocks that found no room."""
-    largest = max((room[target] for target in near), default=0)
     left: list[int] = []
     for _, group in itertools.groupby(blocks, rows.__getitem__):
         run = list(group)
         target = -1
-        if 1 < len(run) <= largest:
-            target = next((t for t in near if room[t] >= len(run)), -1)
+        if 1 < len(run) <= capacity:
+            target = next((t for t in targets() if room[t] >= len(run)), -1)
         if target < 0:
             left += run
         else:
             tiles[run] = target
             room[target] -= len(run)
     start = 0
-    for target in near:
-        part = left[start : start + room[target]]
-        tiles[part] = target
-        room[target] -= len(part)
-        start += len(part)
+    for target in targets():
         if start == len(left):
             break
+        if room[target]:
+            part = left[start : start + room[target]]
+            tiles[part] = target
+            room[target] -= len(part)
+            start += len(part)
     return left[start:]
 
 
