@@ -48,9 +48,9 @@ def test_every_mask_multiplies_as_its_own_pattern() -> None:
 
 
 def test_gradients_of_a_partly_filled_pattern() -> None:
-    dynamic = DynamicPattern.for_density(SHAPE, SIZE, 0.3)
-    dynamic.update(_pattern(0.1, 2))
-    case = make_case(SIZE, (6, 5), 0.3, 2)
+    case = make_case((4, 1), (2, 5), 0.3, 2)
+    dynamic = DynamicPattern.for_density((8, 5), (4, 1), 0.5)
+    dynamic.update(case.pattern)
     values = torch.rand(dynamic.values_shape, dtype=torch.float64).requires_grad_()
     x, dy = case.x.requires_grad_(), case.dy.requires_grad_()
     assert torch.autograd.gradcheck(lambda v, x: spmm(dynamic, v, x), (values, x))

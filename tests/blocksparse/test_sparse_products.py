@@ -16,8 +16,8 @@ from diffrender.errors import InputError
 from diffrender.native import small_tensors
 
 # Nobody asks for "dense", but it keeps the same contract. Triton has tests of its own.
-NAMES = [name for name, missing in backends().items() if missing is None and name != "triton"]
-NAMES.append("dense")
+ASKED_FOR = [name for name, missing in backends().items() if missing is None and name != "triton"]
+NAMES = [*ASKED_FOR, "dense"]
 DTYPES = {torch.float32: 2e-6, torch.float64: 1e-14, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 
 
@@ -78,10 +78,9 @@ def test_every_dtype(backend: str, dtype: torch.dtype, features_last: bool) -> N
             assert_close(found, expected, DTYPES[dtype])
 
 
+@pytest.mark.parametrize("backend", ASKED_FOR)
 def test_half_precision_is_summed_in_float32(backend: str) -> None:
-    """1 + 4096 × 2^-12 is 2 in float32; bfloat16 sums would stay at 1."""
-    if backend == "dense":
-        pytest.skip("the dense product sums as torch does")
+    """1 + 4096 × 2^-12 is 2 in float32; bfloat16 sums would stay at 1. Dense sums as torch does."""
     pattern = BlockPattern.from_mask(torch.ones(1, 4097, dtype=torch.bool), 1)
     values = torch.full((4097, 1, 1), 2.0**-12, dtype=torch.bfloat16)
     values[0] = 1.0
@@ -129,9 +128,8 @@ def test_no_columns_at_all(backend: str) -> None:
         assert torch.equal(d_values, torch.zeros_like(case.values))
 
 
+@pytest.mark.parametrize("backend", ASKED_FOR)
 def test_the_same_bits_whatever_the_threads(backend: str) -> None:
-    if backend == "dense":
-        pytest.skip("the dense product is torch's own")
     case = make_case((4, 4), (40, 40), 0.3, 70, dtype=torch.float32)
     first = products_of(case, products(backend))
     again = products_of(case, products(backend))
@@ -148,10 +146,9 @@ def test_the_same_bits_whatever_the_threads(backend: str) -> None:
             assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize("backend", ASKED_FOR)
 def test_what_is_not_stored_stays_out(backend: str) -> None:
     """An infinite input reaches only the rows that have a block for it."""
-    if backend == "dense":
-        pytest.skip("0 × inf is NaN in a dense product")
     pattern = BlockPattern.from_mask(torch.tensor([[True, False], [False, True]]), 4)
     x = torch.ones(8, 3)
     x[0, 0] = torch.inf
