@@ -175,3 +175,15 @@ def test_calls_that_do_not_fit_are_refused() -> None:
         spmm(pattern, values, x, backend="cusparse")
     with pytest.raises(InputError, match="move it with pattern.to"):
         spmm(pattern, values.to("meta"), x.to("meta"))
+
+
+def test_convention_features_come_first_unless_said_otherwise(backend: str) -> None:
+    """x is (..., k, n) and y (..., m, n); features_last swaps both, as nn.Linear has them."""
+    pattern = BlockPattern.from_mask(torch.tensor([[True, False, True]]), (1, 4))  # (1, 12)
+    values = torch.ones(2, 1, 4)
+    x = torch.zeros(2, 12, 3)
+    x[1, 9, 2] = 5.0
+    found = products(backend).multiply(pattern, values, x, transpose=False, features_last=False)
+    assert found.shape == (2, 1, 3) and found[1, 0].tolist() == [0.0, 0.0, 5.0]
+    found = products(backend).multiply(pattern, values, x.mT, transpose=False, features_last=True)
+    assert found.shape == (2, 3, 1) and found[1, :, 0].tolist() == [0.0, 0.0, 5.0]
