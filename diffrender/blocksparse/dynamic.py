@@ -35,7 +35,7 @@ class DynamicPattern:
             next `update`; a backward pass after an update raises torch's error about tensors that
             were modified in place.
 
-    Source: popsparse.md, section 1.5 (arXiv 2303.16999, section 3.2).
+    Source: PopSparse, arXiv 2303.16999 (dynamic mode).
     """
 
     grid: BucketGrid

@@ -5,7 +5,7 @@ than its buckets, the surplus goes to buckets with room: of the same cell, then 
 cells, then anywhere. Spilt blocks have to travel, so the device runs propagation steps: at each,
 every bucket moves on by one cell, cyclically, and a tile works on the blocks of its own cell.
 
-Source: popsparse.md, sections 1.5.2 and 1.5.3 (poplibs, SparsePartitionerImpl). Not modelled: the
+Source: poplibs, lib/popsparse/SparsePartitionerImpl.cpp. Not modelled: the
 capacity of the 16-bit index words, which the bucket's share of blocks bounds here.
 """
 
@@ -74,7 +74,7 @@ class BucketGrid:
         parts: tuple[int, int, int],
         oversize: float = 0.3,
     ) -> BucketGrid:
-        """Buckets of round(ceil(most blocks / tiles) × (1 + oversize)) blocks (section 1.5.2)."""
+        """Buckets of round(ceil(most blocks / tiles) × (1 + oversize)) blocks, as in poplibs."""
         most = stored_blocks(check_sizes(shape, block_size), max_density)
         capacity = round(math.ceil(most / math.prod(parts)) * (1 + oversize))
         return cls(shape, block_size, parts, most, max(capacity, 1))

@@ -1,7 +1,7 @@
 """The three named passes of a block-sparse layer, without autograd: plan, then run.
 
 forward is y = W x, grad_input is dx = W^T dy, grad_weight is dW = dy x^T at W's blocks (the names
-of PopSparse's dynamic API; popsparse.md, section 1.1). Arguments are taken as they are: `spmm` and
+of PopSparse's dynamic API). Arguments are taken as they are: `spmm` and
 `sddmm` check them.
 """
 

@@ -63,7 +63,7 @@ class BlockPattern:
         transpose_order: (nnz,) int32, place in row order of the e-th block in column order.
         remembered: plans and moved copies, by whoever made them.
 
-    Source: compressed block rows as in popsparse.md, section 1.1 (arXiv 2303.16999, section 2).
+    Source: compressed block rows as in PopSparse, arXiv 2303.16999.
     """
 
     shape: tuple[int, int]

@@ -54,10 +54,10 @@ def spmm(
     Raises:
         InputError: shapes, dtypes or devices do not fit, or the back-end cannot be used.
 
-    Source: popsparse.md, section 1.1 (arXiv 2303.16999, section 2).
+    Source: PopSparse, arXiv 2303.16999.
     """
     values, x = _autocast(values, x)
-    _check(pattern, x, values.dtype, transpose, features_last)
+    _check(pattern, values, x, transpose, features_last)
     if values.shape != pattern.values_shape:
         check_shape("values", values, *pattern.values_shape)
     return _multiply(pattern, values, x, transpose, features_last, backend)
@@ -83,10 +83,10 @@ def sddmm(
     Raises:
         InputError: shapes, dtypes or devices do not fit, or the back-end cannot be used.
 
-    Source: popsparse.md, section 1.1 (GradW).
+    Source: GradW of poplibs, popsparse/FullyConnected.hpp.
     """
     dy, x = _autocast(dy, x)
-    _check(pattern, x, dy.dtype, False, features_last)
+    _check(pattern, dy, x, False, features_last)
     axis = -1 if features_last else -2
     expected = list(x.shape)
     expected[axis] = pattern.shape[0]
@@ -106,8 +106,9 @@ def _autocast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check(
-    pattern: Pattern, x: Tensor, dtype: torch.dtype, transpose: bool, features_last: bool
+    pattern: Pattern, other: Tensor, x: Tensor, transpose: bool, features_last: bool
 ) -> None:
+    """Raise InputError unless x and the other operand suit each other and the pattern."""
     features = pattern.shape[0 if transpose else 1]
     axis = -1 if features_last else -2
     if x.dim() < 2 - features_last or x.shape[axis] != features:
@@ -122,14 +123,15 @@ def _check(
             "the pattern is of a mask that its DynamicPattern has changed since; take `current` "
             "anew"
         )
-    if x.dtype != dtype or not dtype.is_floating_point:
+    if x.dtype != other.dtype or not x.dtype.is_floating_point:
         raise InputError(
-            f"the weight's side has dtype {dtype} and x {x.dtype}, expected one floating dtype; "
+            f"the operands have dtypes {other.dtype} and {x.dtype}, expected one floating dtype; "
             f"convert one of them with to()"
         )
-    if x.device != pattern.device:
+    if not x.device == other.device == pattern.device:
         raise InputError(
-            f"x is on {x.device} and the pattern on {pattern.device}; move it with pattern.to()"
+            f"the operands are on {other.device} and {x.device} and the pattern on "
+            f"{pattern.device}, expected one device; move it with pattern.to()"
         )
 
 

@@ -3,7 +3,7 @@
 Tiles are threads or GPU programs here. Every tile multiplies a run of blocks of one band with one
 part of the columns; block rows that two tiles work on are then added (the reduction).
 
-Source: popsparse.md, section 1.4.2, steps 3 to 7 (poplibs, StaticMatMulPartitioner).
+Source: poplibs, lib/popsparse/StaticMatMulPartitioner.cpp.
 """
 
 from __future__ import annotations

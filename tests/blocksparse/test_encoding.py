@@ -28,7 +28,7 @@ def _held(buckets: Buckets) -> list[list[tuple[int, int]]]:
 
 
 def test_capacity_rule() -> None:
-    """Section 1.5.2: round(ceil(4096 / 1472) × 1.3) = round(3.9) = 4."""
+    """poplibs: round(ceil(4096 / 1472) × 1.3) = round(3.9) = 4."""
     grid = BucketGrid.for_density((4096, 4096), (16, 16), 1 / 16, (16, 23, 4))
     assert (grid.tiles, grid.max_blocks, grid.capacity) == (1472, 4096, 4)
     assert grid.cell == (16, 12)  # ceil(256 / 16), ceil(256 / 23)
