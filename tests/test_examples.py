@@ -22,3 +22,14 @@ def test_reconstruct_example_writes_a_scene(tmp_path: Path) -> None:
     assert expected < written
     record = json.loads((tmp_path / "out" / "result.json").read_text())
     assert len(record["objects"]) == 5
+
+
+def test_sparse_training_example_learns(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "sparse_training.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines[:-1]]
+    assert len(losses) == 10 and losses[-1] < 0.5 * losses[0]
+    assert "0 blocks changed" in lines[-2] and "0 blocks changed" not in lines[0]
+    assert lines[-1] == "2 sparse layers at density 0.25"
