@@ -11,6 +11,7 @@ Both have a fixed length, whatever the mask. Source: popsparse.md, section 1.5.2
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +23,23 @@ from diffrender.blocksparse.ipu.encoding import Encoding
 
 __all__ = ["SubGroup", "read_lists", "write_bucket"]
 
-SubGroup = tuple[int, np.ndarray, np.ndarray, int]  # cell, rows, columns of blocks, first value
+
+@dataclass(frozen=True, eq=False)
+class SubGroup:
+    """The blocks of one cell in a bucket.
+
+    Attributes:
+        cell: its number, x × q_k + y.
+        entries: rows that the lists name; a row that was split may be named twice.
+        rows, columns: (E,) block row and block column of each block within the cell.
+        first: where its values begin.
+    """
+
+    cell: int
+    entries: int
+    rows: np.ndarray
+    columns: np.ndarray
+    first: int
 
 
 def write_bucket(
@@ -52,7 +69,7 @@ def write_bucket(
 
 
 def read_lists(plan: DynamicPlan, lists: Tensor) -> Iterator[SubGroup]:  # (capacity_words,) int16
-    """The sub-groups of a bucket: cell, row and column of each block within it, first value."""
+    """The sub-groups of a bucket, in its order."""
     words = lists.numpy().view(np.uint16).astype(np.int64)
     at = filled = 0
     while words[at]:
@@ -64,5 +81,5 @@ def read_lists(plan: DynamicPlan, lists: Tensor) -> Iterator[SubGroup]:  # (capa
             row_of.append(np.full(count, words[place]))
             column_of.append(words[place + 2 : place + 2 + count])
             place += 2 + count
-        yield cell - 1, np.concatenate(row_of), np.concatenate(column_of), filled
+        yield SubGroup(cell - 1, rows, np.concatenate(row_of), np.concatenate(column_of), filled)
         at, filled = at + length, filled + blocks

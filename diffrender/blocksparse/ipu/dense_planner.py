@@ -31,7 +31,7 @@ __all__ = ["DensePlan", "plan_dense"]
 SIDE = 16
 EXTRA_SHARE = 0.06  # calibrated, see above
 EXTRA_CYCLES = 2500
-PASSES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+PASSES = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)

@@ -131,21 +131,21 @@ def _work(plan: DynamicPlan, at: Place, names: Sequence[object], chip: Chip) -> 
     blocks = rows = buckets = skipped = 0
     for name in names:
         values, lists = (memory.get((name, part)) for part in PARTS)
-        for cell, row_of, column_of, first in read_lists(plan, lists):
-            if cell != own:
+        for group in read_lists(plan, lists):
+            if group.cell != own:
                 skipped += 1
                 continue
-            stored = values[first : first + len(row_of)]
+            stored = values[group.first : group.first + len(group.rows)]
             multiply_blocks(
                 stored,
                 torch.stack([memory.get(("in", row)) for row in range(*plan.columns_of(at[1]))]),
-                torch.from_numpy(column_of),
-                torch.from_numpy(row_of),
+                torch.from_numpy(group.columns),
+                torch.from_numpy(group.rows),
                 memory.get("sum"),
             )
             buckets += 1
-            blocks += len(row_of)
-            rows += len(set(row_of.tolist()))
+            blocks += len(group.rows)
+            rows += group.entries
     kernel = dynamic_cycles(
         plan.machine, plan.side, plan.dtype.itemsize, rows, blocks, plan.width, buckets
     )

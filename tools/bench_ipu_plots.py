@@ -1,0 +1,214 @@
+"""The figures of `diffrender bench ipu`: lines are the model, markers what is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffrender._files import atomic_path
+from diffrender.tools import bench_ipu_published as published
+from diffrender.tools.bench_ipu_sweeps import Law, law
+
+__all__ = ["Curve", "Figures", "draw"]
+
+COLOURS = {"dense": "#777777", "static": "#1f6fb4", "dynamic": "#d2622a"}
+SIDE_COLOURS = {1: "#8a8a8a", 4: "#3d9a5f", 8: "#1f6fb4", 16: "#b0307a"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One method over a sweep: where, ours, and the published values."""
+
+    name: str
+    mode: str
+    at: list[float]
+    ours: list[float]
+    measured: list[float]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the figures show.
+
+    Attributes:
+        density, blocks, sizes: curves of the three sweeps, TFLOP/s.
+        cases: (m, 1 / d, b) -> speed-up of the model.
+        fitted: the power law of the cases.
+    """
+
+    density: list[Curve]
+    blocks: list[Curve]
+    sizes: list[Curve]
+    cases: dict[tuple[int, int, int], float]
+    fitted: Law
+
+
+def draw(figures: Figures, folder: Path) -> list[Path]:
+    """Write ipu_density.png, ipu_blocks_sizes.png and ipu_power_law.png; returns their paths."""
+    return [
+        _save(_density(figures.density), folder / "ipu_density.png"),
+        _save(_two_sweeps(figures.blocks, figures.sizes), folder / "ipu_blocks_sizes.png"),
+        _save(_power_law(figures.cases, figures.fitted), folder / "ipu_power_law.png"),
+    ]
+
+
+def _axes(columns: int) -> tuple[Any, Any]:
+    """A figure that no window or global state knows of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * columns, 4.0), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for one in axes:
+        one.grid(True, which="major", color="#dddddd", linewidth=0.7)
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> Path:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    return path
+
+
+def _curves(axis: Any, curves: list[Curve]) -> None:
+    for curve in curves:
+        colour = COLOURS[curve.mode]
+        fine = curve.name.endswith("b = 1")
+        axis.plot(curve.at, curve.ours, color=colour, linestyle="--" if fine else "-", zorder=2)
+        axis.plot(
+            curve.at,
+            curve.measured,
+            color=colour,
+            linestyle="",
+            marker="o",
+            markersize=6,
+            markerfacecolor="white" if fine else colour,
+            zorder=3,
+        )
+        axis.annotate(
+            curve.name,
+            (curve.at[-1], curve.ours[-1]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=9,
+        )
+
+
+def _legend(axis: Any, place: str) -> None:
+    from matplotlib.lines import Line2D
+
+    axis.legend(
+        handles=[
+            Line2D([], [], color="#333333", label="model"),
+            Line2D([], [], color="#333333", marker="o", linestyle="", label="measured, published"),
+        ],
+        loc=place,
+        frameon=False,
+        fontsize=9,
+    )
+
+
+def _ticks(axis: Any, at: list[float], labels: list[str], room: float) -> None:
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xticks(at, labels)
+    axis.minorticks_off()
+    low, high = axis.get_xlim()
+    axis.set_xlim(low, high * room)
+    low, high = axis.get_ylim()
+    steps = [v for v in (1, 2, 5, 10, 20, 50, 100, 200) if low <= v <= high]
+    axis.set_yticks(steps, [str(v) for v in steps])
+    axis.set_ylabel("TFLOP/s of stored elements")
+
+
+def _density(curves: list[Curve]) -> Any:
+    figure, (axis,) = _axes(1)
+    inverse = [Curve(c.name, c.mode, [1 / d for d in c.at], c.ours, c.measured) for c in curves]
+    _curves(axis, inverse)
+    at = inverse[0].at
+    _ticks(axis, at, [f"1/{v:.0f}" for v in at], 1.9)
+    axis.set_xlabel("density d")
+    axis.set_title("m = k = 4096, FP16, best n", fontsize=10)
+    _legend(axis, "lower left")
+    return figure
+
+
+def _two_sweeps(blocks: list[Curve], sizes: list[Curve]) -> Any:
+    figure, (left, right) = _axes(2)
+    _curves(left, blocks)
+    _ticks(left, blocks[0].at, [f"{v:.0f}" for v in blocks[0].at], 1.7)
+    left.set_xlabel("block size b")
+    left.set_title("m = k = 4096, d = 1/16, FP16, best n", fontsize=10)
+    _legend(left, "upper left")
+    _curves(right, sizes)
+    _ticks(right, sizes[0].at, [f"{v:.0f}" for v in sizes[0].at], 2.0)
+    right.set_xlabel("features m = k")
+    right.set_title("b = 16, d = 1/16, FP16, best n", fontsize=10)
+    return figure
+
+
+def _power_law(cases: dict[tuple[int, int, int], float], fitted: Law) -> Any:
+    """Left, the model's cases against the published law; right, both laws over the density."""
+    figure, (left, right) = _axes(2)
+    for side, colour in SIDE_COLOURS.items():
+        mine = {key: value for key, value in cases.items() if key[2] == side}
+        expected = [law(published.POWER_LAW, m, 1 / d, b) for m, d, b in mine]
+        left.plot(
+            expected,
+            list(mine.values()),
+            linestyle="",
+            marker="o",
+            markersize=4,
+            alpha=0.8,
+            color=colour,
+            label=f"b = {side}",
+        )
+    reach = [0.05, 20]
+    left.plot(reach, reach, color="#333333", linewidth=1)
+    for factor in (0.5, 2):
+        left.plot(reach, [factor * v for v in reach], color="#333333", linewidth=0.7, linestyle=":")
+    for set_scale in (left.set_xscale, left.set_yscale):
+        set_scale("log")
+    ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10]
+    left.set_xticks(ticks, [f"{v:g}" for v in ticks])
+    left.set_yticks(ticks, [f"{v:g}" for v in ticks])
+    left.minorticks_off()
+    left.set_xlim(0.06, 12)
+    left.set_ylim(0.06, 16)
+    left.set_xlabel("speed-up by the published law")
+    left.set_ylabel("speed-up over dense of the model")
+    left.set_title("static, FP16, best n of both; dotted: factor 2", fontsize=10)
+    left.legend(frameon=False, fontsize=9, loc="upper left")
+    grid = published.speed_up_grid()
+    for side, colour in SIDE_COLOURS.items():
+        inverse = list(published.DENSITIES)
+        ours = [law(fitted, 4096, 1 / d, side) for d in inverse]
+        theirs = [law(published.POWER_LAW, 4096, 1 / d, side) for d in inverse]
+        right.plot(inverse, ours, color=colour)
+        right.plot(inverse, theirs, color=colour, linestyle="--")
+        for d in inverse:
+            points = [grid[side, 4096, d, n] for n in published.GRID_COLUMNS[2:]]
+            known = [point for point in points if point is not None]
+            right.plot([d] * len(known), known, "o", markersize=3.5, color=colour, alpha=0.6)
+        right.annotate(
+            f"b = {side}",
+            (inverse[-1], ours[-1]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=9,
+        )
+    _ticks(right, [float(d) for d in published.DENSITIES], ["1/4", "1/8", "1/16", "1/32"], 1.4)
+    ticks = [0.2, 0.5, 1, 2, 5]
+    right.set_yticks(ticks, [f"{v:g}" for v in ticks])
+    right.axhline(1, color="#333333", linewidth=0.8)
+    right.set_xlabel("density d")
+    right.set_ylabel("speed-up over dense")
+    right.set_title("m = k = 4096: fit to model (—), published (- -), measured (•)", fontsize=10)
+    return figure
