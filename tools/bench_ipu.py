@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from diffrender.blocksparse.ipu import SimulationSettings, plan_static
+from diffrender.blocksparse import BlockPattern
+from diffrender.blocksparse.ipu import SimulationSettings, plan_static, simulate
 from diffrender.tools import bench_ipu_published as published
 from diffrender.tools.bench_format import Report, Row, Target
 from diffrender.tools.bench_ipu_plots import Curve, Figures, draw
@@ -28,7 +29,7 @@ def bench_ipu(*, quick: bool = False, figures: Path | None = None) -> Report:
 
     Figures go to the folder `figures` as PNG files, None draws none.
     """
-    speeds = Speeds(1 if quick else 5, COLUMNS[1:6] if quick else COLUMNS)
+    speeds = Speeds(1 if quick else 5, (64, 256, 1024, 4096, 16384) if quick else COLUMNS)
     report = Report([])
     _table(report, speeds, quick)
     _breakdown(report)
@@ -37,9 +38,11 @@ def bench_ipu(*, quick: bool = False, figures: Path | None = None) -> Report:
     blocks = _blocks(report, speeds)
     sizes = _sizes(report, speeds, (256, 1024, 4096) if quick else published.SIZES)
     _headline(report, speeds)
+    _counted(report, 1024 if quick else SIZE)
+    _propagation(report)
     if not quick:
         _grid(report, speeds)
-    cases, fitted = _power_law(report, speeds, (1024, 4096) if quick else published.SIZES[:])
+    cases, fitted = _power_law(report, speeds, (1024, 4096) if quick else published.SIZES)
     if figures is not None:
         draw(Figures(density, blocks, sizes, cases, fitted), figures)
     return report
@@ -47,7 +50,7 @@ def bench_ipu(*, quick: bool = False, figures: Path | None = None) -> Report:
 
 def _table(report: Report, speeds: Speeds, quick: bool) -> None:
     """The planner's table: does the same search give the same costs, and refuse the same?"""
-    masks = Speeds(1 if quick else 25, speeds.columns)
+    masks = Speeds(15 if quick else 25)
     worst = agreed = cells = refused = 0.0
     for (side, inverse), values in published.STATIC_TABLE.items():
         for n, wanted in zip(published.COLUMNS, values, strict=True):
@@ -86,7 +89,7 @@ def _breakdown(report: Report) -> None:
     ):
         forced = SimulationSettings(splits=cut[0], bands=cut[1])
         plans = [
-            plan_static(Speeds()._counts(SIZE, side, 16, seed), 1024, settings=forced)
+            plan_static(Speeds().counts(SIZE, side, 16, seed), 1024, settings=forced)
             for seed in range(9)
         ]
         for name, cycles in wanted.items():
@@ -166,6 +169,42 @@ def _headline(report: Report, speeds: Speeds) -> None:
         case = f"m = k = {SIZE}, d = 1/16, b = {side}, FP{bits}"
         operation = f"{mode} over dense, best n of both"
         report.rows.append(Row(case, operation, found, "x", peer=MEASURED, ratio=found / wanted))
+
+
+def _counted(report: Report, size: int) -> None:
+    """The same products run tile by tile: is the planner's estimate what the tiles then do?"""
+    generator = torch.Generator().manual_seed(0)
+    pattern = BlockPattern.random((size, size), 16, 1 / 16, generator=generator)
+    values = torch.randn(pattern.values_shape, generator=generator)
+    x = torch.randn(size, size // 4, generator=generator)
+    for mode in ("static", "dynamic", "dense"):
+        found = simulate(pattern, size // 4, mode=mode, values=values, x=x)
+        counted, planned = found.counted_cycles or 0, found.cycles
+        case = f"m = k = {size}, d = 1/16, b = 16, n = {size // 4}, FP16"
+        name = f"{mode}, counted tile by tile"
+        report.rows.append(Row(case, name, counted, "cycles", None, "predicted", counted / planned))
+
+
+def _propagation(report: Report) -> None:
+    """What an uneven mask costs in dynamic mode: an eighth of the rows has more blocks."""
+    size, rows = 1024, 64
+    even = 0
+    for skew in (1, 2, 4, 8):
+        weight = torch.ones(rows, rows)
+        weight[: rows // 8] = skew
+        drawn = torch.multinomial(
+            weight.flatten(), rows * rows // 16, generator=torch.Generator().manual_seed(0)
+        )
+        mask = torch.zeros(rows * rows, dtype=torch.bool)
+        mask[drawn] = True
+        pattern = BlockPattern.from_mask(mask.view(rows, rows), 16)
+        found = simulate(pattern, 256, mode="dynamic")
+        even = even or found.cycles
+        case = f"m = k = {size}, d = 1/16, b = 16, n = 256, FP16, dynamic"
+        name = f"an eighth of the rows {skew} x as dense, {found.propagation_rounds} rounds"
+        report.rows.append(
+            Row(case, name, found.cycles, "cycles", None, "even mask", found.cycles / even)
+        )
 
 
 def _grid(report: Report, speeds: Speeds) -> None:

@@ -88,25 +88,39 @@ def _curves(axis: Any, curves: list[Curve]) -> None:
             markerfacecolor="white" if fine else colour,
             zorder=3,
         )
-        axis.annotate(
-            curve.name,
-            (curve.at[-1], curve.ours[-1]),
-            xytext=(6, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=9,
-        )
+    heights = _apart([curve.ours[-1] for curve in curves], 1.16)
+    for curve, height in zip(curves, heights, strict=True):
+        _name(axis, curve.name, curve.at[-1], height, COLOURS[curve.mode])
+
+
+def _apart(heights: list[float], least: float) -> list[float]:
+    """Heights of labels, pushed up where two are nearer than a ratio of `least`."""
+    placed, floor = list(heights), 0.0
+    for place in sorted(range(len(heights)), key=lambda i: heights[i]):
+        placed[place] = max(heights[place], floor)
+        floor = placed[place] * least
+    return placed
+
+
+def _name(axis: Any, text: str, x: float, y: float, colour: str) -> None:
+    axis.annotate(
+        text,
+        (x, y),
+        xytext=(8, 0),
+        textcoords="offset points",
+        color=colour,
+        va="center",
+        fontsize=9,
+    )
 
 
 def _legend(axis: Any, place: str) -> None:
     from matplotlib.lines import Line2D
 
+    line = Line2D([], [], color="#333333", label="model")
+    points = Line2D([], [], color="#333333", marker="o", linestyle="", label="measured, published")
     axis.legend(
-        handles=[
-            Line2D([], [], color="#333333", label="model"),
-            Line2D([], [], color="#333333", marker="o", linestyle="", label="measured, published"),
-        ],
+        handles=[line, points],
         loc=place,
         frameon=False,
         fontsize=9,
@@ -195,15 +209,7 @@ def _power_law(cases: dict[tuple[int, int, int], float], fitted: Law) -> Any:
             points = [grid[side, 4096, d, n] for n in published.GRID_COLUMNS[2:]]
             known = [point for point in points if point is not None]
             right.plot([d] * len(known), known, "o", markersize=3.5, color=colour, alpha=0.6)
-        right.annotate(
-            f"b = {side}",
-            (inverse[-1], ours[-1]),
-            xytext=(6, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=9,
-        )
+        _name(right, f"b = {side}", inverse[-1], ours[-1], colour)
     _ticks(right, [float(d) for d in published.DENSITIES], ["1/4", "1/8", "1/16", "1/32"], 1.4)
     ticks = [0.2, 0.5, 1, 2, 5]
     right.set_yticks(ticks, [f"{v:g}" for v in ticks])

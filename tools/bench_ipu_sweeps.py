@@ -54,8 +54,8 @@ class Speeds:
     ) -> float | None:
         """Of the stored elements, d = 1 / inverse; None where it does not fit."""
         found = []
-        # Single elements are so many that one mask is as good as another.
-        for seed in range(1 if side == 1 else self.masks):
+        # Small blocks are so many that one mask is almost as good as another.
+        for seed in range(min(self.masks, {1: 1, 16: self.masks}.get(side, 3))):
             counts = self.counts(size, side, inverse, seed)
             try:
                 found.append(plan_static(counts, n, dtype=dtype).tflops)
