@@ -88,7 +88,7 @@ def _curves(axis: Any, curves: list[Curve]) -> None:
             markerfacecolor="white" if fine else colour,
             zorder=3,
         )
-    heights = _apart([curve.ours[-1] for curve in curves], 1.16)
+    heights = _apart([curve.ours[-1] for curve in curves], 1.21)
     for curve, height in zip(curves, heights, strict=True):
         _name(axis, curve.name, curve.at[-1], height, COLOURS[curve.mode])
 

@@ -65,7 +65,7 @@ class TileMemory:
         """
         self.drop(key)
         self._held[key] = value
-        self._bytes += value.numel() * value.element_size()
+        self._bytes += value.nbytes
         self.peak = max(self.peak, self._bytes)
         if self._bytes > self._machine.tile_bytes:
             raise DoesNotFitError(
@@ -85,7 +85,7 @@ class TileMemory:
         """Forget a tensor, if it is there."""
         old = self._held.pop(key, None)
         if old is not None:
-            self._bytes -= old.numel() * old.element_size()
+            self._bytes -= old.nbytes
 
     def rename(self, key: Key, new_key: Key) -> None:
         """Call a tensor by another key, in place of what had that key."""
@@ -131,7 +131,7 @@ class Chip:
             for one, value in items:
                 self[target].put(one.new_key, value)
                 if one.source != target:
-                    size = value.numel() * value.element_size()
+                    size = value.nbytes
                     received[target][one.source, one.key, one.rows] = size
                     total += size
         slowest = max((self._receive_cycles(t, received) for t in received), default=0)

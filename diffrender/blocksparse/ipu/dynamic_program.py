@@ -128,6 +128,7 @@ def _work(plan: DynamicPlan, at: Place, names: Sequence[object], chip: Chip) -> 
     """Multiply the sub-groups of the tile's own cell in these buckets; returns the cycles."""
     memory = chip[plan.tile_of(*at)]
     own = at[0] * plan.grid[1] + at[1]
+    x: Tensor | None = None  # gathered once there is work
     blocks = rows = buckets = skipped = 0
     for name in names:
         values, lists = (memory.get((name, part)) for part in PARTS)
@@ -136,9 +137,12 @@ def _work(plan: DynamicPlan, at: Place, names: Sequence[object], chip: Chip) -> 
                 skipped += 1
                 continue
             stored = values[group.first : group.first + len(group.rows)]
+            if x is None:
+                owned = range(*plan.columns_of(at[1]))
+                x = torch.stack([memory.get(("in", row)) for row in owned])
             multiply_blocks(
                 stored,
-                torch.stack([memory.get(("in", row)) for row in range(*plan.columns_of(at[1]))]),
+                x,
                 torch.from_numpy(group.columns),
                 torch.from_numpy(group.rows),
                 memory.get("sum"),
