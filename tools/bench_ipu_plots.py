@@ -10,7 +10,7 @@ from diffrender._files import atomic_path
 from diffrender.tools import bench_ipu_published as published
 from diffrender.tools.bench_ipu_sweeps import Law, law
 
-__all__ = ["Curve", "Figures", "draw"]
+__all__ = ["Cell", "Curve", "Figures", "draw"]
 
 COLOURS = {"dense": "#777777", "static": "#1f6fb4", "dynamic": "#d2622a"}
 SIDE_COLOURS = {1: "#8a8a8a", 4: "#3d9a5f", 8: "#1f6fb4", 16: "#b0307a"}
@@ -28,6 +28,23 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One cell of the measured grid: block size, and speed-ups over dense at the same n.
+
+    Attributes:
+        side: b.
+        measured: published.
+        plain: the model's, with an overhead in dense alone.
+        alike: the model's, with the same overhead in both.
+    """
+
+    side: int
+    measured: float
+    plain: float
+    alike: float
+
+
+@dataclass(frozen=True)
 class Figures:
     """What the figures show.
 
@@ -35,6 +52,7 @@ class Figures:
         density, blocks, sizes: curves of the three sweeps, TFLOP/s.
         cases: (m, 1 / d, b) -> speed-up of the model.
         fitted: the power law of the cases.
+        cells: of the measured grid; none leaves its figure out.
     """
 
     density: list[Curve]
@@ -42,15 +60,23 @@ class Figures:
     sizes: list[Curve]
     cases: dict[tuple[int, int, int], float]
     fitted: Law
+    cells: list[Cell]
 
 
 def draw(figures: Figures, folder: Path) -> list[Path]:
-    """Write ipu_density.png, ipu_blocks_sizes.png and ipu_power_law.png; returns their paths."""
-    return [
+    """Write ipu_density.png, ipu_blocks_sizes.png, ipu_power_law.png and ipu_grid.png.
+
+    Returns:
+        Their paths.
+    """
+    written = [
         _save(_density(figures.density), folder / "ipu_density.png"),
         _save(_two_sweeps(figures.blocks, figures.sizes), folder / "ipu_blocks_sizes.png"),
         _save(_power_law(figures.cases, figures.fitted), folder / "ipu_power_law.png"),
     ]
+    if figures.cells:
+        written.append(_save(_grid(figures.cells), folder / "ipu_grid.png"))
+    return written
 
 
 def _axes(columns: int) -> tuple[Any, Any]:
@@ -166,6 +192,42 @@ def _two_sweeps(blocks: list[Curve], sizes: list[Curve]) -> Any:
     return figure
 
 
+def _ratios(axis: Any, reach: tuple[float, float]) -> None:
+    """Both axes logarithmic and alike, with lines at equality and at a factor of 2."""
+    axis.plot(reach, reach, color="#333333", linewidth=1)
+    for factor in (0.5, 2):
+        line = [factor * v for v in reach]
+        axis.plot(reach, line, color="#333333", linewidth=0.7, linestyle=":")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    ticks = [v for v in (0.1, 0.2, 0.5, 1, 2, 5, 10) if reach[0] <= v <= reach[1]]
+    axis.set_xticks(ticks, [f"{v:g}" for v in ticks])
+    axis.set_yticks(ticks, [f"{v:g}" for v in ticks])
+    axis.minorticks_off()
+    axis.set_xlim(*reach)
+    axis.set_ylim(*reach)
+
+
+def _grid(cells: list[Cell]) -> Any:
+    """Speed-ups at the same n, model over measured: dense's overhead in dense alone, in both."""
+    figure, (left, right) = _axes(2)
+    titles = ("as planned", "with dense's overhead in both")
+    for axis, title, values in (
+        (left, titles[0], [cell.plain for cell in cells]),
+        (right, titles[1], [cell.alike for cell in cells]),
+    ):
+        for side, colour in SIDE_COLOURS.items():
+            mine = [(c.measured, v) for c, v in zip(cells, values, strict=True) if c.side == side]
+            at = [[pair[i] for pair in mine] for i in (0, 1)]
+            axis.plot(*at, "o", markersize=3.5, alpha=0.7, color=colour, label=f"b = {side}")
+        _ratios(axis, (0.2, 16))
+        axis.set_xlabel("measured speed-up over dense")
+        axis.set_ylabel("speed-up over dense of the model")
+        axis.set_title(f"static, FP16, the same n; {title}", fontsize=10)
+    left.legend(frameon=False, fontsize=9, loc="upper left")
+    return figure
+
+
 def _power_law(cases: dict[tuple[int, int, int], float], fitted: Law) -> Any:
     """Left, the model's cases against the published law; right, both laws over the density."""
     figure, (left, right) = _axes(2)
@@ -182,18 +244,7 @@ def _power_law(cases: dict[tuple[int, int, int], float], fitted: Law) -> Any:
             color=colour,
             label=f"b = {side}",
         )
-    reach = [0.05, 20]
-    left.plot(reach, reach, color="#333333", linewidth=1)
-    for factor in (0.5, 2):
-        left.plot(reach, [factor * v for v in reach], color="#333333", linewidth=0.7, linestyle=":")
-    for set_scale in (left.set_xscale, left.set_yscale):
-        set_scale("log")
-    ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10]
-    left.set_xticks(ticks, [f"{v:g}" for v in ticks])
-    left.set_yticks(ticks, [f"{v:g}" for v in ticks])
-    left.minorticks_off()
-    left.set_xlim(0.06, 12)
-    left.set_ylim(0.06, 16)
+    _ratios(left, (0.06, 16))
     left.set_xlabel("speed-up by the published law")
     left.set_ylabel("speed-up over dense of the model")
     left.set_title("static, FP16, best n of both; dotted: factor 2", fontsize=10)

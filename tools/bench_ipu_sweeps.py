@@ -11,14 +11,16 @@ import numpy as np
 import torch
 
 from diffrender.blocksparse.ipu import (
+    BOW,
     BlockCounts,
     DoesNotFitError,
     plan_dense,
     plan_dynamic,
     plan_static,
 )
+from diffrender.blocksparse.ipu.dense_planner import EXTRA_CYCLES, EXTRA_SHARE
 
-__all__ = ["COLUMNS", "Speeds", "fit_power_law", "law"]
+__all__ = ["COLUMNS", "Speeds", "fit_power_law", "launched", "law"]
 
 COLUMNS = (4, 16, 64, 256, 1024, 2048, 4096, 16384, 65536)
 
@@ -91,6 +93,15 @@ class Speeds:
     def speed_up(self, mode: str, size: int, side: int, inverse: int) -> float:
         """Best of all n over dense's best of all n, FP16."""
         return self.best(mode, size, side, inverse) / self.best("dense", size, side, inverse)
+
+
+def launched(size: int, inverse: int, n: int, tflops: float) -> float:
+    """A static speed with what the dense estimate adds for what no term names.
+
+    That share and fixed number of cycles are calibrated to dense rates alone.
+    """
+    cycles = 2 * size * size * n * BOW.clock / (inverse * tflops * 1e12)
+    return tflops * cycles / (cycles * (1 + EXTRA_SHARE) + EXTRA_CYCLES)
 
 
 Law = tuple[float, float, float, float]

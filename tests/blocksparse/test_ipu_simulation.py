@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -325,3 +327,10 @@ def test_wrong_arguments_are_refused() -> None:
         simulate(pattern, 3, values=values[:2], x=x)
     with pytest.raises(InputError, match="float64"):
         simulate(pattern, 3, dtype=torch.float64)
+
+
+def test_the_snippet_of_the_page_runs() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "ipu.md"
+    result = doctest.testfile(str(page), module_relative=False)
+    assert result.attempted >= 5
+    assert result.failed == 0

@@ -130,12 +130,23 @@ def test_sparse_rows_and_columns_are_planned_last() -> None:
     assert plan.row_order[:-1].tolist() == [r for r in range(32) if r != 3]
 
 
-def test_a_full_row_or_column_is_found_first_among_equals() -> None:
-    """Cutting along k is cheaper than nothing, and ties go to fewer parts of n."""
-    mask = _masks(16, 1 / 16, 1)[0]
-    plan = plan_static(mask, 16)
-    forced = plan_static(mask, 16, settings=SimulationSettings(splits=1, bands=plan.bands))
-    assert plan.cycles <= forced.cycles
+def test_the_search_finds_the_cheapest_of_all_cuts_that_fit() -> None:
+    machine = IpuMachine("few", tiles=32, tile_bytes=24_000)
+    mask = BlockCounts.uniform((256, 256), 8, 0.2, np.random.default_rng(5))
+    found, refused = {}, 0
+    for splits, bands in itertools.product(range(1, 9), range(1, 9)):
+        forced = SimulationSettings(splits=splits, bands=bands)
+        try:
+            plan = plan_static(mask, 64, machine, settings=forced)
+        except DoesNotFitError:
+            refused += 1
+            continue
+        found[splits, bands] = plan.cycles
+        assert plan.memory_bytes <= 0.6 * 24_000
+    assert refused > 0 and len(found) > 10
+    best = plan_static(mask, 64, machine)
+    assert best.cycles == min(found.values())
+    assert found[best.splits, best.bands] == best.cycles
 
 
 def test_a_weight_without_blocks_only_writes_zeros() -> None:

@@ -14,7 +14,7 @@ from diffrender.errors import InputError
 from diffrender.tools import bench, bench_ipu
 from diffrender.tools import bench_ipu_published as published
 from diffrender.tools.bench_format import Report
-from diffrender.tools.bench_ipu_plots import Curve, Figures, _apart, draw
+from diffrender.tools.bench_ipu_plots import Cell, Curve, Figures, _apart, draw
 from diffrender.tools.bench_ipu_sweeps import Speeds, fit_power_law, law
 
 CASES = [(m, d, b) for m in published.SIZES for d in published.DENSITIES for b in published.SIDES]
@@ -58,8 +58,9 @@ def test_figures_are_small_and_drawn_alike_twice(tmp_path: Path) -> None:
     at = [float(d) for d in published.DENSITIES]
     curves = [Curve("static, b = 1", "static", at, [1, 2, 3, 4], [1, 2, 2, 5])]
     cases = {case: law(published.POWER_LAW, case[0], 1 / case[1], case[2]) for case in CASES}
+    cells = [Cell(side, 1.0, 2.0, 1.5) for side in published.SIDES]
     drawn = [
-        draw(Figures(curves, curves, curves, cases, published.POWER_LAW), tmp_path / name)
+        draw(Figures(curves, curves, curves, cases, published.POWER_LAW, cells), tmp_path / name)
         for name in ("one", "two")
     ]
     assert [path.name for path in drawn[0]] == [path.name for path in drawn[1]]
@@ -72,7 +73,8 @@ def test_figures_are_small_and_drawn_alike_twice(tmp_path: Path) -> None:
 def test_figures_of_the_page_are_there_and_small() -> None:
     images = Path(__file__).resolve().parents[2] / "docs" / "images"
     found = {path.name: path.stat().st_size for path in images.glob("ipu_*.png")}
-    assert set(found) == {"ipu_density.png", "ipu_blocks_sizes.png", "ipu_power_law.png"}
+    names = {"ipu_density.png", "ipu_blocks_sizes.png", "ipu_power_law.png", "ipu_grid.png"}
+    assert set(found) == names
     assert max(found.values()) < 150_000
 
 
