@@ -39,8 +39,7 @@ def run(name: str, *, quick: bool, figures: Path | None = None) -> Report:
         raise InputError(
             f"no benchmark is called '{name}', expected one of: {', '.join(sorted(BENCHMARKS))}"
         )
-    module, _, function = BENCHMARKS[name].partition(":")
-    found = getattr(importlib.import_module(module), function)
+    found = _load(name)
     if name in DRAWING:
         return cast(_Drawing, found)(quick=quick, figures=figures or Path("out") / name)
     if figures is not None:
@@ -49,6 +48,11 @@ def run(name: str, *, quick: bool, figures: Path | None = None) -> Report:
             f"{', '.join(sorted(DRAWING))}"
         )
     return cast(_Benchmark, found)(quick=quick)
+
+
+def _load(name: str) -> object:
+    module, _, function = BENCHMARKS[name].partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 class _Benchmark(Protocol):
