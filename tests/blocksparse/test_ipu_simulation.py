@@ -100,6 +100,20 @@ def test_forced_parts_and_bands_reduce_across_tiles() -> None:
         assert found.bytes_exchanged == sum(phase.bytes or 0 for phase in found.phases)
 
 
+def test_rows_and_columns_come_back_in_their_own_order() -> None:
+    """Sparse rows and columns are planned last, or not, and the result is the same."""
+    mask = torch.zeros(24, 20, dtype=torch.bool)
+    mask[2:, 3:] = True
+    mask[0, 19] = mask[23, 0] = True  # a row and a column with one block each
+    pattern = BlockPattern.from_mask(mask, 4)
+    machine = IpuMachine("few", tiles=16)
+    for rearrange in (True, False):
+        options = SimulationSettings(rearrange=rearrange, splits=2, bands=4)
+        plan = run(pattern, 16, machine, "static", options=options).plan
+        assert isinstance(plan, ipu.StaticPlan)
+        assert (plan.row_order.tolist() == list(range(24))) != rearrange
+
+
 def test_half_partials_round_and_float_sums_do_not() -> None:
     generator = torch.Generator().manual_seed(3)
     pattern = BlockPattern.random((64, 256), 8, 0.5, generator=generator)
