@@ -17,6 +17,7 @@ __all__ = ["BENCHMARKS", "bench", "run"]
 # name -> "module:function"; the function takes quick=True|False and returns a Report.
 BENCHMARKS: dict[str, str] = {
     "evaluate": "diffrender.tools.bench_evaluate:bench_evaluate",
+    "ipu": "diffrender.tools.bench_ipu:bench_ipu",
     "raster": "diffrender.tools.bench_raster:bench_raster",
     "reconstruct": "diffrender.tools.bench_reconstruct:bench_reconstruct",
     "reconstruct-real": "diffrender.tools.bench_reconstruct:bench_real",
@@ -24,27 +25,42 @@ BENCHMARKS: dict[str, str] = {
     "reconstruct-synthetic": "diffrender.tools.bench_reconstruct:bench_synthetic",
 }
 
+# These draw figures too, into the folder figures=Path that they take, and into out/NAME unasked.
+DRAWING = frozenset({"ipu"})
 
-def run(name: str, *, quick: bool) -> Report:
+
+def run(name: str, *, quick: bool, figures: Path | None = None) -> Report:
     """Run one registered benchmark.
 
     Raises:
-        InputError: no benchmark of that name.
+        InputError: no benchmark of that name, or a folder for figures that it does not draw.
     """
     if name not in BENCHMARKS:
         raise InputError(
             f"no benchmark is called '{name}', expected one of: {', '.join(sorted(BENCHMARKS))}"
         )
-    return _load(name)(quick=quick)
+    found = _load(name)
+    if name in DRAWING:
+        return cast(_Drawing, found)(quick=quick, figures=figures or Path("out") / name)
+    if figures is not None:
+        raise InputError(
+            f"benchmark '{name}' draws no figures, leave --figures out; these do: "
+            f"{', '.join(sorted(DRAWING))}"
+        )
+    return cast(_Benchmark, found)(quick=quick)
+
+
+def _load(name: str) -> object:
+    module, _, function = BENCHMARKS[name].partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 class _Benchmark(Protocol):
     def __call__(self, *, quick: bool) -> Report: ...
 
 
-def _load(name: str) -> _Benchmark:
-    module, _, function = BENCHMARKS[name].partition(":")
-    return cast(_Benchmark, getattr(importlib.import_module(module), function))
+class _Drawing(Protocol):
+    def __call__(self, *, quick: bool, figures: Path | None) -> Report: ...
 
 
 @guarded
@@ -54,18 +70,24 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Folder for figures, out/NAME if not given."),
+    ] = None,
     to_stdout: Annotated[
         bool, typer.Option("--print-json", help="Print JSON instead of tables.")
     ] = False,
 ) -> None:
     """Measure speed or accuracy, and compare with the goals that were set."""
-    report = run(name, quick=quick)
+    report = run(name, quick=quick, figures=figures)
     if json_file is not None:
         report.write(json_file)
     if to_stdout:
         print_json(report.as_dict())
     else:
         _print(report)
+        if name in DRAWING:
+            out().print(f"figures are in {figures or Path('out') / name}")
         if json_file is not None:
             out().print(f"wrote {json_file}")
 

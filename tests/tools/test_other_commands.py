@@ -183,7 +183,8 @@ def test_bench_writes_and_prints_a_report(tmp_path: Path, monkeypatch: pytest.Mo
 def test_unknown_benchmark_is_one_line() -> None:
     result = CliRunner().invoke(app, ["bench", "speed"])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "no benchmark is called 'speed', expected one of: evaluate, raster, " in result.stderr
+    assert "no benchmark is called 'speed', expected one of: " in result.stderr
+    assert "evaluate, ipu, raster, " in result.stderr
 
 
 def test_version() -> None:
