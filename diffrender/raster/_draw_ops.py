@@ -149,9 +149,7 @@ def _backward(
     corners: bool,
     wanted: list[bool],
 ) -> list[Tensor]:
-    call = _call(
-        points, k, r, t, values, tuple(scene), list(shown.shape), corners, False, h, shown
-    )
+    call = _call(points, k, r, t, values, tuple(scene), list(shown.shape), corners, False, h, shown)
     inputs = (points, k, r, t, values)
     found = _run_backward(call, crossings, grad.contiguous(), inputs, *wanted)
     return [points.new_empty(0) if one is None else one for one in found]
