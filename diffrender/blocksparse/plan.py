@@ -7,6 +7,7 @@ and a dense product should cost and may answer "dense"; `measure` times both and
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import time
@@ -97,13 +98,19 @@ class StaticPlan:
             lines.append(f"  {name:7} predicted {guess * 1e3:.3f} ms, {found}")
         lines.append(f"  split: {self.split}")
         if self.kernel is not None:
-            lines.append(f"  kernel: {self.kernel}")
+            lines.append(f"  kernel: {_settings(self.kernel)}")
         return "\n".join(lines)
 
     def _why(self) -> str:
         if self.problem.backend is not None:
             return ", as asked for"
         return ", the faster one as measured" if self.measured else ", the cheaper one by the model"
+
+
+def _settings(kernel: Any) -> str:
+    """A back-end's own plan in words: its names and numbers, without the tensors it holds."""
+    plain = {f.name: getattr(kernel, f.name) for f in dataclasses.fields(kernel)}
+    return ", ".join(f"{name} {v}" for name, v in plain.items() if isinstance(v, int | str))
 
 
 def static_plan(

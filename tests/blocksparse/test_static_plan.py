@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import weakref
 
@@ -120,6 +121,20 @@ def test_explain_says_what_why_and_how_long() -> None:
     text = measure(pattern, columns=8, dtype=torch.float64).explain()
     assert "the faster one as measured" in text and text.count(", measured") == 2
     assert "as asked for" in static_plan(pattern, columns=8, backend="torch").explain()
+
+
+def test_explain_names_what_a_back_end_planned_for_itself() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Kernel:
+        threads: int
+        way: str
+        kept: torch.Tensor
+
+    pattern = _random(64, 16, 0.5)
+    plan = dataclasses.replace(
+        static_plan(pattern, columns=8), kernel=Kernel(2, "rows", torch.zeros(99))
+    )
+    assert plan.explain().splitlines()[-1] == "  kernel: threads 2, way rows"
 
 
 def test_a_dynamic_pattern_is_planned_for_its_most_blocks_once() -> None:
