@@ -7,7 +7,6 @@ and gives one output, since each costs as much as a hundred pixels.
 
 from __future__ import annotations
 
-import ctypes
 from array import array
 from typing import Any
 
@@ -57,25 +56,23 @@ def _call(
             corners,
             values.shape[1],
             shown.data_ptr(),
+            0,  # answers
+            0,
+            0,
         ),
     )
 
 
 def _run(call: array[int], image: Tensor, keep: bool) -> Tensor:
     """Draws, and returns the crossings."""
-    found, kept, culprit = ctypes.c_int64(), ctypes.c_void_p(), ctypes.c_int64()
-    status = kernel("draw", "pippp p", image.dtype)(
-        call.buffer_info()[0],
-        kernel_threads(),
-        image.data_ptr(),
-        ctypes.addressof(found),
-        ctypes.addressof(kept),
-        ctypes.addressof(culprit),
+    status = kernel("draw", "pip", image.dtype)(
+        call.buffer_info()[0], kernel_threads(), image.data_ptr()
     )
+    bytes_needed, kept, culprit = call[-3:]
     if status:
-        check_status(status, culprit.value)
-    crossings = torch.empty(found.value if keep else 0, dtype=torch.uint8)
-    kernel("draw_take", "pp", image.dtype)(kept.value, crossings.data_ptr() if keep else None)
+        check_status(status, culprit)
+    crossings = torch.empty(bytes_needed if keep else 0, dtype=torch.uint8)
+    kernel("draw_take", "pp", image.dtype)(kept, crossings.data_ptr() if keep else None)
     return crossings
 
 

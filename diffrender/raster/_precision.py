@@ -23,11 +23,11 @@ def without_autocast(operation: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(operation)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        active = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
-        if not active:
-            return operation(*args, **kwargs)
-        with torch.autocast(active[0], enabled=False):
-            return run(*args, **kwargs)
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                with torch.autocast(kind, enabled=False):
+                    return run(*args, **kwargs)
+        return operation(*args, **kwargs)
 
     return run
 

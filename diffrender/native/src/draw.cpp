@@ -167,10 +167,9 @@ int64_t draw_with(const Packed<T>& packed, const Image& image, const Tables& tab
       });
 }
 
-// The crossings stay in `*kept` until they are taken; `*bytes` is the room that they need.
+// The crossings stay in `call.kept` until they are taken.
 template <class T>
-int64_t draw(const DrawCall<T>& call, int64_t threads, T* out, int64_t* bytes, Drawn<T>** kept,
-             int64_t* culprit) {
+int64_t draw(DrawCall<T>& call, int64_t threads, T* out) {
   if (call.intrinsics)
     project(call.points, call.vertex_offsets, call.meshes, call.cameras(), threads, call.h);
   const Packed<T> packed{call.homogeneous(), call.faces, call.vertex_offsets, call.face_offsets,
@@ -190,10 +189,10 @@ int64_t draw(const DrawCall<T>& call, int64_t threads, T* out, int64_t* bytes, D
                    : call.channels == 4 ? draw_with<T, 4>
                                         : draw_with<T, 0>;
   const int64_t status = run(packed, image, tables, call.attributes(), threads, call.shown, out,
-                             *drawn, culprit);
+                             *drawn, &call.culprit);
   if (status != kDone) return status;
-  *bytes = drawn->bytes();
-  *kept = drawn.release();
+  call.bytes = drawn->bytes();
+  call.kept = drawn.release();
   return kDone;
 }
 
@@ -221,11 +220,9 @@ int64_t take(Drawn<T>* drawn, char* to) {
 }  // namespace diffrender
 
 #define DIFFRENDER_DRAW(NAME, T)                                                                 \
-  DIFFRENDER_API int64_t diffrender_draw_##NAME(const void* call, int64_t threads, T* out,       \
-                                                int64_t* bytes, void** kept, int64_t* culprit) { \
+  DIFFRENDER_API int64_t diffrender_draw_##NAME(void* call, int64_t threads, T* out) {           \
     return diffrender::guarded([&] {                                                             \
-      return diffrender::draw(*static_cast<const diffrender::DrawCall<T>*>(call), threads, out,  \
-                              bytes, reinterpret_cast<diffrender::Drawn<T>**>(kept), culprit);   \
+      return diffrender::draw(*static_cast<diffrender::DrawCall<T>*>(call), threads, out);       \
     });                                                                                          \
   }                                                                                              \
   DIFFRENDER_API int64_t diffrender_draw_take_##NAME(void* kept, void* to) {                     \

@@ -47,6 +47,9 @@ struct DrawCall {
   const T* values;
   int64_t rows, corners, channels;
   int32_t* shown;  // (B, H, W), written by the forward pass
+  int64_t bytes;   // answers of the forward pass: room that the crossings need, the crossings
+  void* kept;      // themselves until they are taken, and the vertex or face that a status is about
+  int64_t culprit;
 
   const T* homogeneous() const { return intrinsics ? h : points; }
   Cameras<T> cameras() const { return {intrinsics, rotation, translation, each}; }
