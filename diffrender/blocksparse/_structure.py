@@ -1,0 +1,86 @@
+"""The index tensors of a pattern, built once from a mask or from sorted rows and columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrender.errors import InputError
+
+__all__ = ["Index", "block_positions", "check_sizes", "draw_mask", "structure_arrays"]
+
+BLOCK_SIDES = (1, 4, 8, 16, 32, 64)
+LARGEST = 2**31 - 1  # of what an int32 index can count
+Index = np.ndarray
+
+
+def check_sizes(shape: tuple[int, int], block_size: tuple[int, int]) -> tuple[int, int]:
+    """Block rows and columns of a shape; raises InputError where the two do not fit."""
+    for name, pair in (("shape", shape), ("block_size", block_size)):
+        if len(pair) != 2 or not all(isinstance(size, int) for size in pair):
+            raise InputError(f"{name} is {pair!r}, expected two whole numbers")
+    (m, k), (rows, columns) = shape, block_size
+    if rows not in BLOCK_SIDES or columns not in BLOCK_SIDES:
+        sides = ", ".join(map(str, BLOCK_SIDES))
+        raise InputError(f"block_size is {block_size}, expected sides out of {sides}")
+    if m < 1 or k < 1:
+        raise InputError(f"shape is {shape}, expected at least (1, 1)")
+    if m % rows or k % columns:
+        raise InputError(
+            f"shape {shape} is not a multiple of block_size {block_size}; choose a smaller block, "
+            f"or pad to {(-(-m // rows) * rows, -(-k // columns) * columns)}"
+        )
+    if max(m, k) > LARGEST:
+        raise InputError(f"shape is {shape}, expected sides up to {LARGEST}")
+    return m // rows, k // columns
+
+
+def block_positions(mask: Tensor) -> tuple[Index, Index]:  # (m_B, k_B) bool
+    """Block rows and columns of the True entries, row by row, int32."""
+    columns = mask.shape[1]
+    places = np.flatnonzero(mask.detach().cpu().contiguous().numpy())
+    rows = places // columns
+    return rows.astype(np.int32), (places - rows * columns).astype(np.int32)
+
+
+def structure_arrays(rows: Index, columns: Index, grid: tuple[int, int]) -> tuple[Index, ...]:
+    """Everything a pattern keeps, from blocks sorted by row and then column.
+
+    Returns:
+        row_offsets, column_indices, row_indices, column_offsets, transpose_row_indices,
+        transpose_order, all int32.
+    """
+    order = stable_order(columns, grid[1])
+    found = (offsets(rows, grid[0]), columns, rows, offsets(columns, grid[1]), rows[order], order)
+    return tuple(np.ascontiguousarray(array, dtype=np.int32) for array in found)
+
+
+def stable_order(keys: Index, count: int) -> Index:
+    """Places of the keys in ascending order, equal keys in their own order."""
+    # numpy sorts 16-bit integers by radix, several times faster than by comparing.
+    small = keys.astype(np.uint16) if count <= 2**16 else keys
+    return np.argsort(small, kind="stable")
+
+
+def offsets(keys: Index, count: int) -> Index:
+    """(count + 1,) where each key's run begins once the keys are sorted."""
+    ends = np.zeros(count + 1, dtype=np.int64)
+    np.cumsum(np.bincount(keys, minlength=count), out=ends[1:])
+    return ends
+
+
+def draw_mask(grid: tuple[int, int], count: int, generator: torch.Generator) -> Tensor:
+    """A uniformly drawn (m_B, k_B) bool mask with exactly `count` True entries."""
+    total = grid[0] * grid[1]
+    wanted = min(count, total - count)  # the rarer kind is drawn
+    mask = torch.zeros(total, dtype=torch.bool)
+    missing = wanted
+    # Every place is as likely as any other in each round, so the set is uniform among its size.
+    while missing:
+        places = torch.randint(total, (missing,), generator=generator)
+        mask[places] = True
+        missing = wanted - int(torch.count_nonzero(mask))
+    if wanted != count:
+        mask = ~mask
+    return mask.view(grid)

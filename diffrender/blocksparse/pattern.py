@@ -1,0 +1,383 @@
+"""Which blocks of a weight are kept: one frozen record, with its transpose beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrender.blocksparse import _formats
+from diffrender.blocksparse._structure import (
+    LARGEST,
+    Index,
+    block_positions,
+    check_sizes,
+    draw_mask,
+    structure_arrays,
+)
+from diffrender.errors import InputError, check_shape
+
+__all__ = ["BlockPattern"]
+
+_INDEX_FIELDS = (
+    "row_offsets",
+    "column_indices",
+    "row_indices",
+    "column_offsets",
+    "transpose_row_indices",
+    "transpose_order",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockPattern:
+    """The stored blocks of an (m, k) weight: compressed rows, and the same blocks by column.
+
+    Values are kept apart, as (nnz, b_m, b_k) in row order, row-major within a block. The index
+    tensors are never changed after construction: plans are remembered for each pattern object.
+    Use the constructors (`random`, `from_mask`, `from_dense`, `from_csr`, ...), which check what
+    they are given; the bare record checks shapes and dtypes alone.
+
+    Attributes:
+        shape: (m, k), output and input features.
+        block_size: (b_m, b_k), each of 1, 4, 8, 16, 32, 64, dividing m and k.
+        row_offsets: (m_B + 1,) int32; blocks of block row i are row_offsets[i] to
+            row_offsets[i + 1].
+        column_indices: (nnz,) int32 block columns, ascending within a row.
+        row_indices: (nnz,) int32 block row of each block.
+        column_offsets: (k_B + 1,) int32, the same blocks listed column by column.
+        transpose_row_indices: (nnz,) int32 block rows in column order, ascending in a column.
+        transpose_order: (nnz,) int32, place in row order of the e-th block in column order.
+        remembered: plans and moved copies, by whoever made them.
+
+    Source: compressed block rows as in popsparse.md, section 1.1 (arXiv 2303.16999, section 2).
+    """
+
+    shape: tuple[int, int]
+    block_size: tuple[int, int]
+    row_offsets: Tensor  # (m_B + 1,)
+    column_indices: Tensor  # (nnz,)
+    row_indices: Tensor  # (nnz,)
+    column_offsets: Tensor  # (k_B + 1,)
+    transpose_row_indices: Tensor  # (nnz,)
+    transpose_order: Tensor  # (nnz,)
+    remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        block_rows, block_columns = check_sizes(self.shape, self.block_size)
+        check_shape("BlockPattern.row_offsets", self.row_offsets, block_rows + 1)
+        check_shape("BlockPattern.column_offsets", self.column_offsets, block_columns + 1)
+        for name in _INDEX_FIELDS:
+            index = getattr(self, name)
+            if name not in ("row_offsets", "column_offsets"):
+                check_shape(f"BlockPattern.{name}", index, self.column_indices.shape[0])
+            if index.dtype != torch.int32 or not index.is_contiguous():
+                raise InputError(
+                    f"BlockPattern.{name} has dtype {index.dtype}, expected contiguous torch.int32"
+                )
+            if index.device != self.row_offsets.device:
+                raise InputError(
+                    f"BlockPattern.{name} is on {index.device}, expected "
+                    f"{self.row_offsets.device} like row_offsets; move patterns with to()"
+                )
+
+    def __repr__(self) -> str:
+        return (
+            f"BlockPattern(shape={self.shape}, block_size={self.block_size}, nnz={self.nnz}, "
+            f"density={self.density:.4g}, device={str(self.device)!r})"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BlockPattern:
+        return self  # nothing in it ever changes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "remembered": {}}
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(m_B, k_B), block rows and block columns."""
+        return self.shape[0] // self.block_size[0], self.shape[1] // self.block_size[1]
+
+    @property
+    def nnz(self) -> int:
+        """Stored blocks."""
+        return self.column_indices.shape[0]
+
+    @property
+    def density(self) -> float:
+        """Stored blocks over all blocks."""
+        return self.nnz / (self.grid[0] * self.grid[1])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the index tensors are."""
+        return self.row_offsets.device
+
+    @property
+    def values_shape(self) -> tuple[int, int, int]:
+        """(nnz, b_m, b_k)."""
+        return (self.nnz, *self.block_size)
+
+    @classmethod
+    def from_mask(cls, mask: Tensor, block_size: int | tuple[int, int]) -> BlockPattern:
+        """Keep the blocks whose entry of a block mask is True.
+
+        Args:
+            mask: (m_B, k_B) bool, one entry a block.
+            block_size: b, or (b_m, b_k).
+
+        Raises:
+            InputError: the mask is not a bool matrix, or the block size is not offered.
+        """
+        _check_mask("mask", mask)
+        rows, columns = _pair(block_size)
+        shape = (mask.shape[0] * rows, mask.shape[1] * columns)
+        return cls._from_blocks(shape, (rows, columns), *block_positions(mask), mask.device)
+
+    @classmethod
+    def from_element_mask(cls, mask: Tensor, block_size: int | tuple[int, int]) -> BlockPattern:
+        """Keep the blocks with at least one True entry of an (m, k) element mask.
+
+        Raises:
+            InputError: the mask is not a bool matrix, or blocks do not divide it.
+        """
+        _check_mask("mask", mask)
+        size = _pair(block_size)
+        grid = check_sizes(_matrix_shape(mask), size)
+        blocks = mask.reshape(grid[0], size[0], grid[1], size[1])
+        return cls.from_mask(blocks.any(3).any(1), size)
+
+    @classmethod
+    def random(
+        cls,
+        shape: tuple[int, int],
+        block_size: int | tuple[int, int],
+        density: float,
+        *,
+        generator: torch.Generator,
+    ) -> BlockPattern:
+        """ceil(density × blocks) blocks drawn uniformly (the benchmarks' pattern).
+
+        Args:
+            shape: (m, k).
+            block_size: b, or (b_m, b_k).
+            density: in [0, 1].
+            generator: on the CPU.
+
+        Raises:
+            InputError: the sizes do not fit, or the density is not in [0, 1].
+        """
+        size = _pair(block_size)
+        grid = check_sizes(tuple(shape), size)
+        mask = draw_mask(grid, stored_blocks(grid, density), generator)
+        return cls.from_mask(mask, size)
+
+    @classmethod
+    def from_dense(
+        cls, weight: Tensor, block_size: int | tuple[int, int], density: float
+    ) -> BlockPattern:
+        """Keep the ceil(density × blocks) blocks of largest L2 norm of an (m, k) weight.
+
+        Among equal norms the first blocks in row order are kept. Not differentiable.
+
+        Raises:
+            InputError: the sizes do not fit, or the weight holds NaN.
+        """
+        size = _pair(block_size)
+        grid = check_sizes(_matrix_shape(weight), size)
+        blocks = weight.detach().reshape(grid[0], size[0], grid[1], size[1])
+        energy = blocks.to(torch.promote_types(weight.dtype, torch.float32)).square().sum((1, 3))
+        if bool(energy.isnan().any()):
+            raise InputError("weight holds NaN; magnitude pruning needs finite weights")
+        mask = largest(energy.flatten(), stored_blocks(grid, density)).view(grid)
+        return cls.from_mask(mask, size)
+
+    @classmethod
+    def from_csr(cls, matrix: Any, block_size: int | tuple[int, int] = 1) -> BlockPattern:
+        """Keep the blocks that hold a stored entry of a torch or scipy CSR matrix.
+
+        Explicit zeros count as stored. `to_values` takes the same matrix for the values.
+
+        Raises:
+            InputError: another layout, or indices that are out of range, unsorted or repeated.
+        """
+        return cls._from_entries(_formats.csr_entries(matrix), block_size)
+
+    @classmethod
+    def from_coo(cls, matrix: Any, block_size: int | tuple[int, int] = 1) -> BlockPattern:
+        """Keep the blocks that hold a stored entry of a torch or scipy COO matrix.
+
+        Raises:
+            InputError: another layout, or indices that are out of range.
+        """
+        return cls._from_entries(_formats.coo_entries(matrix), block_size)
+
+    @classmethod
+    def from_bsr(cls, matrix: Any) -> BlockPattern:
+        """The pattern of a torch or scipy BSR matrix, with its own block size.
+
+        Raises:
+            InputError: another layout, a block size that is not offered, or broken indices.
+        """
+        shape, size, rows, columns = _formats.bsr_entries(matrix)
+        check_sizes(shape, size)
+        return cls._from_blocks(shape, size, rows, columns, _formats.device_of(matrix))
+
+    @classmethod
+    def from_offsets(
+        cls,
+        shape: tuple[int, int],
+        block_size: int | tuple[int, int],
+        row_offsets: Tensor,  # (m_B + 1,)
+        column_indices: Tensor,  # (nnz,)
+    ) -> BlockPattern:
+        """The pattern of compressed block rows, as a state dict keeps them.
+
+        Raises:
+            InputError: the offsets do not ascend from 0 to nnz, or a row's columns are out of
+                range, unsorted or repeated.
+        """
+        size = _pair(block_size)
+        grid = check_sizes(tuple(shape), size)
+        ends, columns = _formats.whole(row_offsets), _formats.whole(column_indices)
+        rows = _formats.expand_rows("row_offsets", ends, columns, grid)
+        return cls._from_blocks(tuple(shape), size, rows, columns, row_offsets.device)
+
+    @classmethod
+    def _from_entries(cls, entries: _formats.Entries, block_size: Any) -> BlockPattern:
+        size = _pair(block_size)
+        grid = check_sizes(entries.shape, size)
+        keys = (entries.rows // size[0]) * grid[1] + entries.columns // size[1]
+        rows, columns = np.divmod(np.unique(keys), grid[1])
+        return cls._from_blocks(entries.shape, size, rows, columns, entries.device)
+
+    @classmethod
+    def _from_blocks(
+        cls,
+        shape: tuple[int, int],
+        block_size: tuple[int, int],
+        rows: Index,
+        columns: Index,
+        device: torch.device,
+    ) -> BlockPattern:
+        """From checked block rows and columns, sorted."""
+        grid = check_sizes(shape, block_size)
+        if len(columns) > LARGEST:
+            raise InputError(f"the pattern has {len(columns)} blocks, expected up to {LARGEST}")
+        arrays = structure_arrays(rows, columns, grid)
+        with torch.inference_mode(False):  # patterns are kept, and may meet autograd later
+            tensors = [torch.from_numpy(array).to(device) for array in arrays]
+        return cls(shape, block_size, *tensors)
+
+    def to(self, device: torch.device | str) -> BlockPattern:
+        """The pattern on another device; the copy is remembered, so plans are too."""
+        wanted = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+        if wanted == self.device:
+            return self
+        if ("to", wanted) not in self.remembered:
+            with torch.inference_mode(False):
+                moved = {name: getattr(self, name).to(wanted) for name in _INDEX_FIELDS}
+            self.remembered["to", wanted] = dataclasses.replace(self, **moved)
+        return self.remembered["to", wanted]
+
+    def transposed(self) -> BlockPattern:
+        """The pattern of W^T, (k, m), sharing these index tensors' work; remembered.
+
+        Values follow by `values[pattern.transpose_order].mT`.
+        """
+        if "transposed" not in self.remembered:
+            rows = self.transpose_row_indices
+            with torch.inference_mode(False):
+                columns = torch.empty_like(self.row_indices)
+                columns[self.transpose_order.long()] = torch.arange(
+                    self.nnz, dtype=torch.int32, device=self.device
+                )
+                owners = self.column_indices[self.transpose_order.long()]
+            self.remembered["transposed"] = BlockPattern(
+                (self.shape[1], self.shape[0]),
+                (self.block_size[1], self.block_size[0]),
+                self.column_offsets,
+                rows,
+                owners,
+                self.row_offsets,
+                self.column_indices,
+                columns,
+            )
+        return self.remembered["transposed"]
+
+    def mask(self) -> Tensor:
+        """(m_B, k_B) bool, True where a block is stored."""
+        mask = torch.zeros(self.grid, dtype=torch.bool, device=self.device)
+        mask[self.row_indices.long(), self.column_indices.long()] = True
+        return mask
+
+    def to_dense(self, values: Tensor) -> Tensor:  # (nnz, b_m, b_k)
+        """The (m, k) weight with these values in its blocks; the oracle of every product.
+
+        Differentiable in `values`.
+
+        Raises:
+            InputError: values are not (nnz, b_m, b_k).
+        """
+        check_shape("values", values, *self.values_shape)
+        (block_rows, block_columns), (rows, columns) = self.grid, self.block_size
+        dense = values.new_zeros(block_rows, block_columns, rows, columns)
+        places = (self.row_indices.long(), self.column_indices.long())
+        return dense.index_put(places, values).transpose(1, 2).reshape(self.shape)
+
+    def to_values(self, matrix: Any) -> Tensor:  # (m, k)
+        """The values of a weight at this pattern, (nnz, b_m, b_k); the rest is left out.
+
+        Args:
+            matrix: a dense (m, k) tensor (differentiable), or a torch or scipy CSR, COO or BSR
+                matrix, which must have every entry inside the pattern.
+
+        Raises:
+            InputError: the shape differs, or a sparse matrix has an entry outside the pattern.
+        """
+        if not isinstance(matrix, Tensor) or matrix.layout != torch.strided:
+            return _formats.gather_values(self, matrix)
+        check_shape("matrix", matrix, *self.shape)
+        (block_rows, block_columns), (rows, columns) = self.grid, self.block_size
+        blocks = matrix.reshape(block_rows, rows, block_columns, columns).transpose(1, 2)
+        return blocks[self.row_indices.long(), self.column_indices.long()].contiguous()
+
+
+def _pair(block_size: int | tuple[int, int]) -> tuple[int, int]:
+    return (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
+
+
+def _matrix_shape(matrix: Tensor) -> tuple[int, int]:
+    check_shape("matrix", matrix, None, None)
+    return matrix.shape[0], matrix.shape[1]
+
+
+def _check_mask(name: str, mask: Tensor) -> None:
+    check_shape(name, mask, None, None)
+    if mask.dtype != torch.bool:
+        raise InputError(f"{name} has dtype {mask.dtype}, expected torch.bool; write {name} != 0")
+
+
+def stored_blocks(grid: tuple[int, int], density: float) -> int:
+    """ceil(density × blocks), forgiving a rounding error of the product."""
+    if not 0.0 <= density <= 1.0:
+        raise InputError(f"density is {density}, expected a number in [0, 1]")
+    return math.ceil(density * grid[0] * grid[1] * (1 - 1e-12))
+
+
+def largest(scores: Tensor, count: int) -> Tensor:  # (N,)
+    """(N,) bool: the `count` largest scores, the first ones where equal."""
+    mask = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
+    if count == 0:
+        return mask
+    places = np.asarray(scores.detach().cpu())
+    bound = np.partition(places, len(places) - count)[len(places) - count]
+    above = places > bound
+    equal = np.flatnonzero(places == bound)[: count - int(above.sum())]
+    above[equal] = True
+    return torch.from_numpy(above).to(scores.device)
