@@ -55,8 +55,13 @@ class Lists:
 
 def block_lists(pattern: BlockPattern, transpose: bool, itemsize: int) -> Lists:
     """The lists of a product with values of `itemsize` bytes, remembered by the pattern."""
-    members = count_members(pattern, transpose, itemsize)
-    key = ("triton", transpose, members)
+    # A dynamic pattern hands the same decisions to every mask, so launches keep their size.
+    decisions = pattern.remembered.setdefault("decisions", {})
+    choice = ("triton members", transpose, itemsize)
+    if choice not in decisions:
+        decisions[choice] = count_members(pattern, transpose, itemsize)
+    members = decisions[choice]
+    key = ("triton lists", transpose, members)
     if key not in pattern.remembered:
         with torch.inference_mode(False):
             pattern.remembered[key] = _lists(pattern, transpose, members)
