@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ from diffrender.errors import InputError, check_shape
 
 __all__ = ["BlockPattern"]
 
-_INDEX_FIELDS = (
+INDEX_FIELDS = (
     "row_offsets",
     "column_indices",
     "row_indices",
@@ -32,6 +33,8 @@ _INDEX_FIELDS = (
     "transpose_row_indices",
     "transpose_order",
 )
+# By the address of their row offsets: how an operator finds the pattern of the tensors it gets.
+known_patterns: weakref.WeakValueDictionary[int, BlockPattern] = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,7 @@ class BlockPattern:
         block_rows, block_columns = check_sizes(self.shape, self.block_size)
         check_shape("BlockPattern.row_offsets", self.row_offsets, block_rows + 1)
         check_shape("BlockPattern.column_offsets", self.column_offsets, block_columns + 1)
-        for name in _INDEX_FIELDS:
+        for name in INDEX_FIELDS:
             index = getattr(self, name)
             if name not in ("row_offsets", "column_offsets"):
                 check_shape(f"BlockPattern.{name}", index, self.column_indices.shape[0])
@@ -85,6 +88,8 @@ class BlockPattern:
                     f"BlockPattern.{name} is on {index.device}, expected "
                     f"{self.row_offsets.device} like row_offsets; move patterns with to()"
                 )
+        if type(self.row_offsets) is Tensor and not torch.compiler.is_compiling():
+            known_patterns[self.row_offsets.data_ptr()] = self
 
     def __repr__(self) -> str:
         return (
@@ -281,7 +286,7 @@ class BlockPattern:
             return self
         if ("to", wanted) not in self.remembered:
             with torch.inference_mode(False):
-                moved = {name: getattr(self, name).to(wanted) for name in _INDEX_FIELDS}
+                moved = {name: getattr(self, name).to(wanted) for name in INDEX_FIELDS}
             self.remembered["to", wanted] = dataclasses.replace(self, **moved)
         return self.remembered["to", wanted]
 

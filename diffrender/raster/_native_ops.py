@@ -1,8 +1,5 @@
-"""How a C++ kernel becomes a torch operator: fast in eager mode, an ordinary operator elsewhere.
+"""The rasterizer's C++ kernels as torch operators: how to find one, and what its status says.
 
-Every kernel is registered with `torch.library` as `diffrender::...`, with a fake version and a
-gradient, so that torch.compile and torch.export see it. In eager mode the same Python functions
-run under a plain `torch.autograd.Function`: the dispatcher would cost more than a small image.
 Tensors arrive contiguous, on the CPU, all floating ones in one dtype.
 """
 
@@ -10,13 +7,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from diffrender.errors import InputError
 from diffrender.native import signature
+from diffrender.native.operators import define as define
+from diffrender.native.operators import differentiable as differentiable
+from diffrender.native.operators import library as library
+from diffrender.native.operators import pointer as pointer
 
 __all__ = [
     "NotFiniteError",
@@ -54,63 +53,3 @@ def check_status(status: int, culprit: int | None = None) -> None:
         )
     if status == _NO_MEMORY:
         raise MemoryError("the native rasterizer ran out of memory")
-
-
-def pointer(tensor: Tensor | None) -> int | None:
-    """Address of a tensor's data, None for no tensor."""
-    return None if tensor is None else tensor.data_ptr()
-
-
-library = torch.library.Library("diffrender", "FRAGMENT")
-
-
-def define(schema: str, cpu: Callable[..., Any], fake: Callable[..., Any]) -> str:
-    """Register an operator with its CPU and fake versions; returns its qualified name."""
-    name = "diffrender::" + schema.split("(")[0]
-    library.define(schema)
-    library.impl(schema.split("(")[0], cpu, "CPU")
-    torch.library.register_fake(name, fake, lib=library)
-    return name
-
-
-def differentiable(
-    name: str,
-    forward: Callable[..., Any],
-    setup: Callable[[Any, tuple[Any, ...], Any], None],
-    backward: Callable[..., Any],
-    traced_backward: Callable[..., Any],
-) -> Callable[..., Any]:
-    """Give an operator its gradient, and return the function that callers use.
-
-    Args:
-        name: qualified name, as `define` returned it.
-        forward: what the operator does; runs as it is in eager mode.
-        setup: keeps in `ctx` what the gradient needs.
-        backward, traced_backward: the gradient by Python functions, and by registered operators.
-    """
-    torch.library.register_autograd(name, traced_backward, setup_context=setup, lib=library)
-    operator = getattr(torch.ops.diffrender, name.split("::")[1])
-
-    def run(ctx: Any, *arguments: Any) -> Any:  # torch binds a separate setup_context slowly
-        output = forward(*arguments)
-        setup(ctx, arguments, output)
-        return output
-
-    refuse_twice = torch.autograd.function.once_differentiable(backward)
-
-    def run_backward(ctx: Any, *grads: Any) -> Any:
-        # Gradients are tracked here only with create_graph=True; the check then costs its time.
-        return (refuse_twice if torch.is_grad_enabled() else backward)(ctx, *grads)
-
-    members = {"forward": staticmethod(run), "backward": staticmethod(run_backward)}
-    eager: Any = type(name.split("::")[1], (torch.autograd.Function,), members)
-
-    def call(*arguments: Any) -> Any:
-        if torch.compiler.is_compiling() or type(arguments[0]) not in (
-            Tensor,
-            torch.nn.Parameter,
-        ):
-            return operator(*arguments)
-        return eager.apply(*arguments)
-
-    return call

@@ -1,0 +1,219 @@
+"""`spmm` and `sddmm`: the products that users call, with their gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffrender.blocksparse import _operators, passes, torch_products
+from diffrender.blocksparse.pattern import BlockPattern
+from diffrender.errors import InputError, check_shape
+
+__all__ = ["sddmm", "spmm"]
+
+_AUTOCAST = (torch.float32, torch.float16, torch.bfloat16)
+_transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
+
+
+def spmm(
+    pattern: BlockPattern,
+    values: Tensor,  # (nnz, b_m, b_k)
+    x: Tensor,  # (..., k, n), or (..., n, k) with features_last
+    *,
+    transpose: bool = False,
+    features_last: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Product of a block-sparse weight and a dense matrix, y = W x or W^T x.
+
+    Args:
+        pattern: which blocks of the (m, k) weight are stored, on x's device.
+        values: (nnz, b_m, b_k), the leaf that is trained.
+        x: (..., k, n) as columns, or (..., n, k) where features come last as in nn.Linear; with
+            `transpose` it has m features and the product k. It may be non-contiguous or empty.
+        transpose: multiply by W^T.
+        backend: "native", "torch", "triton", or None for the fastest, dense included.
+
+    Returns:
+        (..., m, n) or (..., n, m) in x's dtype. Half precision is summed in float32. Under
+        autocast the product is in autocast's dtype, as nn.Linear's is.
+
+    Differentiable in values and x, any number of times. Entries outside the blocks count as zero
+    even where x is NaN or infinite. Sums have a fixed order, whatever the threads. Inside
+    torch.func transforms (vmap, grad, jacrev) the plain-torch twin runs.
+
+    Raises:
+        InputError: shapes, dtypes or devices do not fit, or the back-end cannot be used.
+
+    Source: popsparse.md, section 1.1 (arXiv 2303.16999, section 2).
+    """
+    values, x = _autocast(values, x)
+    _check(pattern, x, values.dtype, transpose, features_last)
+    check_shape("values", values, *pattern.values_shape)
+    return _multiply(pattern, values, x, transpose, features_last, backend)
+
+
+def sddmm(
+    pattern: BlockPattern,
+    dy: Tensor,  # (..., m, n), or (..., n, m) with features_last
+    x: Tensor,  # (..., k, n), or (..., n, k) with features_last
+    *,
+    features_last: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Sampled dense-dense product: the blocks of dy x^T that the pattern stores.
+
+    The gradient of `spmm` with respect to its values. n and the leading dimensions are summed.
+
+    Returns:
+        (nnz, b_m, b_k) in x's dtype. Half precision is summed in float32.
+
+    Differentiable in dy and x, any number of times.
+
+    Raises:
+        InputError: shapes, dtypes or devices do not fit, or the back-end cannot be used.
+
+    Source: popsparse.md, section 1.1 (GradW).
+    """
+    dy, x = _autocast(dy, x)
+    _check(pattern, x, dy.dtype, False, features_last)
+    axis = -1 if features_last else -2
+    expected = list(x.shape)
+    expected[axis] = pattern.shape[0]
+    check_shape("dy", dy, *expected)
+    return _outer(pattern, dy, x, features_last, backend)
+
+
+def _autocast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in autocast's dtype where it is on."""
+    kind = second.device.type
+    if not torch.is_autocast_enabled(kind):
+        return first, second
+    dtype = torch.get_autocast_dtype(kind)
+    if first.dtype in _AUTOCAST and second.dtype in _AUTOCAST:
+        return first.to(dtype), second.to(dtype)
+    return first, second
+
+
+def _check(
+    pattern: BlockPattern, x: Tensor, dtype: torch.dtype, transpose: bool, features_last: bool
+) -> None:
+    features = pattern.shape[0 if transpose else 1]
+    axis = -1 if features_last else -2
+    if x.dim() < 2 - features_last or x.shape[axis] != features:
+        wanted = f"(..., n, {features})" if features_last else f"(..., {features}, n)"
+        raise InputError(
+            f"x has shape {tuple(x.shape)}, expected {wanted} for a weight of {pattern.shape}"
+            f"{', transposed' if transpose else ''}; features_last={not features_last} takes the "
+            f"other layout"
+        )
+    if x.dtype != dtype or not dtype.is_floating_point:
+        raise InputError(
+            f"the weight's side has dtype {dtype} and x {x.dtype}, expected one floating dtype; "
+            f"convert one of them with to()"
+        )
+    if x.device != pattern.device:
+        raise InputError(
+            f"x is on {x.device} and the pattern on {pattern.device}; move it with pattern.to()"
+        )
+
+
+def _by_operator(*tensors: Tensor) -> bool:
+    """Whether the registered operator must be used: torch.compile and tensor subclasses."""
+    if torch.compiler.is_compiling():
+        return True
+    return any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
+
+
+def _multiply(
+    pattern: BlockPattern,
+    values: Tensor,
+    x: Tensor,
+    transpose: bool,
+    features_last: bool,
+    backend: str | None,
+) -> Tensor:
+    if _by_operator(values, x):
+        return _operators.multiply(pattern, values, x, transpose, features_last, backend)
+    if _transforms_active():  # torch.func takes plain operations through all its transforms
+        return torch_products.multiply(
+            pattern, values, x, transpose=transpose, features_last=features_last
+        )
+    if torch.is_grad_enabled() and (values.requires_grad or x.requires_grad):
+        return _Multiply.apply(values, x, pattern, transpose, features_last, backend)
+    run = passes.grad_input if transpose else passes.forward
+    return run(pattern, values, x, features_last=features_last, backend=backend)
+
+
+def _outer(
+    pattern: BlockPattern, dy: Tensor, x: Tensor, features_last: bool, backend: str | None
+) -> Tensor:
+    if _by_operator(dy, x):
+        return _operators.outer(pattern, dy, x, features_last, backend)
+    if _transforms_active():
+        return torch_products.block_outer(pattern, dy, x, features_last=features_last)
+    if torch.is_grad_enabled() and (dy.requires_grad or x.requires_grad):
+        return _Outer.apply(dy, x, pattern, features_last, backend)
+    return passes.grad_weight(pattern, dy, x, features_last=features_last, backend=backend)
+
+
+class _Multiply(torch.autograd.Function):
+    """Eager `spmm`. Its gradients go through `_multiply` and `_outer`, so they have gradients."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        values: Tensor,
+        x: Tensor,
+        pattern: BlockPattern,
+        transpose: bool,
+        features_last: bool,
+        backend: str | None,
+    ) -> Tensor:
+        # The offsets are saved so that a mask changed before the backward pass is noticed.
+        ctx.save_for_backward(values, x, pattern.row_offsets)
+        ctx.rest = (pattern, transpose, features_last, backend)
+        run = passes.grad_input if transpose else passes.forward
+        return run(pattern, values, x, features_last=features_last, backend=backend)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        values, x, _ = ctx.saved_tensors
+        pattern, transpose, features_last, backend = ctx.rest
+        (grad,), d_values, d_x = grads, None, None
+        if ctx.needs_input_grad[0]:
+            pair = (x, grad) if transpose else (grad, x)
+            d_values = _outer(pattern, *pair, features_last, backend)
+        if ctx.needs_input_grad[1]:
+            d_x = _multiply(pattern, values, grad, not transpose, features_last, backend)
+        return d_values, d_x, None, None, None, None
+
+
+class _Outer(torch.autograd.Function):
+    """Eager `sddmm`."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        dy: Tensor,
+        x: Tensor,
+        pattern: BlockPattern,
+        features_last: bool,
+        backend: str | None,
+    ) -> Tensor:
+        ctx.save_for_backward(dy, x, pattern.row_offsets)
+        ctx.rest = (pattern, features_last, backend)
+        return passes.grad_weight(pattern, dy, x, features_last=features_last, backend=backend)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        dy, x, _ = ctx.saved_tensors
+        pattern, features_last, backend = ctx.rest
+        (grad,), d_dy, d_x = grads, None, None
+        if ctx.needs_input_grad[0]:
+            d_dy = _multiply(pattern, grad, x, False, features_last, backend)
+        if ctx.needs_input_grad[1]:
+            d_x = _multiply(pattern, grad, dy, True, features_last, backend)
+        return d_dy, d_x, None, None, None
