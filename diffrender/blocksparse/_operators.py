@@ -15,20 +15,21 @@ import torch
 from torch import Tensor
 
 from diffrender.blocksparse import passes
+from diffrender.blocksparse.dynamic import DynamicPattern
 from diffrender.blocksparse.pattern import INDEX_FIELDS, BlockPattern, known_patterns
 from diffrender.native.operators import define, library
 
-__all__ = ["multiply", "outer"]
+__all__ = ["multiply", "outer", "padded"]
 
 _INDICES = ", ".join(f"Tensor {name}" for name in INDEX_FIELDS) + ", SymInt[] sizes"
+_OFFSETS = [i for i, name in enumerate(INDEX_FIELDS) if name.endswith("offsets")]
 _COUNT = len(INDEX_FIELDS) + 1  # arguments that make up a pattern
 _KEPT = 8  # patterns of graphs that carry their own tensors
 _rebuilt: OrderedDict[int, BlockPattern] = OrderedDict()
 
 
-def _arguments(pattern: BlockPattern) -> tuple[Any, ...]:
-    tensors = [getattr(pattern, name) for name in INDEX_FIELDS]
-    return (*tensors, [*pattern.shape, *pattern.block_size])
+def _arguments(pattern: BlockPattern | DynamicPattern) -> tuple[Any, ...]:
+    return (*pattern.index_tensors, [*pattern.shape, *pattern.block_size])
 
 
 def _pattern(indices: Sequence[Tensor], sizes: Sequence[int]) -> BlockPattern:
@@ -43,7 +44,9 @@ def _pattern(indices: Sequence[Tensor], sizes: Sequence[int]) -> BlockPattern:
         and found.column_indices.data_ptr() == indices[1].data_ptr()
     ):
         return found
-    found = BlockPattern((m, k), (rows, columns), *indices)
+    count = int(indices[0][-1])  # a dynamic pattern's buffers have room for more
+    cut = [t if t.shape[0] == count or i in _OFFSETS else t[:count] for i, t in enumerate(indices)]
+    found = BlockPattern((m, k), (rows, columns), *cut)
     _rebuilt[place] = found
     if len(_rebuilt) > _KEPT:
         _rebuilt.popitem(last=False)
@@ -51,7 +54,7 @@ def _pattern(indices: Sequence[Tensor], sizes: Sequence[int]) -> BlockPattern:
 
 
 def multiply(
-    pattern: BlockPattern,
+    pattern: BlockPattern | DynamicPattern,
     values: Tensor,  # (nnz, b_m, b_k)
     x: Tensor,  # (..., k, n) or (..., n, k)
     transpose: bool,
@@ -64,7 +67,7 @@ def multiply(
 
 
 def outer(
-    pattern: BlockPattern,
+    pattern: BlockPattern | DynamicPattern,
     dy: Tensor,  # (..., m, n) or (..., n, m)
     x: Tensor,  # (..., k, n) or (..., n, k)
     features_last: bool,
@@ -75,17 +78,27 @@ def outer(
     return torch.ops.diffrender.blocksparse_outer(dy, x, *_arguments(pattern), *options)
 
 
+def padded(values: Tensor, slots: int) -> Tensor:  # (nnz, b_m, b_k)
+    """Values with zeros behind them, up to a dynamic pattern's room."""
+    if values.shape[0] == slots:
+        return values
+    return torch.cat([values, values.new_zeros((slots - values.shape[0], *values.shape[1:]))])
+
+
 def _multiply(values: Tensor, x: Tensor, *rest: Any) -> Tensor:
     pattern = _pattern(rest[: _COUNT - 1], rest[_COUNT - 1])
     transpose, features_last, backend = rest[_COUNT:]
     run = passes.grad_input if transpose else passes.forward
-    return run(pattern, values, x, features_last=features_last, backend=backend or None)
+    return run(
+        pattern, values[: pattern.nnz], x, features_last=features_last, backend=backend or None
+    )
 
 
 def _outer(dy: Tensor, x: Tensor, *rest: Any) -> Tensor:
     pattern = _pattern(rest[: _COUNT - 1], rest[_COUNT - 1])
     features_last, backend = rest[_COUNT:]
-    return passes.grad_weight(pattern, dy, x, features_last=features_last, backend=backend or None)
+    found = passes.grad_weight(pattern, dy, x, features_last=features_last, backend=backend or None)
+    return padded(found, rest[1].shape[0])
 
 
 def _fake_multiply(values: Tensor, x: Tensor, *rest: Any) -> Tensor:

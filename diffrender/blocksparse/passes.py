@@ -7,6 +7,9 @@ of PopSparse's dynamic API; popsparse.md, section 1.1). Arguments are taken as t
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import Tensor
 
 from diffrender.blocksparse.backends import products
@@ -26,9 +29,10 @@ def forward(
 ) -> Tensor:
     """y = W x, in x's dtype and layout."""
     plan = static_plan(pattern, "forward", x, features_last, backend)
-    return products(plan.backend).multiply(
-        pattern, values, x, transpose=False, features_last=features_last, plan=plan.kernel
-    )
+    with _own_dtypes(x):
+        return products(plan.backend).multiply(
+            pattern, values, x, transpose=False, features_last=features_last, plan=plan.kernel
+        )
 
 
 def grad_input(
@@ -41,9 +45,10 @@ def grad_input(
 ) -> Tensor:
     """dx = W^T dy, in dy's dtype and layout."""
     plan = static_plan(pattern, "grad_input", dy, features_last, backend)
-    return products(plan.backend).multiply(
-        pattern, values, dy, transpose=True, features_last=features_last, plan=plan.kernel
-    )
+    with _own_dtypes(dy):
+        return products(plan.backend).multiply(
+            pattern, values, dy, transpose=True, features_last=features_last, plan=plan.kernel
+        )
 
 
 def grad_weight(
@@ -56,6 +61,16 @@ def grad_weight(
 ) -> Tensor:
     """dW at the stored blocks, (nnz, b_m, b_k) in x's dtype."""
     plan = static_plan(pattern, "grad_weight", x, features_last, backend)
-    return products(plan.backend).block_outer(
-        pattern, dy, x, features_last=features_last, plan=plan.kernel
-    )
+    with _own_dtypes(x):
+        return products(plan.backend).block_outer(
+            pattern, dy, x, features_last=features_last, plan=plan.kernel
+        )
+
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+def _own_dtypes(x: Tensor) -> AbstractContextManager[None]:
+    """Autocast has had its say: inside, half precision is summed in float32."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else _NOTHING

@@ -128,6 +128,16 @@ class BlockPattern:
         """(nnz, b_m, b_k)."""
         return (self.nnz, *self.block_size)
 
+    @property
+    def current(self) -> BlockPattern:
+        """Itself: what DynamicPattern answers with its present mask."""
+        return self
+
+    @property
+    def index_tensors(self) -> tuple[Tensor, ...]:
+        """The six index tensors, in the order of the attributes."""
+        return tuple(getattr(self, name) for name in INDEX_FIELDS)
+
     @classmethod
     def from_mask(cls, mask: Tensor, block_size: int | tuple[int, int]) -> BlockPattern:
         """Keep the blocks whose entry of a block mask is True.

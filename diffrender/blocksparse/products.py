@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from diffrender.blocksparse import _operators, passes, torch_products
+from diffrender.blocksparse._operators import padded
+from diffrender.blocksparse.dynamic import DynamicPattern
 from diffrender.blocksparse.pattern import BlockPattern
 from diffrender.errors import InputError, check_shape
 
-__all__ = ["sddmm", "spmm"]
+Pattern: TypeAlias = BlockPattern | DynamicPattern
+
+__all__ = ["sddmm", "spmm", "transforms_active"]
 
 _AUTOCAST = (torch.float32, torch.float16, torch.bfloat16)
-_transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
+transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
 
 
 def spmm(
-    pattern: BlockPattern,
+    pattern: Pattern,
     values: Tensor,  # (nnz, b_m, b_k)
     x: Tensor,  # (..., k, n), or (..., n, k) with features_last
     *,
@@ -30,7 +34,8 @@ def spmm(
 
     Args:
         pattern: which blocks of the (m, k) weight are stored, on x's device.
-        values: (nnz, b_m, b_k), the leaf that is trained.
+        values: (nnz, b_m, b_k), the leaf that is trained; for a DynamicPattern (max_blocks, b_m,
+            b_k), where those beyond the present mask are not read and get a gradient of zero.
         x: (..., k, n) as columns, or (..., n, k) where features come last as in nn.Linear; with
             `transpose` it has m features and the product k. It may be non-contiguous or empty.
         transpose: multiply by W^T.
@@ -56,7 +61,7 @@ def spmm(
 
 
 def sddmm(
-    pattern: BlockPattern,
+    pattern: Pattern,
     dy: Tensor,  # (..., m, n), or (..., n, m) with features_last
     x: Tensor,  # (..., k, n), or (..., n, k) with features_last
     *,
@@ -98,7 +103,7 @@ def _autocast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check(
-    pattern: BlockPattern, x: Tensor, dtype: torch.dtype, transpose: bool, features_last: bool
+    pattern: Pattern, x: Tensor, dtype: torch.dtype, transpose: bool, features_last: bool
 ) -> None:
     features = pattern.shape[0 if transpose else 1]
     axis = -1 if features_last else -2
@@ -128,7 +133,7 @@ def _by_operator(*tensors: Tensor) -> bool:
 
 
 def _multiply(
-    pattern: BlockPattern,
+    pattern: Pattern,
     values: Tensor,
     x: Tensor,
     transpose: bool,
@@ -137,26 +142,46 @@ def _multiply(
 ) -> Tensor:
     if _by_operator(values, x):
         return _operators.multiply(pattern, values, x, transpose, features_last, backend)
-    if _transforms_active():  # torch.func takes plain operations through all its transforms
+    if transforms_active():  # torch.func takes plain operations through all its transforms
         return torch_products.multiply(
-            pattern, values, x, transpose=transpose, features_last=features_last
+            pattern.current,
+            values[: pattern.current.nnz],
+            x,
+            transpose=transpose,
+            features_last=features_last,
         )
     if torch.is_grad_enabled() and (values.requires_grad or x.requires_grad):
         return _Multiply.apply(values, x, pattern, transpose, features_last, backend)
-    run = passes.grad_input if transpose else passes.forward
-    return run(pattern, values, x, features_last=features_last, backend=backend)
+    return _run(pattern.current, values, x, transpose, features_last, backend)
 
 
 def _outer(
-    pattern: BlockPattern, dy: Tensor, x: Tensor, features_last: bool, backend: str | None
+    pattern: Pattern, dy: Tensor, x: Tensor, features_last: bool, backend: str | None
 ) -> Tensor:
     if _by_operator(dy, x):
         return _operators.outer(pattern, dy, x, features_last, backend)
-    if _transforms_active():
-        return torch_products.block_outer(pattern, dy, x, features_last=features_last)
+    if transforms_active():
+        found = torch_products.block_outer(pattern.current, dy, x, features_last=features_last)
+        return padded(found, pattern.values_shape[0])
     if torch.is_grad_enabled() and (dy.requires_grad or x.requires_grad):
         return _Outer.apply(dy, x, pattern, features_last, backend)
-    return passes.grad_weight(pattern, dy, x, features_last=features_last, backend=backend)
+    found = passes.grad_weight(pattern.current, dy, x, features_last=features_last, backend=backend)
+    return padded(found, pattern.values_shape[0])
+
+
+def _run(
+    stored: BlockPattern,
+    values: Tensor,
+    x: Tensor,
+    transpose: bool,
+    features_last: bool,
+    backend: str | None,
+) -> Tensor:
+    """The pass itself, on the values that the present mask uses."""
+    if values.shape[0] != stored.nnz:
+        values = values[: stored.nnz]
+    run = passes.grad_input if transpose else passes.forward
+    return run(stored, values, x, features_last=features_last, backend=backend)
 
 
 class _Multiply(torch.autograd.Function):
@@ -167,16 +192,15 @@ class _Multiply(torch.autograd.Function):
         ctx: Any,
         values: Tensor,
         x: Tensor,
-        pattern: BlockPattern,
+        pattern: Pattern,
         transpose: bool,
         features_last: bool,
         backend: str | None,
     ) -> Tensor:
         # The offsets are saved so that a mask changed before the backward pass is noticed.
-        ctx.save_for_backward(values, x, pattern.row_offsets)
+        ctx.save_for_backward(values, x, pattern.current.row_offsets)
         ctx.rest = (pattern, transpose, features_last, backend)
-        run = passes.grad_input if transpose else passes.forward
-        return run(pattern, values, x, features_last=features_last, backend=backend)
+        return _run(pattern.current, values, x, transpose, features_last, backend)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
@@ -199,13 +223,16 @@ class _Outer(torch.autograd.Function):
         ctx: Any,
         dy: Tensor,
         x: Tensor,
-        pattern: BlockPattern,
+        pattern: Pattern,
         features_last: bool,
         backend: str | None,
     ) -> Tensor:
-        ctx.save_for_backward(dy, x, pattern.row_offsets)
+        ctx.save_for_backward(dy, x, pattern.current.row_offsets)
         ctx.rest = (pattern, features_last, backend)
-        return passes.grad_weight(pattern, dy, x, features_last=features_last, backend=backend)
+        found = passes.grad_weight(
+            pattern.current, dy, x, features_last=features_last, backend=backend
+        )
+        return padded(found, pattern.values_shape[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:

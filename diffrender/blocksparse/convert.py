@@ -1,0 +1,180 @@
+"""Linear layers of any model to block-sparse ones and back, by magnitude and in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from diffrender.blocksparse._structure import check_sizes
+from diffrender.blocksparse.config import SparsityConfig
+from diffrender.blocksparse.layers import (
+    BlockSparseLinear,
+    DynamicBlockSparseLinear,
+    SparseLinear,
+)
+from diffrender.blocksparse.pattern import BlockPattern
+from diffrender.errors import InputError
+
+__all__ = ["Conversion", "densify_", "linear", "sparsify_"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        converted: names of the layers that were replaced.
+        left: names of nn.Linear layers that stay dense, and why.
+    """
+
+    converted: tuple[str, ...]
+    left: dict[str, str] = field(default_factory=dict)
+
+
+def linear(
+    in_features: int,
+    out_features: int,
+    sparsity: SparsityConfig | None,
+    bias: bool = True,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """nn.Linear where `sparsity` is None, else the block-sparse layer that it asks for.
+
+    Raises:
+        InputError: the features are not multiples of the block size.
+    """
+    if sparsity is None:
+        return nn.Linear(in_features, out_features, bias, device=device, dtype=dtype)
+    kind = BlockSparseLinear if sparsity.mode == "static" else DynamicBlockSparseLinear
+    return kind(in_features, out_features, sparsity, bias, device=device, dtype=dtype)
+
+
+def sparsify_(
+    model: nn.Module,
+    config: SparsityConfig,
+    where: Callable[[str, nn.Linear], bool] | None = None,
+) -> Conversion:
+    """Replace a model's nn.Linear layers by block-sparse ones, in place.
+
+    Each keeps the blocks of largest L2 norm, its bias, device, dtype and mode. Subclasses of
+    nn.Linear are left alone, such as the output projection of nn.MultiheadAttention, whose weight
+    is read past the layer. Optimizers made before hold the old parameters.
+
+    Args:
+        model: changed in place.
+        config: for every converted layer.
+        where: takes a layer's name and the layer, and says whether to convert it. By default all
+            whose features are multiples of the block size are converted.
+
+    Returns:
+        The names of what was converted, and of what was left dense with the reason.
+
+    Raises:
+        InputError: `where` chose a layer that the block size does not divide, or the model itself
+            is the layer; the model is then as it was.
+    """
+    if type(model) is nn.Linear:
+        raise InputError("the model is itself an nn.Linear; use sparse_copy(layer, config)")
+    chosen: dict[str, nn.Linear] = {}
+    left: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        reason = _reason_left(name, module, config, where)
+        if reason is None:
+            chosen[name] = module
+        else:
+            left[name] = reason
+    replaced = {id(layer): sparse_copy(layer, config) for layer in chosen.values()}
+    _replace(model, replaced)
+    return Conversion(tuple(chosen), left)
+
+
+def densify_(model: nn.Module) -> Conversion:
+    """Replace a model's block-sparse layers by nn.Linear with the same weights, in place.
+
+    Raises:
+        InputError: the model is itself a block-sparse layer.
+    """
+    if isinstance(model, SparseLinear):
+        raise InputError("the model is itself a block-sparse layer; use dense_copy(layer)")
+    found = {n: m for n, m in model.named_modules() if isinstance(m, SparseLinear)}
+    _replace(model, {id(layer): dense_copy(layer) for layer in found.values()})
+    return Conversion(tuple(found))
+
+
+@torch.no_grad()
+def sparse_copy(layer: nn.Linear, config: SparsityConfig) -> SparseLinear:
+    """The block-sparse layer with the largest blocks of an nn.Linear.
+
+    Raises:
+        InputError: the block size does not divide its features.
+    """
+    weight, bias = layer.weight, layer.bias
+    pattern = BlockPattern.from_dense(weight, config.block_shape, config.density)
+    sizes = (layer.in_features, layer.out_features, config, bias is not None)
+    copy: SparseLinear
+    if config.mode == "static":
+        copy = BlockSparseLinear(*sizes, pattern=pattern, device=weight.device, dtype=weight.dtype)
+    else:
+        copy = DynamicBlockSparseLinear(
+            *sizes, pattern=pattern, device=weight.device, dtype=weight.dtype
+        )
+    copy.values.copy_(pattern.to_values(weight))
+    copy.values.requires_grad_(weight.requires_grad)
+    if bias is not None and copy.bias is not None:
+        copy.bias.copy_(bias)
+        copy.bias.requires_grad_(bias.requires_grad)
+    return copy.train(layer.training)
+
+
+@torch.no_grad()
+def dense_copy(layer: SparseLinear) -> nn.Linear:
+    """The nn.Linear with a block-sparse layer's weights."""
+    values, bias = layer.values, layer.bias
+    copy = nn.Linear(
+        layer.in_features,
+        layer.out_features,
+        bias is not None,
+        device=values.device,
+        dtype=values.dtype,
+    )
+    copy.weight.copy_(layer.weight)
+    copy.weight.requires_grad_(values.requires_grad)
+    if bias is not None:
+        copy.bias.copy_(bias)
+        copy.bias.requires_grad_(bias.requires_grad)
+    return copy.train(layer.training)
+
+
+def _reason_left(
+    name: str,
+    layer: nn.Linear,
+    config: SparsityConfig,
+    where: Callable[[str, nn.Linear], bool] | None,
+) -> str | None:
+    """Why a layer stays dense; None where it is to be converted."""
+    if type(layer) is not nn.Linear:
+        return f"it is a {type(layer).__name__}"
+    if where is not None and not where(name, layer):
+        return "not chosen"
+    try:
+        check_sizes((layer.out_features, layer.in_features), config.block_shape)
+    except InputError as error:
+        if where is None:
+            return str(error)
+        raise InputError(f"{name}: {error}") from error
+    return None
+
+
+def _replace(model: nn.Module, replaced: dict[int, nn.Module]) -> None:
+    """Put the new layers wherever the old ones were, shared ones too."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if id(child) in replaced:
+                setattr(parent, name, replaced[id(child)])

@@ -1,0 +1,171 @@
+"""Dynamic mode: buffers for the most blocks that may come, and masks that change within them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrender.blocksparse._structure import block_positions, structure_arrays
+from diffrender.blocksparse.encoding import BucketGrid, Buckets, encode, too_many_blocks
+from diffrender.blocksparse.pattern import INDEX_FIELDS, BlockPattern
+from diffrender.errors import InputError, check_shape
+
+__all__ = ["DynamicPattern"]
+
+
+class DynamicPattern:
+    """A pattern whose mask may change at every step; only the most blocks are fixed.
+
+    Every index tensor is allocated once for `max_blocks` and filled in place, back-ends and plans
+    are chosen once, and a mask is taken or refused by the same rule as on the simulated IPU: up to
+    `max_blocks` blocks, wherever they lie. Values are (max_blocks, b_m, b_k); those of the present
+    mask come first, in row order, and the rest are not read.
+
+    Attributes:
+        grid: the cells and the bucket capacity of the encoding.
+        current: the present mask's pattern. It lives in these buffers, so it is good until the
+            next `update`; a backward pass after an update raises torch's error about tensors that
+            were modified in place.
+
+    Source: popsparse.md, section 1.5 (arXiv 2303.16999, section 3.2).
+    """
+
+    grid: BucketGrid
+    current: BlockPattern
+
+    def __init__(
+        self,
+        grid: BucketGrid,
+        mask: Tensor | BlockPattern | None = None,  # (m_B, k_B) bool
+        device: torch.device | str | None = None,
+    ) -> None:
+        """Allocate the buffers and encode a first mask, empty by default.
+
+        Raises:
+            InputError: as `update`.
+        """
+        self.grid = grid
+        (m, k), (rows, columns) = grid.shape, grid.block_size
+        ends = {"row_offsets": m // rows + 1, "column_offsets": k // columns + 1}
+        with torch.inference_mode(False):
+            self._buffers = {
+                name: torch.zeros(ends.get(name, grid.max_blocks), dtype=torch.int32, device=device)
+                for name in INDEX_FIELDS
+            }
+        self._decisions: dict[Any, Any] = {}
+        self._view(0)
+        if mask is not None:
+            self.update(mask)
+
+    @classmethod
+    def for_density(
+        cls,
+        shape: tuple[int, int],
+        block_size: tuple[int, int],
+        max_density: float,
+        device: torch.device | str | None = None,
+    ) -> DynamicPattern:
+        """Room for ceil(max_density × blocks) blocks, the encoding in one cell."""
+        return cls(BucketGrid.for_density(shape, block_size, max_density, (1, 1, 1)), None, device)
+
+    def __repr__(self) -> str:
+        return f"DynamicPattern(max_blocks={self.grid.max_blocks}, current={self.current})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DynamicPattern:
+        return self.to(self.device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.grid, self.current.mask())
+
+    def to(self, device: torch.device | str) -> DynamicPattern:
+        """A copy with buffers of its own."""
+        return DynamicPattern(self.grid, self.current, device)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, k)."""
+        return self.grid.shape
+
+    @property
+    def block_size(self) -> tuple[int, int]:
+        """(b_m, b_k)."""
+        return self.grid.block_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the buffers are."""
+        return self._buffers["row_offsets"].device
+
+    @property
+    def values_shape(self) -> tuple[int, int, int]:
+        """(max_blocks, b_m, b_k)."""
+        return (self.grid.max_blocks, *self.block_size)
+
+    @property
+    def index_tensors(self) -> tuple[Tensor, ...]:
+        """The buffers, named and ordered as BlockPattern's index tensors."""
+        return tuple(self._buffers.values())
+
+    def encode(self) -> Buckets:
+        """The present mask dealt to the grid's buckets, as the IPU would hold it."""
+        return encode(self.current, self.grid)
+
+    def update(self, mask: Tensor | BlockPattern) -> Tensor:  # (m_B, k_B) bool
+        """Take a new mask, in place.
+
+        Returns:
+            (max_blocks,) int64 on the CPU: for each of the new blocks its place among the old
+            ones, -1 for blocks that are new and for places that are not used.
+
+        Raises:
+            InputError: the mask has another shape, or more than `max_blocks` blocks (how many,
+                and where); the pattern is then as it was.
+        """
+        rows, columns = self._positions(mask)
+        count, wide = len(rows), self.current.grid[1]
+        if count > self.grid.max_blocks:
+            raise too_many_blocks(self.grid, rows, columns)
+        old = self.current.row_indices.cpu().numpy() * np.int64(wide)
+        old += self.current.column_indices.cpu().numpy()
+        moves = _places(old, rows * np.int64(wide) + columns, self.grid.max_blocks)
+        arrays = structure_arrays(rows, columns, self.current.grid)
+        for buffer, array in zip(self._buffers.values(), arrays, strict=True):
+            buffer[: len(array)].copy_(torch.from_numpy(array))
+        self._view(count)
+        return torch.from_numpy(moves)
+
+    def _positions(self, mask: Tensor | BlockPattern) -> tuple[np.ndarray, np.ndarray]:
+        grid = self.current.grid
+        if isinstance(mask, BlockPattern):
+            if mask.shape != self.shape or mask.block_size != self.block_size:
+                raise InputError(
+                    f"the new pattern is {mask.shape} in blocks of {mask.block_size}, expected "
+                    f"{self.shape} in blocks of {self.block_size}"
+                )
+            return mask.row_indices.cpu().numpy(), mask.column_indices.cpu().numpy()
+        check_shape("mask", mask, *grid)
+        if mask.dtype != torch.bool:
+            raise InputError(f"mask has dtype {mask.dtype}, expected torch.bool")
+        return block_positions(mask)
+
+    def _view(self, count: int) -> None:
+        """The pattern of the first `count` blocks of the buffers."""
+        with torch.inference_mode(False):
+            views = [
+                buffer if name.endswith("offsets") else buffer[:count]
+                for name, buffer in self._buffers.items()
+            ]
+        self.current = BlockPattern(self.shape, self.block_size, *views)
+        self.current.remembered["decisions"] = self._decisions  # made once, for every mask
+
+
+def _places(old: np.ndarray, new: np.ndarray, slots: int) -> np.ndarray:
+    """Place of each new key among the sorted old keys, -1 where it was not there."""
+    moves = np.full(slots, -1, dtype=np.int64)
+    if len(old) and len(new):
+        found = np.minimum(np.searchsorted(old, new), len(old) - 1)
+        moves[: len(new)] = np.where(old[found] == new, found, -1)
+    return moves

@@ -1,0 +1,252 @@
+"""Linear layers with block-sparse weights, drop-in for nn.Linear: masks fixed or changing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffrender.blocksparse.config import SparsityConfig
+from diffrender.blocksparse.dynamic import DynamicPattern
+from diffrender.blocksparse.pattern import BlockPattern
+from diffrender.blocksparse.products import spmm, transforms_active
+from diffrender.errors import InputError
+
+__all__ = ["BlockSparseLinear", "DynamicBlockSparseLinear", "SparseLinear"]
+
+_SAVED = ("row_offsets", "column_indices")
+
+
+class SparseLinear(nn.Module):
+    """What the two layers share: build one of those.
+
+    The state dict holds values, bias, and the pattern as row_offsets and column_indices; loading
+    one brings its pattern along.
+
+    Attributes:
+        pattern: which blocks are stored.
+        values: (blocks, b_m, b_k) parameter.
+        bias: (out_features,) parameter, or None.
+    """
+
+    pattern: BlockPattern | DynamicPattern
+
+    def __init__(
+        self,
+        config: SparsityConfig,
+        pattern: BlockPattern | DynamicPattern,
+        bias: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.out_features, self.in_features = pattern.shape
+        self.pattern = pattern
+        values = torch.empty(pattern.values_shape, device=device, dtype=dtype)
+        self.values = nn.Parameter(values)
+        self.bias = nn.Parameter(values.new_empty(self.out_features)) if bias else None
+        self._follow()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform in ±1 / sqrt(density × in_features): nn.Linear's rule, for the inputs kept."""
+        reach = 1 / math.sqrt(max(self.config.density * self.in_features, 1.0))
+        nn.init.uniform_(self.values, -reach, reach)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -reach, reach)
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., in_features)
+        """x W^T + bias, (..., out_features)."""
+        rows = x if x.dim() > 1 else x[None]
+        y = spmm(self.pattern, self.values, rows, features_last=True, backend=self.config.backend)
+        if self.bias is not None:
+            y = _add_bias(y, self.bias)
+        return y if x.dim() > 1 else y[0]
+
+    @property
+    def weight(self) -> Tensor:
+        """(out_features, in_features) dense copy of the weight; differentiable."""
+        stored = self.pattern.current
+        return stored.to_dense(self.values[: stored.nnz])
+
+    @property
+    def density(self) -> float:
+        """Stored blocks over all blocks, at present."""
+        return self.pattern.current.density
+
+    def extra_repr(self) -> str:
+        """The sizes, for repr."""
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}, density={self.density:.4g}, "
+            f"block_size={self.pattern.block_size}"
+        )
+
+    def _take(self, pattern: BlockPattern) -> None:
+        """Adopt a pattern that a state dict brought."""
+        raise NotImplementedError
+
+    def _follow(self) -> None:
+        """Keep the pattern on the values' device (on the CPU while those are on "meta")."""
+        if self.values.device.type != "meta" and self.pattern.device != self.values.device:
+            self.pattern = self.pattern.to(self.values.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SparseLinear:
+        super()._apply(fn, recurse)
+        self._follow()
+        return self
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in _SAVED:
+            destination[prefix + name] = getattr(self.pattern.current, name)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        names = [prefix + name for name in _SAVED]
+        absent = [name for name in names if name not in state_dict]
+        missing_keys += absent
+        if not absent:
+            try:
+                size = self.pattern.block_size
+                offsets, columns = (state_dict[name] for name in names)
+                pattern = BlockPattern.from_offsets(self.pattern.shape, size, offsets, columns)
+                self._take(pattern)
+            except InputError as error:
+                error_msgs.append(f"the pattern of {prefix.rstrip('.') or 'this layer'}: {error}")
+        rest = {name: value for name, value in state_dict.items() if name not in names}
+        super()._load_from_state_dict(
+            rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+
+class BlockSparseLinear(SparseLinear):
+    """y = x W^T + b with a block-sparse W whose mask stays as it is (PopSparse's static mode)."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        config: SparsityConfig,
+        bias: bool = True,
+        *,
+        pattern: BlockPattern | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Random weights at a random mask, or at a given pattern.
+
+        Args:
+            in_features, out_features: multiples of the block size.
+            config: density and block size; without a pattern the mask is drawn from torch's
+                global generator, as nn.Linear's weights are.
+            pattern: (out_features, in_features).
+
+        Raises:
+            InputError: the sizes do not fit.
+        """
+        shape = (out_features, in_features)
+        if pattern is None:
+            pattern = BlockPattern.random(
+                shape, config.block_shape, config.density, generator=torch.default_generator
+            )
+        elif pattern.shape != shape:
+            raise InputError(f"pattern is for a weight of {pattern.shape}, expected {shape}")
+        super().__init__(config, pattern, bias, device, dtype)
+
+    def _take(self, pattern: BlockPattern) -> None:
+        if self.values.shape != pattern.values_shape:
+            self.values.data = self.values.data.new_empty(pattern.values_shape)
+        self.pattern = pattern
+        self._follow()
+
+
+class DynamicBlockSparseLinear(SparseLinear):
+    """y = x W^T + b with a block-sparse W whose mask may change at every step (dynamic mode).
+
+    `values` has room for the most blocks that the density allows; those of the present mask come
+    first, in row order.
+    """
+
+    pattern: DynamicPattern
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        config: SparsityConfig,
+        bias: bool = True,
+        *,
+        pattern: BlockPattern | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Random weights at a random mask of the most blocks, or at a given first mask.
+
+        Raises:
+            InputError: the sizes do not fit, or the first mask has too many blocks.
+        """
+        shape, size = (out_features, in_features), config.block_shape
+        room = DynamicPattern.for_density(shape, size, config.density)
+        if pattern is None:
+            pattern = BlockPattern.random(
+                shape, size, config.density, generator=torch.default_generator
+            )
+        room.update(pattern)
+        super().__init__(config, room, bias, device, dtype)
+
+    @torch.no_grad()
+    def set_mask(
+        self,
+        mask: Tensor | BlockPattern,  # (m_B, k_B) bool
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        """Change the mask in place: kept blocks keep their values, new ones start at zero.
+
+        Gradients move with the values, and so does what the optimizer remembers for each value
+        (momenta). Nothing is allocated anew or planned again.
+
+        Raises:
+            InputError: the mask has another shape, or more blocks than the layer has room for.
+        """
+        moves = self.pattern.update(mask).to(self.values.device)
+        carried = [self.values]
+        if self.values.grad is not None:
+            carried.append(self.values.grad)
+        if optimizer is not None:
+            state = optimizer.state.get(self.values, {})
+            shape = self.values.shape
+            carried += [t for t in state.values() if isinstance(t, Tensor) and t.shape == shape]
+        for tensor in carried:
+            _carry(tensor, moves)
+
+    def _take(self, pattern: BlockPattern) -> None:
+        self.pattern.update(pattern)
+
+
+def _add_bias(y: Tensor, bias: Tensor) -> Tensor:  # (..., m), (m,)
+    # The product is ours alone, so the bias is added in place where autograd allows that.
+    if torch.compiler.is_compiling() or transforms_active() or y._is_view():
+        return y + bias.to(y.dtype)
+    return y.add_(bias)
+
+
+def _carry(tensor: Tensor, moves: Tensor) -> None:  # (slots, b_m, b_k), (slots,)
+    """Put each block's entries where the new mask wants them; -1 becomes zero."""
+    moved = tensor.index_select(0, moves.clamp(min=0))
+    moved[moves < 0] = 0
+    tensor.copy_(moved)
