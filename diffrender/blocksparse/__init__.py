@@ -19,6 +19,9 @@ from diffrender.blocksparse.layers import BlockSparseLinear as BlockSparseLinear
 from diffrender.blocksparse.layers import DynamicBlockSparseLinear as DynamicBlockSparseLinear
 from diffrender.blocksparse.layers import SparseLinear as SparseLinear
 from diffrender.blocksparse.pattern import BlockPattern as BlockPattern
+from diffrender.blocksparse.plan import StaticPlan as StaticPlan
+from diffrender.blocksparse.plan import measure as measure
+from diffrender.blocksparse.plan import static_plan as static_plan
 from diffrender.blocksparse.products import sddmm as sddmm
 from diffrender.blocksparse.products import spmm as spmm
 from diffrender.blocksparse.training import GradientWatch as GradientWatch
@@ -35,6 +38,7 @@ __all__ = [
     "DynamicPattern",
     "GradientWatch",
     "SparseLinear",
+    "StaticPlan",
     "SparsityConfig",
     "backends",
     "cubic_density",
@@ -42,10 +46,12 @@ __all__ = [
     "densify_",
     "drop_and_grow",
     "linear",
+    "measure",
     "prune_",
     "rigl_fraction",
     "sddmm",
     "sparse_copy",
     "sparsify_",
     "spmm",
+    "static_plan",
 ]

@@ -159,7 +159,9 @@ class DynamicPattern:
                 for name, buffer in self._buffers.items()
             ]
         self.current = BlockPattern(self.shape, self.block_size, *views)
-        self.current.remembered["decisions"] = self._decisions  # made once, for every mask
+        # Plans are made for the most blocks, and what was measured holds for every mask.
+        self.current.remembered["decisions"] = self._decisions
+        self.current.remembered["planned_blocks"] = self.grid.max_blocks
 
 
 def _places(old: np.ndarray, new: np.ndarray, slots: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffrender.blocksparse.backends import products
 from diffrender.blocksparse.pattern import BlockPattern
-from diffrender.blocksparse.plan import static_plan
+from diffrender.blocksparse.plan import plan_for
 
 __all__ = ["forward", "grad_input", "grad_weight"]
 
@@ -28,7 +28,7 @@ def forward(
     backend: str | None = None,
 ) -> Tensor:
     """y = W x, in x's dtype and layout."""
-    plan = static_plan(pattern, "forward", x, features_last, backend)
+    plan = plan_for(pattern, "forward", x, features_last, backend)
     with _own_dtypes(x):
         return products(plan.backend).multiply(
             pattern, values, x, transpose=False, features_last=features_last, plan=plan.kernel
@@ -44,7 +44,7 @@ def grad_input(
     backend: str | None = None,
 ) -> Tensor:
     """dx = W^T dy, in dy's dtype and layout."""
-    plan = static_plan(pattern, "grad_input", dy, features_last, backend)
+    plan = plan_for(pattern, "grad_input", dy, features_last, backend)
     with _own_dtypes(dy):
         return products(plan.backend).multiply(
             pattern, values, dy, transpose=True, features_last=features_last, plan=plan.kernel
@@ -60,7 +60,7 @@ def grad_weight(
     backend: str | None = None,
 ) -> Tensor:
     """dW at the stored blocks, (nnz, b_m, b_k) in x's dtype."""
-    plan = static_plan(pattern, "grad_weight", x, features_last, backend)
+    plan = plan_for(pattern, "grad_weight", x, features_last, backend)
     with _own_dtypes(x):
         return products(plan.backend).block_outer(
             pattern, dy, x, features_last=features_last, plan=plan.kernel
