@@ -8,10 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffrender.blocksparse._structure import block_positions, structure_arrays
-from diffrender.blocksparse.encoding import BucketGrid, Buckets, encode, too_many_blocks
+from diffrender.blocksparse._structure import structure_arrays
+from diffrender.blocksparse.encoding import (
+    BucketGrid,
+    Buckets,
+    encode,
+    positions,
+    too_many_blocks,
+)
 from diffrender.blocksparse.pattern import INDEX_FIELDS, BlockPattern
-from diffrender.errors import InputError, check_shape
 
 __all__ = ["DynamicPattern"]
 
@@ -124,7 +129,7 @@ class DynamicPattern:
             InputError: the mask has another shape, or more than `max_blocks` blocks (how many,
                 and where); the pattern is then as it was.
         """
-        rows, columns = self._positions(mask)
+        rows, columns = positions(mask, self.grid)
         count, wide = len(rows), self.current.grid[1]
         if count > self.grid.max_blocks:
             raise too_many_blocks(self.grid, rows, columns)
@@ -136,20 +141,6 @@ class DynamicPattern:
             buffer[: len(array)].copy_(torch.from_numpy(array))
         self._view(count)
         return torch.from_numpy(moves)
-
-    def _positions(self, mask: Tensor | BlockPattern) -> tuple[np.ndarray, np.ndarray]:
-        grid = self.current.grid
-        if isinstance(mask, BlockPattern):
-            if mask.shape != self.shape or mask.block_size != self.block_size:
-                raise InputError(
-                    f"the new pattern is {mask.shape} in blocks of {mask.block_size}, expected "
-                    f"{self.shape} in blocks of {self.block_size}"
-                )
-            return mask.row_indices.cpu().numpy(), mask.column_indices.cpu().numpy()
-        check_shape("mask", mask, *grid)
-        if mask.dtype != torch.bool:
-            raise InputError(f"mask has dtype {mask.dtype}, expected torch.bool")
-        return block_positions(mask)
 
     def _view(self, count: int) -> None:
         """The pattern of the first `count` blocks of the buffers."""

@@ -17,14 +17,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from diffrender.blocksparse._structure import Index, block_positions, check_sizes, offsets
-from diffrender.blocksparse.pattern import BlockPattern, stored_blocks
+from diffrender.blocksparse._structure import (
+    Index,
+    block_positions,
+    check_mask,
+    check_sizes,
+    offsets,
+    stored_blocks,
+)
+from diffrender.blocksparse.pattern import BlockPattern
 from diffrender.errors import InputError, check_shape
 
-__all__ = ["BucketGrid", "Buckets", "encode", "too_many_blocks"]
+__all__ = ["BucketGrid", "Buckets", "encode", "positions", "too_many_blocks"]
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def encode(mask: Tensor | BlockPattern, grid: BucketGrid) -> Buckets:  # (m_B, k
     Raises:
         InputError: the mask has another shape, or more blocks than the grid's `max_blocks`.
     """
-    rows, columns = _positions(mask, grid)
+    rows, columns = positions(mask, grid)
     if len(rows) > grid.max_blocks:
         raise too_many_blocks(grid, rows, columns)
     high, wide = grid.cell
@@ -168,8 +174,8 @@ def encode(mask: Tensor | BlockPattern, grid: BucketGrid) -> Buckets:  # (m_B, k
     )
 
 
-def _positions(mask: Tensor | BlockPattern, grid: BucketGrid) -> tuple[Index, Index]:
-    blocks = check_sizes(grid.shape, grid.block_size)
+def positions(mask: Tensor | BlockPattern, grid: BucketGrid) -> tuple[Index, Index]:
+    """Block rows and columns that a mask keeps, checked against the grid."""
     if isinstance(mask, BlockPattern):
         if mask.shape != grid.shape or mask.block_size != grid.block_size:
             raise InputError(
@@ -177,9 +183,8 @@ def _positions(mask: Tensor | BlockPattern, grid: BucketGrid) -> tuple[Index, In
                 f"{grid.shape} in blocks of {grid.block_size}"
             )
         return mask.row_indices.cpu().numpy(), mask.column_indices.cpu().numpy()
-    check_shape("mask", mask, *blocks)
-    if mask.dtype != torch.bool:
-        raise InputError(f"mask has dtype {mask.dtype}, expected torch.bool")
+    check_mask("mask", mask)
+    check_shape("mask", mask, *check_sizes(grid.shape, grid.block_size))
     return block_positions(mask)
 
 

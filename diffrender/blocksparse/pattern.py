@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import weakref
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +15,15 @@ from diffrender.blocksparse import _formats
 from diffrender.blocksparse._structure import (
     LARGEST,
     Index,
+    block_energy,
     block_positions,
+    check_mask,
     check_sizes,
     draw_mask,
+    largest,
+    matrix_shape,
+    pair,
+    stored_blocks,
     structure_arrays,
 )
 from diffrender.errors import InputError, check_shape
@@ -149,8 +154,8 @@ class BlockPattern:
         Raises:
             InputError: the mask is not a bool matrix, or the block size is not offered.
         """
-        _check_mask("mask", mask)
-        rows, columns = _pair(block_size)
+        check_mask("mask", mask)
+        rows, columns = pair(block_size)
         shape = (mask.shape[0] * rows, mask.shape[1] * columns)
         return cls._from_blocks(shape, (rows, columns), *block_positions(mask), mask.device)
 
@@ -161,9 +166,9 @@ class BlockPattern:
         Raises:
             InputError: the mask is not a bool matrix, or blocks do not divide it.
         """
-        _check_mask("mask", mask)
-        size = _pair(block_size)
-        grid = check_sizes(_matrix_shape(mask), size)
+        check_mask("mask", mask)
+        size = pair(block_size)
+        grid = check_sizes(matrix_shape(mask), size)
         blocks = mask.reshape(grid[0], size[0], grid[1], size[1])
         return cls.from_mask(blocks.any(3).any(1), size)
 
@@ -187,7 +192,7 @@ class BlockPattern:
         Raises:
             InputError: the sizes do not fit, or the density is not in [0, 1].
         """
-        size = _pair(block_size)
+        size = pair(block_size)
         grid = check_sizes(tuple(shape), size)
         mask = draw_mask(grid, stored_blocks(grid, density), generator)
         return cls.from_mask(mask, size)
@@ -203,10 +208,9 @@ class BlockPattern:
         Raises:
             InputError: the sizes do not fit, or the weight holds NaN.
         """
-        size = _pair(block_size)
-        grid = check_sizes(_matrix_shape(weight), size)
-        blocks = weight.detach().reshape(grid[0], size[0], grid[1], size[1])
-        energy = blocks.to(torch.promote_types(weight.dtype, torch.float32)).square().sum((1, 3))
+        size = pair(block_size)
+        grid = check_sizes(matrix_shape(weight), size)
+        energy = block_energy(weight.detach(), size)
         if bool(energy.isnan().any()):
             raise InputError("weight holds NaN; magnitude pruning needs finite weights")
         mask = largest(energy.flatten(), stored_blocks(grid, density)).view(grid)
@@ -257,7 +261,7 @@ class BlockPattern:
             InputError: the offsets do not ascend from 0 to nnz, or a row's columns are out of
                 range, unsorted or repeated.
         """
-        size = _pair(block_size)
+        size = pair(block_size)
         grid = check_sizes(tuple(shape), size)
         ends, columns = _formats.whole(row_offsets), _formats.whole(column_indices)
         rows = _formats.expand_rows("row_offsets", ends, columns, grid)
@@ -265,7 +269,7 @@ class BlockPattern:
 
     @classmethod
     def _from_entries(cls, entries: _formats.Entries, block_size: Any) -> BlockPattern:
-        size = _pair(block_size)
+        size = pair(block_size)
         grid = check_sizes(entries.shape, size)
         keys = (entries.rows // size[0]) * grid[1] + entries.columns // size[1]
         rows, columns = np.divmod(np.unique(keys), grid[1])
@@ -301,7 +305,7 @@ class BlockPattern:
         return self.remembered["to", wanted]
 
     def transposed(self) -> BlockPattern:
-        """The pattern of W^T, (k, m), sharing these index tensors' work; remembered.
+        """The pattern of W^T, (k, m), from the same lists; remembered.
 
         Values follow by `values[pattern.transpose_order].mT`.
         """
@@ -361,38 +365,3 @@ class BlockPattern:
         (block_rows, block_columns), (rows, columns) = self.grid, self.block_size
         blocks = matrix.reshape(block_rows, rows, block_columns, columns).transpose(1, 2)
         return blocks[self.row_indices.long(), self.column_indices.long()].contiguous()
-
-
-def _pair(block_size: int | tuple[int, int]) -> tuple[int, int]:
-    return (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
-
-
-def _matrix_shape(matrix: Tensor) -> tuple[int, int]:
-    check_shape("matrix", matrix, None, None)
-    return matrix.shape[0], matrix.shape[1]
-
-
-def _check_mask(name: str, mask: Tensor) -> None:
-    check_shape(name, mask, None, None)
-    if mask.dtype != torch.bool:
-        raise InputError(f"{name} has dtype {mask.dtype}, expected torch.bool; write {name} != 0")
-
-
-def stored_blocks(grid: tuple[int, int], density: float) -> int:
-    """ceil(density × blocks), forgiving a rounding error of the product."""
-    if not 0.0 <= density <= 1.0:
-        raise InputError(f"density is {density}, expected a number in [0, 1]")
-    return math.ceil(density * grid[0] * grid[1] * (1 - 1e-12))
-
-
-def largest(scores: Tensor, count: int) -> Tensor:  # (N,)
-    """(N,) bool: the `count` largest scores, the first ones where equal."""
-    mask = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
-    if count == 0:
-        return mask
-    places = np.asarray(scores.detach().cpu())
-    bound = np.partition(places, len(places) - count)[len(places) - count]
-    above = places > bound
-    equal = np.flatnonzero(places == bound)[: count - int(above.sum())]
-    above[equal] = True
-    return torch.from_numpy(above).to(scores.device)

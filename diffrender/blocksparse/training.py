@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffrender.blocksparse._structure import block_energy, largest, stored_blocks
 from diffrender.blocksparse.layers import DynamicBlockSparseLinear
-from diffrender.blocksparse.pattern import largest, stored_blocks
 from diffrender.errors import InputError, check_shape
 
 __all__ = [
@@ -110,7 +110,7 @@ def drop_and_grow(
         return 0
     old = before.mask()
     mask = _strongest(layer, before.nnz - count)
-    energy = _block_energy(gradient, before.block_size)
+    energy = block_energy(gradient.detach(), before.block_size)
     if bool(energy.isnan().any()):
         raise InputError("gradient holds NaN; skip this step, or lower the learning rate")
     energy[mask] = -1  # already stored
@@ -159,12 +159,3 @@ def _strongest(layer: DynamicBlockSparseLinear, count: int) -> Tensor:
     mask = torch.zeros(stored.grid, dtype=torch.bool, device=values.device)
     mask[stored.row_indices[kept].long(), stored.column_indices[kept].long()] = True
     return mask
-
-
-def _block_energy(weight: Tensor, block_size: tuple[int, int]) -> Tensor:
-    """(m_B, k_B) sums of squares, at least float32."""
-    rows, columns = block_size
-    blocks = weight.detach().reshape(
-        weight.shape[0] // rows, rows, weight.shape[1] // columns, columns
-    )
-    return blocks.to(torch.promote_types(weight.dtype, torch.float32)).square().sum((1, 3))
