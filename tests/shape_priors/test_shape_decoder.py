@@ -175,9 +175,9 @@ def test_wrong_inputs_are_refused(car: ShapePrior) -> None:
         ShapeDecoder(MEAN, torch.zeros(1, 6, 3), MIRROR, SMALL)
     with pytest.raises(InputError, match="latent has shape"):
         decoder_of(car, SMALL)(torch.ones(7))
+    shapes = bars(20, 0)
+    shapes[3, 0, 0] = torch.nan
     with pytest.raises(InputError, match="shape 3 holds coordinates that are not finite"):
-        shapes = bars(20, 0)
-        shapes[3, 0, 0] = torch.nan
         train(shapes, TrainingSettings())
     with pytest.raises(InputError, match="the loss is nan at step 1.*lower learning_rate"):
         train(bars(20, 0), TrainingSettings(learning_rate=1e38))
