@@ -45,8 +45,9 @@ def spmm(
         (..., m, n) or (..., n, m) in x's dtype. Half precision is summed in float32. Under
         autocast the product is in autocast's dtype, as nn.Linear's is.
 
-    Differentiable in values and x, any number of times. Entries outside the blocks count as zero
-    even where x is NaN or infinite. Sums have a fixed order, whatever the threads. Inside
+    Differentiable in values and x, any number of times. A named back-end leaves out what is not
+    stored even where x is NaN or infinite; with None the planner may run the product dense, where
+    zero times infinity is NaN. Sums have a fixed order, whatever the threads. Inside
     torch.func transforms (vmap, grad, jacrev) the plain-torch twin runs.
 
     Raises:
@@ -94,7 +95,7 @@ def sddmm(
 def _autocast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Both in autocast's dtype where it is on."""
     kind = second.device.type
-    if not torch.is_autocast_enabled(kind):
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
         return first, second
     dtype = torch.get_autocast_dtype(kind)
     if first.dtype in _AUTOCAST and second.dtype in _AUTOCAST:
