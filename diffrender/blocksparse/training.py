@@ -85,9 +85,9 @@ def drop_and_grow(
 ) -> int:
     """Drop the weakest blocks, grow as many where the dense gradient is largest (RigL).
 
-    Blocks are dropped by the L2 norm of their values and grown by that of their gradient; a block
-    that was just dropped may grow again. Kept blocks keep their values and the optimizer's state;
-    grown ones start at zero.
+    Blocks are dropped by the L2 norm of their values and grown by that of their gradient. A block
+    that was just dropped may grow again and then never left. Kept blocks keep their values and the
+    optimizer's state; new ones start at zero.
 
     Args:
         layer: its mask changes in place.
