@@ -103,7 +103,7 @@ def test_no_large_file_in_the_tree() -> None:
     assert [name for name in large if int(name.split()[-1]) > 9 * 2**20] == []
 
 
-@pytest.mark.parametrize("page", ["conventions.md"])
+@pytest.mark.parametrize("page", ["conventions.md", "blocksparse.md"])
 def test_snippets_of_the_pages_run(page: str) -> None:
     result = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
     assert result.attempted > 10

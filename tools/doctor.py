@@ -146,14 +146,16 @@ def _torchvision_note(name: str) -> str:
 
 
 def _back_ends() -> list[Finding]:
+    from diffrender import blocksparse, raster
     from diffrender.native import instruction_set
-    from diffrender.raster import backends
 
     found = []
-    for name, reason in backends().items():
-        version = (instruction_set() or "") if name == "native" else ""
-        mend = _MEND_BACK_END.get(name, "") if reason else ""
-        found.append(Finding("back-end", name, reason is None, version, reason or "", mend))
+    for before, backends in (("", raster.backends()), ("block-sparse ", blocksparse.backends())):
+        for name, reason in backends.items():
+            version = (instruction_set() or "") if name == "native" else ""
+            mend = _MEND_BACK_END.get(name, "") if reason else ""
+            record = (before + name, reason is None, version, reason or "", mend)
+            found.append(Finding("back-end", *record))
     return [*found, _cuda()]
 
 
@@ -215,7 +217,7 @@ def _machine() -> dict[str, Any]:
 _TITLES = {
     "required": "Required packages",
     "extra": "Optional packages",
-    "back-end": "Rendering back-ends",
+    "back-end": "Back-ends",
     "asset": "Shipped files",
 }
 

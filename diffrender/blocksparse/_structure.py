@@ -105,9 +105,13 @@ def draw_mask(grid: tuple[int, int], count: int, generator: torch.Generator) -> 
     return mask.view(grid)
 
 
-def pair(block_size: int | tuple[int, int]) -> tuple[int, int]:
-    """(b_m, b_k) of either way to give a block size."""
-    return (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
+def pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(b_m, b_k) of either way to give a block size; raises InputError for other lengths."""
+    if isinstance(size, int):
+        return size, size
+    if len(size) != 2:
+        raise InputError(f"a size is {tuple(size)}, expected two whole numbers")
+    return size[0], size[1]
 
 
 def matrix_shape(matrix: Tensor) -> tuple[int, int]:

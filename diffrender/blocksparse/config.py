@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffrender.blocksparse._structure import BLOCK_SIDES
+from diffrender.blocksparse._structure import BLOCK_SIDES, pair
 from diffrender.blocksparse.backends import BACKENDS
 from diffrender.errors import InputError
 
@@ -35,7 +35,7 @@ class SparsityConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.density <= 1.0:
             raise InputError(f"density is {self.density}, expected a number in (0, 1]")
-        if len(self.block_shape) != 2 or not set(self.block_shape) <= set(BLOCK_SIDES):
+        if not set(self.block_shape) <= set(BLOCK_SIDES):
             sides = ", ".join(map(str, BLOCK_SIDES))
             raise InputError(f"block_size is {self.block_size}, expected sides out of {sides}")
         if self.mode not in _MODES:
@@ -48,5 +48,4 @@ class SparsityConfig:
     @property
     def block_shape(self) -> tuple[int, int]:
         """(b_m, b_k)."""
-        size = self.block_size
-        return (size, size) if isinstance(size, int) else tuple(size)
+        return pair(self.block_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -172,7 +172,7 @@ def _reason_left(
     return None
 
 
-def _replace(model: nn.Module, replaced: dict[int, nn.Module]) -> None:
+def _replace(model: nn.Module, replaced: Mapping[int, nn.Module]) -> None:
     """Put the new layers wherever the old ones were, shared ones too."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):

@@ -224,7 +224,7 @@ class DynamicBlockSparseLinear(SparseLinear):
             InputError: the mask has another shape, or more blocks than the layer has room for.
         """
         moves = self.pattern.update(mask).to(self.values.device)
-        carried = [self.values]
+        carried: list[Tensor] = [self.values]
         if self.values.grad is not None:
             carried.append(self.values.grad)
         if optimizer is not None:

@@ -193,7 +193,7 @@ class BlockPattern:
             InputError: the sizes do not fit, or the density is not in [0, 1].
         """
         size = pair(block_size)
-        grid = check_sizes(tuple(shape), size)
+        grid = check_sizes(pair(shape), size)
         mask = draw_mask(grid, stored_blocks(grid, density), generator)
         return cls.from_mask(mask, size)
 
@@ -262,10 +262,10 @@ class BlockPattern:
                 range, unsorted or repeated.
         """
         size = pair(block_size)
-        grid = check_sizes(tuple(shape), size)
+        grid = check_sizes(pair(shape), size)
         ends, columns = _formats.whole(row_offsets), _formats.whole(column_indices)
         rows = _formats.expand_rows("row_offsets", ends, columns, grid)
-        return cls._from_blocks(tuple(shape), size, rows, columns, row_offsets.device)
+        return cls._from_blocks(pair(shape), size, rows, columns, row_offsets.device)
 
     @classmethod
     def _from_entries(cls, entries: _formats.Entries, block_size: Any) -> BlockPattern:

@@ -209,8 +209,8 @@ class _Multiply(torch.autograd.Function):
         pattern, transpose, features_last, backend = ctx.rest
         (grad,), d_values, d_x = grads, None, None
         if ctx.needs_input_grad[0]:
-            pair = (x, grad) if transpose else (grad, x)
-            d_values = _outer(pattern, *pair, features_last, backend)
+            left, right = (x, grad) if transpose else (grad, x)
+            d_values = _outer(pattern, left, right, features_last, backend)
         if ctx.needs_input_grad[1]:
             d_x = _multiply(pattern, values, grad, not transpose, features_last, backend)
         return d_values, d_x, None, None, None, None

@@ -236,7 +236,7 @@ def test_features_that_blocks_do_not_divide_are_refused() -> None:
     [
         ({"density": 0.0}, r"density is 0.0, expected a number in \(0, 1\]"),
         ({"block_size": 5}, "block_size is 5, expected sides out of"),
-        ({"block_size": (4, 4, 4)}, "expected sides out of"),
+        ({"block_size": (4, 4, 4)}, "expected two whole numbers"),
         ({"mode": "random"}, "mode is 'random', expected one of static, dynamic"),
         ({"backend": "cusparse"}, "backend is 'cusparse'"),
     ],

@@ -31,6 +31,7 @@ def test_doctor_says_what_is_here_and_how_to_get_the_rest(monkeypatch: pytest.Mo
     assert found["required", "timm"]["present"]
     assert found["back-end", "torch"]["present"]
     assert ("back-end", "native") in found
+    assert found["back-end", "block-sparse torch"]["present"]
     assert found["asset", "shape prior car"]["present"]
     absent = found["extra", "no-such-package"]
     assert (absent["present"], absent["reason"]) == (False, "not installed")
