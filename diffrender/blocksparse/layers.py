@@ -247,6 +247,7 @@ def _add_bias(y: Tensor, bias: Tensor) -> Tensor:  # (..., m), (m,)
 
 def _carry(tensor: Tensor, moves: Tensor) -> None:  # (slots, b_m, b_k), (slots,)
     """Put each block's entries where the new mask wants them; -1 becomes zero."""
-    moved = tensor.index_select(0, moves.clamp(min=0))
-    moved[moves < 0] = 0
-    tensor.copy_(moved)
+    kept = moves >= 0
+    stay = tensor.index_select(0, moves[kept])
+    tensor.zero_()
+    tensor[kept] = stay

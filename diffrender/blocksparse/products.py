@@ -18,6 +18,7 @@ Pattern: TypeAlias = BlockPattern | DynamicPattern
 __all__ = ["sddmm", "spmm", "transforms_active"]
 
 _AUTOCAST = (torch.float32, torch.float16, torch.bfloat16)
+_PLAIN = (Tensor, torch.nn.Parameter)
 transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
 
 
@@ -57,7 +58,8 @@ def spmm(
     """
     values, x = _autocast(values, x)
     _check(pattern, x, values.dtype, transpose, features_last)
-    check_shape("values", values, *pattern.values_shape)
+    if values.shape != pattern.values_shape:
+        check_shape("values", values, *pattern.values_shape)
     return _multiply(pattern, values, x, transpose, features_last, backend)
 
 
@@ -126,11 +128,9 @@ def _check(
         )
 
 
-def _by_operator(*tensors: Tensor) -> bool:
+def _by_operator(first: Tensor, second: Tensor) -> bool:
     """Whether the registered operator must be used: torch.compile and tensor subclasses."""
-    if torch.compiler.is_compiling():
-        return True
-    return any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
+    return torch.compiler.is_compiling() or type(first) not in _PLAIN or type(second) not in _PLAIN
 
 
 def _multiply(
