@@ -55,12 +55,7 @@ class Lists:
 
 def block_lists(pattern: BlockPattern, transpose: bool, itemsize: int) -> Lists:
     """The lists of a product with values of `itemsize` bytes, remembered by the pattern."""
-    # A dynamic pattern hands the same decisions to every mask, so launches keep their size.
-    decisions = pattern.remembered.setdefault("decisions", {})
-    choice = ("triton members", transpose, itemsize)
-    if choice not in decisions:
-        decisions[choice] = count_members(pattern, transpose, itemsize)
-    members = decisions[choice]
+    members = count_members(pattern, transpose, itemsize)
     key = ("triton lists", transpose, members)
     if key not in pattern.remembered:
         with torch.inference_mode(False):
@@ -73,17 +68,19 @@ def count_members(pattern: BlockPattern, transpose: bool, itemsize: int) -> int:
 
     With density d, G members together hold 1 - (1 - d)^G of the columns. That is the arithmetic,
     as a share of dense; X is read once for the rows of a tile. The table of slots stays smaller
-    than the values.
+    than the values. For a dynamic pattern the most blocks count, so every mask gets the same.
     """
+    most = pattern.remembered.get("planned_blocks", pattern.nnz)
     side = 1 if transpose else 0
     outer, inner, high = pattern.grid[side], pattern.grid[1 - side], pattern.block_size[side]
-    values = pattern.nnz * pattern.block_size[0] * pattern.block_size[1] * itemsize
+    density = most / (outer * inner)
+    values = most * pattern.block_size[0] * pattern.block_size[1] * itemsize
     best, least, members = 1, float("inf"), 1
     while members == 1 or (members <= outer and members * high <= _TALLEST):
         rows = members * high
-        held = 1 - (1 - pattern.density) ** members
+        held = 1 - (1 - density) ** members
         cost = held * (max(rows, _LEAST) + _BALANCE[itemsize]) / rows
-        table = 4 * members * min(pattern.nnz, blocks(outer, members) * inner + 1)
+        table = 4 * members * min(most, blocks(outer, members) * inner + 1)
         if cost < least and (members == 1 or table <= values):
             best, least = members, cost
         members *= 2

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffrender.blocksparse import BlockPattern, triton_lists
+from diffrender.blocksparse import BlockPattern, DynamicPattern, triton_lists
 from diffrender.blocksparse.triton_lists import block_lists, count_members
 
 
@@ -70,6 +70,18 @@ def test_members(side: int, density: float, itemsize: int, expected: int) -> Non
     pattern = BlockPattern.random((1024, 1024), side, density, generator=generator)
     assert count_members(pattern, False, itemsize) == expected
     assert count_members(pattern, True, itemsize) == expected
+
+
+def test_every_mask_of_a_dynamic_pattern_gets_the_same_members() -> None:
+    pattern = DynamicPattern.for_density((256, 256), (8, 8), 0.5)
+    generator = torch.Generator().manual_seed(0)
+    found = set()
+    for density in (0.01, 0.1, 0.5):
+        pattern.update(BlockPattern.random((256, 256), 8, density, generator=generator))
+        found.add(count_members(pattern.current, False, 2))
+    assert found == {16}
+    sparse = BlockPattern.random((256, 256), 8, 0.01, generator=generator)
+    assert count_members(sparse, False, 2) < 16
 
 
 def test_the_table_is_no_larger_than_the_values() -> None:

@@ -12,7 +12,12 @@ from torch import Tensor
 from triton_cases import DEVICE, MARKS, draw_pattern
 
 from diffrender._triton import interpreting
-from diffrender.blocksparse import BlockPattern
+from diffrender.blocksparse import (
+    BlockPattern,
+    DynamicBlockSparseLinear,
+    SparsityConfig,
+    spmm,
+)
 
 pytestmark = MARKS
 
@@ -215,3 +220,40 @@ def members_of(pattern: BlockPattern) -> int:
     from diffrender.blocksparse.triton_lists import count_members
 
     return count_members(pattern, False, 4)
+
+
+@pytest.mark.parametrize("block_size", [(1, 4), (4, 4)])
+def test_gradients(block_size: tuple[int, int]) -> None:
+    pattern = draw_pattern((2, 2), block_size, 0.6, 0)
+    values = draw(pattern.values_shape, torch.float64, 1).requires_grad_()
+    x = draw((pattern.shape[1], 2), torch.float64, 2).requires_grad_()
+
+    def product(values: Tensor, x: Tensor) -> Tensor:
+        return spmm(pattern, values, x, backend="triton")
+
+    assert torch.autograd.gradcheck(product, (values, x), nondet_tol=0.0)
+
+
+def test_a_layer_whose_mask_changes() -> None:
+    """Launches keep their size, gradients their places."""
+    config = SparsityConfig(0.5, 8, "dynamic", "triton")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = DynamicBlockSparseLinear(64, 32, config, device=str(DEVICE))
+    generator = torch.Generator().manual_seed(0)
+    x = draw((3, 5, 64), torch.float32, 0)
+    for density in (0.5, 0.1, 0.3):
+        layer.set_mask(BlockPattern.random((32, 64), 8, density, generator=generator))
+        dense = layer.weight.detach().double().requires_grad_()
+        wanted = x.double() @ dense.mT + layer.bias.double()
+        found = layer(x)
+        close(found.detach(), wanted.detach())
+        layer.zero_grad()
+        found.square().sum().backward()
+        wanted.square().sum().backward()
+        current = layer.pattern.current
+        grads = current.to_values(dense.grad)
+        torch.testing.assert_close(
+            layer.values.grad[: current.nnz].double(), grads, rtol=1e-5, atol=1e-4
+        )
+        assert not bool(layer.values.grad[current.nnz :].any())
