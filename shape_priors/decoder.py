@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from diffrender.blocksparse import SparsityConfig, linear
 from diffrender.errors import InputError, check_shape
-from diffrender.shape_priors.prior import unit_box
 
 __all__ = ["DecoderSettings", "ShapeDecoder", "Symmetry"]
 
@@ -54,7 +53,8 @@ class Symmetry(nn.Module):
 
     free: Tensor  # (H,) int64, numbers of the free vertices
     source: Tensor  # (V,) int64 into `free`
-    side: Tensor  # (V,) 1 for a free vertex, -1 for an image, 0 in the plane
+    sign: Tensor  # (V, 3) 1, but -1 for the z of an image
+    across: Tensor  # (H, 3) 1, but 0 for the z of a vertex within the plane
 
     def __init__(self, mirror: Tensor) -> None:  # (V,)
         """Take the vertex on the other side of each vertex, as `car_lattice.lattice().mirror`.
@@ -70,20 +70,30 @@ class Symmetry(nn.Module):
         if not fits or not torch.equal(mirror[mirror], every):
             raise InputError("mirror is no mirror: expected mirror[mirror[v]] == v for every v")
         free = every[every <= mirror]
-        self.register_buffer("free", free, persistent=False)
+        sign, across = torch.ones(len(mirror), 3), torch.ones(len(free), 3)
+        sign[mirror < every, 2] = -1
+        across[mirror[free] == free, 2] = 0
         source = torch.searchsorted(free, torch.minimum(every, mirror))
-        self.register_buffer("source", source, persistent=False)
-        self.register_buffer("side", (mirror - every).sign().float(), persistent=False)
+        for name, value in {"free": free, "source": source, "sign": sign, "across": across}.items():
+            self.register_buffer(name, value, persistent=False)
 
     def half(self, vertices: Tensor) -> Tensor:  # (..., V, 3)
-        """The free vertices, (..., H, 3)."""
-        return vertices[..., self.free, :]
+        """The free vertices, (..., H, 3), those of the plane put exactly there."""
+        return vertices[..., self.free, :] * self.across
 
     def whole(self, half: Tensor) -> Tensor:  # (..., H, 3)
         """All vertices, (..., V, 3), symmetric exactly."""
-        vertices = half[..., self.source, :]
-        z = vertices[..., 2] * self.side.to(half.dtype)
-        return torch.cat([vertices[..., :2], z[..., None]], -1)
+        return half.index_select(-2, self.source) * self.sign
+
+    def unit_box(self, half: Tensor) -> Tensor:  # (..., H, 3)
+        """Free vertices such that the whole shape fills the unit box; see `prior.unit_box`."""
+        low, high = half.amin(-2, keepdim=True), half.amax(-2, keepdim=True)
+        reach = torch.maximum(high[..., 2:], -low[..., 2:])
+        low = torch.cat([low[..., :2], -reach], -1)
+        high = torch.cat([high[..., :2], reach], -1)
+        stretch = (high - low).reciprocal()
+        corner = half.new_tensor([0.5, 1.0, 0.5])
+        return torch.addcmul(-low * stretch - corner, half, stretch)
 
 
 class ShapeDecoder(nn.Module):
@@ -154,8 +164,9 @@ class ShapeDecoder(nn.Module):
         """
         check_shape("latent", latent, "...", self.latent_size)
         moved = self.linear(latent) + self.network(latent)[..., : self.mean.numel()]
-        half = self.mean + self.spread * moved.unflatten(-1, self.mean.shape)
-        return unit_box(self.symmetry.whole(half))
+        scale = self.spread * self.symmetry.across
+        half = torch.addcmul(self.mean, moved.unflatten(-1, self.mean.shape), scale)
+        return self.symmetry.whole(self.symmetry.unit_box(half))
 
 
 def _network(latents: int, outputs: int, settings: DecoderSettings) -> nn.Sequential:

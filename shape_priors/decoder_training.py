@@ -61,7 +61,7 @@ class ShapeAutoencoder(nn.Module):
 
     def encode(self, vertices: Tensor) -> Tensor:  # (..., V, 3)
         """Latents (..., D) of shapes in the unit box. Differentiable."""
-        check_shape("vertices", vertices, "...", len(self.decoder.symmetry.side), 3)
+        check_shape("vertices", vertices, "...", len(self.decoder.symmetry.source), 3)
         away = self.decoder.symmetry.half(vertices) - self.decoder.mean
         return self.encoder((away / self.decoder.spread).flatten(-2))
 
@@ -105,7 +105,7 @@ def train_autoencoder(
         broken = int((~finite).nonzero()[0])
         raise InputError(f"shape {broken} holds coordinates that are not finite; leave it out")
     net = _start(shapes, mirror, axis_weights, latent_size, settings, generator)
-    optimizer = torch.optim.Adam(net.parameters(), training.learning_rate)
+    optimizer = torch.optim.Adam(net.parameters(), training.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=training.steps + 1, pct_start=0.1
     )
@@ -171,7 +171,7 @@ def _start(
         encoder = nn.Linear(decoder.mean.numel(), latent_size)
     # Components are orthogonal in metres; a free vertex that has an image counts for both.
     symmetry, weights = decoder.symmetry, axis_weights.double()
-    both = 1 + (symmetry.side[symmetry.free] != 0).double()[:, None]
+    both = 1 + symmetry.across[:, 2:].double()
     directions = symmetry.half(basis) * weights.square() * both
     scale = (basis * weights).square().sum((1, 2))
     with torch.no_grad():

@@ -74,6 +74,7 @@ def test_convention_left_mirrors_right_across_z(car: ShapePrior) -> None:
     vertices = decoder(torch.ones(5, 8)).detach()
     image = vertices[:, mirror()] * torch.tensor([1.0, 1.0, -1.0])
     torch.testing.assert_close(vertices, image, atol=1e-6, rtol=0)
+    assert bool((vertices[:, mirror() == torch.arange(530), 2] == 0).all())
     low, high = vertices.amin(1), vertices.amax(1)
     box = torch.tensor([[-0.5, -1.0, -0.5], [0.5, 0.0, 0.5]])
     torch.testing.assert_close(torch.stack([low, high], 1), box.expand(5, -1, -1))
