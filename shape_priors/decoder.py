@@ -77,7 +77,7 @@ class Symmetry(nn.Module):
         for name, value in {"free": free, "source": source, "sign": sign, "across": across}.items():
             self.register_buffer(name, value, persistent=False)
 
-    def half(self, vertices: Tensor) -> Tensor:  # (..., V, 3)
+    def free_vertices(self, vertices: Tensor) -> Tensor:  # (..., V, 3)
         """The free vertices, (..., H, 3), those of the plane put exactly there."""
         return vertices[..., self.free, :] * self.across
 
@@ -99,9 +99,9 @@ class Symmetry(nn.Module):
 class ShapeDecoder(nn.Module):
     """Latents to symmetric meshes in the unit box: a linear prior, corrected by a network.
 
-    half(z) = mean + spread (A z + a + network(z)), mirrored and fitted to the box. At first A z is
-    the prior's basis and the network's last layer zero, so training starts where the prior stands.
-    With `SparsityConfig(mode="dynamic")` the network's masks may be trained as well.
+    free vertices = mean + spread (A z + a + network(z)), then fitted to the box and mirrored. At
+    first A z is the prior's basis and the network's last layer zero: training starts where the
+    prior stands. With `SparsityConfig(mode="dynamic")` the masks may be trained as well.
 
     Attributes:
         settings: sizes of the network.
@@ -181,7 +181,7 @@ def _network(latents: int, outputs: int, settings: DecoderSettings) -> nn.Sequen
 
 def _symmetric_half(name: str, shapes: Tensor, symmetry: Symmetry) -> Tensor:  # (..., V, 3)
     shapes = shapes.detach().cpu().float()
-    half = symmetry.half(shapes)
+    half = symmetry.free_vertices(shapes)
     off = float((symmetry.whole(half) - shapes).abs().max())
     if off > _ASYMMETRIC:
         raise InputError(f"{name} is {off:.2g} from its mirror image, expected a symmetric one")

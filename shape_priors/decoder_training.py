@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from diffrender.blocksparse import GradientWatch, drop_and_grow, rigl_fraction
 from diffrender.errors import InputError, check_shape
 from diffrender.shape_priors.decoder import DecoderSettings, ShapeDecoder
-from diffrender.shape_priors.pca import principal_components
 
 __all__ = ["ShapeAutoencoder", "TrainingSettings", "train_autoencoder", "vertex_errors"]
 
@@ -62,7 +61,7 @@ class ShapeAutoencoder(nn.Module):
     def encode(self, vertices: Tensor) -> Tensor:  # (..., V, 3)
         """Latents (..., D) of shapes in the unit box. Differentiable."""
         check_shape("vertices", vertices, "...", len(self.decoder.symmetry.source), 3)
-        away = self.decoder.symmetry.half(vertices) - self.decoder.mean
+        away = self.decoder.symmetry.free_vertices(vertices) - self.decoder.mean
         return self.encoder((away / self.decoder.spread).flatten(-2))
 
     def forward(self, vertices: Tensor) -> Tensor:  # (..., V, 3)
@@ -72,9 +71,9 @@ class ShapeAutoencoder(nn.Module):
 
 def train_autoencoder(
     shapes: Tensor,  # (N, V, 3)
+    prior: tuple[Tensor, Tensor],  # (V, 3), (D, V, 3)
     mirror: Tensor,  # (V,)
     axis_weights: Tensor,  # (3,)
-    latent_size: int,
     settings: DecoderSettings,
     training: TrainingSettings,
     generator: torch.Generator,
@@ -83,9 +82,9 @@ def train_autoencoder(
 
     Args:
         shapes: (N, V, 3) symmetric, in the unit box.
+        prior: mean (V, 3) and basis (D, V, 3) to start from, as `principal_components` finds them.
         mirror: (V,) the vertex on the other side of each.
         axis_weights: (3,) metres per unit along x, y, z; the loss is in square metres.
-        latent_size: number D of shape latents.
         settings: sizes; layers of mode "dynamic" drop and grow blocks as they learn.
         training: steps, rates.
         generator: of the weights, the first masks and the batches.
@@ -94,7 +93,7 @@ def train_autoencoder(
         The trained pair, and the loss of every step: mean square of coordinates' errors.
 
     Raises:
-        InputError: shapes do not fit, are fewer than the latents, or the loss stops being finite.
+        InputError: shapes or prior do not fit, or the loss stops being finite.
 
     Source: drop and grow as in Evci et al., arXiv 1911.11134, section 3.
     """
@@ -104,7 +103,7 @@ def train_autoencoder(
     if not bool(finite.all()):
         broken = int((~finite).nonzero()[0])
         raise InputError(f"shape {broken} holds coordinates that are not finite; leave it out")
-    net = _start(shapes, mirror, axis_weights, latent_size, settings, generator)
+    net = _start(prior, mirror, axis_weights, settings, generator)
     optimizer = torch.optim.Adam(net.parameters(), training.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=training.steps + 1, pct_start=0.1
@@ -156,26 +155,25 @@ def vertex_errors(
 
 
 def _start(
-    shapes: Tensor,
+    prior: tuple[Tensor, Tensor],
     mirror: Tensor,
     axis_weights: Tensor,
-    latent_size: int,
     settings: DecoderSettings,
     generator: torch.Generator,
 ) -> ShapeAutoencoder:
-    mean, basis, _ = principal_components(shapes, latent_size, axis_weights)
+    mean, basis = prior
     # Layers draw from torch's global generator: lend it ours.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         decoder = ShapeDecoder(mean, basis, mirror, settings)
-        encoder = nn.Linear(decoder.mean.numel(), latent_size)
-    # Components are orthogonal in metres; a free vertex that has an image counts for both.
-    symmetry, weights = decoder.symmetry, axis_weights.double()
-    both = 1 + symmetry.across[:, 2:].double()
-    directions = symmetry.half(basis) * weights.square() * both
-    scale = (basis * weights).square().sum((1, 2))
+        encoder = nn.Linear(decoder.mean.numel(), len(basis))
+    # The latents of least squared distance in metres; a vertex that has an image counts twice.
+    symmetry = decoder.symmetry
+    weights = (axis_weights.square() * (1 + symmetry.across[:, 2:])).sqrt().double().flatten()
+    directions = symmetry.free_vertices(basis.double()).flatten(1) * weights
+    inverse = torch.linalg.pinv(directions) * weights[:, None]  # (3 H, D)
     with torch.no_grad():
-        encoder.weight.copy_(directions.flatten(1) / scale[:, None] * decoder.spread)
+        encoder.weight.copy_(inverse.mT * decoder.spread)
         encoder.bias.zero_()
     return ShapeAutoencoder(encoder, decoder)
 
@@ -203,7 +201,7 @@ def _standardise(net: ShapeAutoencoder, shapes: Tensor) -> None:
     first = net.decoder.network[0]
     assert isinstance(first, nn.Linear)
     for layer in (first, net.decoder.linear):
-        layer.bias += layer.weight @ mean
-        layer.weight *= deviation
+        layer.bias.add_(layer.weight @ mean)
+        layer.weight.mul_(deviation)
     net.encoder.weight /= deviation[:, None]
     net.encoder.bias.copy_((net.encoder.bias - mean) / deviation)

@@ -84,10 +84,12 @@ def run_study(study: _Study) -> Report:
     held, held_sizes = draw_fleet(study.held, torch.Generator().manual_seed(2))
     fleet = _Fleet(shapes, held, held_sizes, sizes.mean(0)[[0, 2, 1]])
     for latents in study.latents:
-        _components(report, fleet, latents)
-        _trained(report, study, fleet, latents)
+        prior = _prior(fleet, latents)
+        _components(report, fleet, prior)
+        _trained(report, study, fleet, prior)
+    prior = _prior(fleet, 8)
     for width in study.timed_widths:
-        _timed(report, study, fleet, width)
+        _timed(report, study, fleet, prior, width)
     return report
 
 
@@ -103,9 +105,14 @@ def _settings(width: int, density: float) -> DecoderSettings:
     return DecoderSettings(width=width, sparsity=SparsityConfig(density, BLOCK, "dynamic"))
 
 
-def _components(report: Report, fleet: _Fleet, latents: int) -> None:
-    """The linear prior with as many latents: what every decoder starts from."""
+def _prior(fleet: _Fleet, latents: int) -> tuple[Tensor, Tensor]:
     mean, basis, _ = principal_components(fleet.shapes, latents, fleet.weights)
+    return mean, basis
+
+
+def _components(report: Report, fleet: _Fleet, prior: tuple[Tensor, Tensor]) -> None:
+    """The linear prior with as many latents: what every decoder starts from."""
+    mean, basis = prior
     metric = fleet.weights.double()
     directions = (basis * metric).flatten(1)
     away = ((fleet.held - mean) * metric).flatten(1)
@@ -115,10 +122,10 @@ def _components(report: Report, fleet: _Fleet, latents: int) -> None:
         (ERROR, CHAMFER), vertex_errors(found, fleet.held, fleet.held_sizes), strict=True
     ):
         value = 1e3 * float(errors.mean())
-        report.rows.append(Row(f"{latents} latents, principal components", name, value, "mm"))
+        report.rows.append(Row(f"{len(basis)} latents, principal components", name, value, "mm"))
 
 
-def _trained(report: Report, study: _Study, fleet: _Fleet, latents: int) -> None:
+def _trained(report: Report, study: _Study, fleet: _Fleet, prior: tuple[Tensor, Tensor]) -> None:
     """Medians over seeds, with their range; the ratio is to the dense decoder's."""
     mirror = torch.from_numpy(lattice().mirror)
     training = TrainingSettings(steps=study.steps, mask_interval=max(study.steps // 20, 1))
@@ -129,9 +136,9 @@ def _trained(report: Report, study: _Study, fleet: _Fleet, latents: int) -> None
         for seed in study.seeds:
             net, _ = train_autoencoder(
                 fleet.shapes,
+                prior,
                 mirror,
                 fleet.weights,
-                latents,
                 settings,
                 training,
                 torch.Generator().manual_seed(seed),
@@ -145,7 +152,7 @@ def _trained(report: Report, study: _Study, fleet: _Fleet, latents: int) -> None
             dense.setdefault(name, middle)
             report.rows.append(
                 Row(
-                    case(latents, study.width, density),
+                    case(len(prior[1]), study.width, density),
                     f"{name}, {study.steps} steps, seeds: {len(values)}",
                     middle,
                     "mm",
@@ -156,9 +163,11 @@ def _trained(report: Report, study: _Study, fleet: _Fleet, latents: int) -> None
             )
 
 
-def _timed(report: Report, study: _Study, fleet: _Fleet, width: int) -> None:
+def _timed(
+    report: Report, study: _Study, fleet: _Fleet, prior: tuple[Tensor, Tensor], width: int
+) -> None:
     """Training steps and inference of 8 latents, the densities taking turns."""
-    mean, basis, _ = principal_components(fleet.shapes, 8, fleet.weights)
+    mean, basis = prior
     mirror = torch.from_numpy(lattice().mirror)
     generator = torch.Generator().manual_seed(0)
     latent = torch.randn(256, 8, generator=generator)

@@ -18,6 +18,8 @@ from diffrender.shape_priors.decoder_training import (
     train_autoencoder,
     vertex_errors,
 )
+from diffrender.shape_priors.pca import principal_components
+from diffrender.shape_priors.prior import unit_box
 
 SPARSE = SparsityConfig(density=0.25, block_size=4, mode="dynamic", backend="torch")
 SMALL = DecoderSettings(width=32, hidden=2, sparsity=SPARSE)
@@ -56,6 +58,11 @@ def bars(count: int, seed: int) -> Tensor:
     shapes[:, 5, 0] = code.square() - 0.5
     shapes[:, 2, 0] = 0.3 * code.sqrt()
     return shapes
+
+
+def components(shapes: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    mean, basis, _ = principal_components(shapes, count, torch.ones(3))
+    return mean, basis
 
 
 @pytest.mark.parametrize("sparsity", [None, SPARSE])
@@ -110,21 +117,26 @@ def test_training_learns_what_components_cannot(sparsity: SparsityConfig | None)
     shapes = bars(200, 0)
     settings = DecoderSettings(width=32, hidden=2, sparsity=sparsity)
     training = TrainingSettings(steps=300, batch=32, learning_rate=1e-2, mask_interval=20)
-    ones = torch.ones(3)
+    ones, prior = torch.ones(3), components(shapes, 1)
     net, losses = train_autoencoder(
-        shapes, MIRROR, ones, 1, settings, training, torch.Generator().manual_seed(0)
+        shapes, prior, MIRROR, ones, settings, training, torch.Generator().manual_seed(0)
     )
     assert len(losses) == 300
     held = bars(50, 1)
     with torch.no_grad():
         error, chamfer = vertex_errors(net(held), held, torch.ones(50, 3))
         latents = net.encode(shapes)
+    hardly = TrainingSettings(steps=1, batch=1, learning_rate=1e-9)
     start, _ = train_autoencoder(
-        shapes, MIRROR, ones, 1, settings, TrainingSettings(steps=1, batch=1, learning_rate=1e-9),
-        torch.Generator().manual_seed(0),
-    )  # fmt: skip
+        shapes, prior, MIRROR, ones, settings, hardly, torch.Generator().manual_seed(0)
+    )
     with torch.no_grad():
         before, _ = vertex_errors(start(held), held, torch.ones(50, 3))
+    # What it starts from is the projection onto the component.
+    mean, basis = prior
+    code = (held - mean).flatten(1) @ basis.flatten(1).mT / basis.square().sum()
+    linear = unit_box(mean + code[..., None] * basis[0])
+    torch.testing.assert_close(start(held).detach(), linear.float(), atol=1e-5, rtol=0)
     assert float(error.mean()) < 0.4 * float(before.mean())
     assert bool((chamfer <= error + 1e-6).all())
     assert float(latents.mean()) == pytest.approx(0, abs=1e-4)
@@ -137,7 +149,7 @@ def test_masks_change_and_training_is_repeatable() -> None:
     def run(interval: int) -> tuple[list[Tensor], list[float]]:
         training = TrainingSettings(steps=12, batch=8, mask_interval=interval)
         net, losses = train_autoencoder(
-            bars(20, 0), MIRROR, torch.ones(3), 2, settings, training,
+            bars(20, 0), components(bars(20, 0), 2), MIRROR, torch.ones(3), settings, training,
             torch.Generator().manual_seed(3),
         )  # fmt: skip
         layers = [m for m in net.modules() if isinstance(m, DynamicBlockSparseLinear)]
@@ -186,4 +198,5 @@ def test_wrong_inputs_are_refused(car: ShapePrior) -> None:
 
 def train(shapes: Tensor, training: TrainingSettings) -> None:
     generator = torch.Generator().manual_seed(0)
-    train_autoencoder(shapes, MIRROR, torch.ones(3), 1, SMALL, training, generator)
+    prior = components(bars(20, 0), 1)
+    train_autoencoder(shapes, prior, MIRROR, torch.ones(3), SMALL, training, generator)
