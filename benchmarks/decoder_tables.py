@@ -75,7 +75,7 @@ def speed(report: dict[str, Any]) -> str:
         for key in steps:
             for found in (steps, inference):
                 row = found[key][density]
-                line += [f"{row['value']:.3g} ± {row['spread']:.1g}", f"{1 / row['ratio']:.2f}"]
+                line += [f"{row['value']:.3g} ± {row['spread']:.2g}", f"{1 / row['ratio']:.2f}"]
         lines.append(line)
     return _table(head, lines)
 

@@ -44,7 +44,7 @@ class _Study:
     cars: int = 1500
     held: int = 300
     width: int = 1024
-    steps: int = 300
+    steps: int = 200
     timed_widths: tuple[int, ...] = (1024, 2048)
     repeats: int = 7
 
