@@ -1,10 +1,12 @@
-"""Shape priors: a procedural car family, the shipped car prior, and learning one's own."""
+"""Shape priors: a procedural car family, the shipped car prior, learning one's own, decoders."""
 
 from __future__ import annotations
 
 from diffrender.shape_priors.car_family import CarSample as CarSample
 from diffrender.shape_priors.car_family import sample_car as sample_car
 from diffrender.shape_priors.car_params import CAR_KINDS as CAR_KINDS
+from diffrender.shape_priors.decoder import DecoderSettings as DecoderSettings
+from diffrender.shape_priors.decoder import ShapeDecoder as ShapeDecoder
 from diffrender.shape_priors.files import list_priors as list_priors
 from diffrender.shape_priors.files import load_prior as load_prior
 from diffrender.shape_priors.files import save_prior as save_prior

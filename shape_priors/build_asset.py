@@ -10,6 +10,7 @@ import argparse
 import sys
 
 import torch
+from torch import Tensor
 
 from diffrender.shape_priors.car_family import family_atlas, sample_car
 from diffrender.shape_priors.car_lattice import PART_NAMES, lattice
@@ -17,7 +18,7 @@ from diffrender.shape_priors.files import prior_path, save_prior
 from diffrender.shape_priors.pca import principal_components
 from diffrender.shape_priors.prior import ShapePrior
 
-__all__ = ["build_car_prior"]
+__all__ = ["build_car_prior", "draw_fleet"]
 
 SAMPLES, SEED, LATENT_SIZE = 1500, 20240, 8
 # Shares of the body styles among the samples.
@@ -36,17 +37,27 @@ SIZE_MEAN = (3.88, 1.63, 1.53)
 SIZE_SIGMA = (0.40, 0.10, 0.13)
 
 
-def build_car_prior(samples: int = SAMPLES, latent_size: int = LATENT_SIZE) -> ShapePrior:
-    """Sample the car family and reduce it to `latent_size` latents (deterministic)."""
-    generator = torch.Generator().manual_seed(SEED)
-    shapes = [
-        sample_car(kind, generator).mesh.vertices
+def draw_fleet(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Procedural cars of all styles, by their shares.
+
+    Returns:
+        (N, V, 3) vertices in the unit box; (N, 3) length, width, height in metres. N differs from
+        `samples` by the rounding of shares.
+    """
+    cars = [
+        sample_car(kind, generator)
         for kind, share in _MIX.items()
         for _ in range(round(share * samples))
     ]
+    return torch.stack([car.mesh.vertices for car in cars]), torch.stack([c.size for c in cars])
+
+
+def build_car_prior(samples: int = SAMPLES, latent_size: int = LATENT_SIZE) -> ShapePrior:
+    """Sample the car family and reduce it to `latent_size` latents (deterministic)."""
+    shapes, _ = draw_fleet(samples, torch.Generator().manual_seed(SEED))
     size_mean = torch.tensor(SIZE_MEAN)
     metric = size_mean[[0, 2, 1]]
-    mean, basis, explained = principal_components(torch.stack(shapes), latent_size, metric)
+    mean, basis, explained = principal_components(shapes, latent_size, metric)
     skin = lattice()
     uv, face_uv = family_atlas()
     return ShapePrior(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diffrender.blocksparse import SparsityConfig, sparsify_
 from diffrender.errors import InputError
 
 __all__ = ["DptConfig", "DptNet"]
@@ -37,6 +38,8 @@ class DptConfig:
             metres; a camera of focal f sees z = values * f / reference_focal.
         depth_range: nearest and farthest depth that "metric" can express, metres.
         mean, std: of the input, per channel of RGB in [0, 1].
+        sparsity: of the backbone's linear layers (a transformer's attention and MLPs) whose
+            features are multiples of the block size; None for dense ones.
     """
 
     backbone: str = "mobilenetv4_conv_small"
@@ -48,6 +51,7 @@ class DptConfig:
     depth_range: tuple[float, float] = (1.0, 120.0)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    sparsity: SparsityConfig | None = None
 
     def __post_init__(self) -> None:
         height, width = self.size
@@ -61,6 +65,7 @@ class DptConfig:
             "depth_range": 0 < near < far < math.inf,
             "mean": len(self.mean) == 3 and all(math.isfinite(v) for v in self.mean),
             "std": len(self.std) == 3 and all(math.isfinite(v) and v > 0 for v in self.std),
+            "sparsity": self.sparsity is None or isinstance(self.sparsity, SparsityConfig),
         }
         for name, fits in checks.items():
             if not fits:
@@ -87,8 +92,8 @@ class DptNet(nn.Module):
     depth, both positive. Differentiable to the parameters and the image.
 
     Raises:
-        InputError: timm does not know the backbone, it has no feature maps, or what it returns
-            is not what its `feature_info` announces.
+        InputError: timm does not know the backbone, it has no feature maps, what it returns
+            is not what its `feature_info` announces, or it has no linear layer to make sparse.
     """
 
     mean: Tensor
@@ -98,6 +103,7 @@ class DptNet(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = _make_backbone(config)
+        _sparsify(self.backbone, config)
         info = self.backbone.feature_info
         channels, reductions = list(info.channels()), list(info.reduction())
         _check_features(self.backbone, config, channels, reductions)
@@ -202,6 +208,19 @@ def _make_backbone(config: DptConfig) -> Any:
     except (RuntimeError, AttributeError, NotImplementedError, TypeError, ValueError) as error:
         raise InputError(f"the backbone '{name}' offers no feature maps: {error}") from error
     raise InputError(f"the backbone '{name}' could not be created with features_only=True")
+
+
+def _sparsify(backbone: nn.Module, config: DptConfig) -> None:
+    if config.sparsity is None:
+        return
+    done = sparsify_(backbone, config.sparsity)
+    if not done.converted:
+        reasons = sorted(set(done.left.values())) or ["it has no linear layer"]
+        raise InputError(
+            f"no layer of the backbone '{config.backbone}' can be block-sparse: "
+            f"{'; '.join(reasons)}; choose a transformer such as vit_small_patch16_224, a smaller "
+            f"block size, or sparsity=None"
+        )
 
 
 def _blocks(timm: Any, name: str) -> int:

@@ -6,12 +6,14 @@ import dataclasses
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffrender._files import write_bytes_atomic
+from diffrender.blocksparse import SparsityConfig
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.images import resize_map, to_input
 from diffrender.depth.model import DepthCard, DepthModel, DepthPrediction
@@ -64,8 +66,12 @@ def save_dpt(net: DptNet, path: str | Path, *, half: bool = False) -> Path:
         tensors[name] = (
             tensor.detach().cpu().to(torch.float16 if small else tensor.dtype).contiguous()
         )
-    config = json.dumps(dataclasses.asdict(net.config))
-    return write_bytes_atomic(path, save(tensors, metadata={_KEY: config}))
+    config = net.config
+    if config.sparsity is not None:  # which back-end is fastest is the reader's matter
+        sparsity = dataclasses.replace(config.sparsity, backend=None)
+        config = dataclasses.replace(config, sparsity=sparsity)
+    text = json.dumps(dataclasses.asdict(config))
+    return write_bytes_atomic(path, save(tensors, metadata={_KEY: text}))
 
 
 def load_dpt(path: str | Path) -> DptNet:
@@ -91,14 +97,19 @@ def load_dpt(path: str | Path) -> DptNet:
             _check_tensors(path, set(file.keys()), set(expected))
             for name, old in expected.items():
                 shape = tuple(file.get_slice(name).get_shape())
-                if shape != tuple(old.shape):
+                # A mask of dynamic mode may hold fewer blocks than there is room for.
+                if shape != tuple(old.shape) and not name.endswith(".column_indices"):
                     raise InputError(
                         f"{path}: '{name}' has shape {shape}, expected {tuple(old.shape)}"
                     )
                 expected[name] = _finite(path, name, file.get_tensor(name)).to(old.dtype)
     except SafetensorError as error:
         raise InputError(f"{path}: not a safetensors file ({error})") from error
-    net.load_state_dict(expected)
+    try:
+        net.load_state_dict(expected)
+    except RuntimeError as error:  # a mask that is none
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: the weights cannot be used ({reason})") from error
     return net.eval().requires_grad_(False)
 
 
@@ -147,10 +158,16 @@ def _parse_config(path: Path, text: str | None) -> DptConfig:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise TypeError("not an object")
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        values = _tuples(values)
+        if values.get("sparsity") is not None:
+            values["sparsity"] = SparsityConfig(**_tuples(values["sparsity"]))
         return DptConfig(**values)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: its configuration cannot be read ({error})") from error
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
 def _check_tensors(path: Path, found: set[str], expected: set[str]) -> None:

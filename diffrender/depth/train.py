@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 
 from diffrender._files import atomic_path, write_text_atomic
+from diffrender.blocksparse import SparsityConfig
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.dpt_timm import save_dpt
 from diffrender.depth.train_data import (
@@ -265,7 +267,8 @@ def _schedule(progress: float) -> float:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    """As JSON gives it back."""
+    return json.loads(json.dumps(values))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -285,10 +288,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbone", default=DptConfig.backbone, help="timm model")
     parser.add_argument("--channels", type=int, default=DptConfig.channels, help="of the head")
     parser.add_argument("--size", type=int, nargs=2, default=DptConfig.size, metavar=("H", "W"))
+    parser.add_argument("--density", type=float, help="of a transformer's linear layers")
+    parser.add_argument("--block", type=int, default=SparsityConfig.block_size, help="of --density")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     height, width = given.size
-    config = DptConfig(backbone=given.backbone, channels=given.channels, size=(height, width))
+    sparsity = None if given.density is None else SparsityConfig(given.density, given.block)
+    config = DptConfig(
+        backbone=given.backbone, channels=given.channels, size=(height, width), sparsity=sparsity
+    )
     settings = TrainSettings(
         given.minutes, given.steps, given.batch, given.rate, every=given.every, seed=given.seed
     )

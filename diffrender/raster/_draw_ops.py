@@ -35,7 +35,7 @@ def _call(
     h: _Maybe,
     shown: Tensor,
 ) -> array[int]:
-    """DrawCall of native/src/drawn.h. `scene`: faces, offsets of vertices and faces, edge tables."""
+    """DrawCall of native/src/drawn.h; `scene` is faces, vertex and face offsets, edge tables."""
     offsets = scene[2]
     tensors = [tensor.data_ptr() for tensor in scene]
     return array(
@@ -115,13 +115,13 @@ def _forward(
 
 
 def _outputs(
-    points: Tensor, k: _Maybe, values: Tensor, shape: list[int], found: int = 0
+    points: Tensor, k: _Maybe, values: Tensor, shape: list[int], found: int | torch.SymInt = 0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (
         points.new_empty((*shape, values.shape[1])),
         torch.empty_like(points) if k is not None else points.new_empty(0),
         torch.empty(shape, dtype=torch.int32),
-        torch.empty(found, dtype=torch.uint8),
+        torch.empty([found], dtype=torch.uint8),
     )
 
 

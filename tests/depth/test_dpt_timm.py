@@ -10,9 +10,12 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import diffrender.depth.dpt as dpt
+from diffrender.blocksparse import SparsityConfig
+from diffrender.blocksparse.layers import SparseLinear
 from diffrender.depth import DptConfig, DptNet, create_depth, load_dpt, save_dpt
 from diffrender.errors import InputError
 
@@ -99,6 +102,8 @@ def test_feature_info_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"depth_range": (2.0, 1.0)}, "DptConfig.depth_range"),
         ({"output": "disparity"}, "DptConfig.output"),
         ({"std": (0.0, 1.0, 1.0)}, "DptConfig.std"),
+        ({"sparsity": 0.5}, "DptConfig.sparsity is 0.5"),
+        ({"sparsity": SparsityConfig()}, "no layer of the backbone 'test_resnet'.*no linear layer"),
     ],
 )
 def test_bad_configurations(change: dict, message: str) -> None:
@@ -118,6 +123,48 @@ def test_file_round_trip(net: DptNet, tmp_path: Path) -> None:
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half")]
     assert sizes[1] < 0.6 * sizes[0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full.safetensors", "half.safetensors"]
+
+
+@pytest.mark.parametrize("mode", ["static", "dynamic"])
+def test_a_transformer_with_block_sparse_layers(mode: str, tmp_path: Path) -> None:
+    sparsity = SparsityConfig(0.25, (16, 4), mode, "torch")
+    config = DptConfig(backbone="test_vit", size=(64, 96), channels=8, sparsity=sparsity)
+    torch.manual_seed(0)
+    net = DptNet(config).eval()
+    layers = {n: m for n, m in net.named_modules() if isinstance(m, SparseLinear)}
+    # Attention's two and the MLP's two in each block; the head has no linear layer.
+    assert len(layers) == 4 * len(net.backbone.model.blocks)
+    assert {m.density for m in layers.values()} == {0.25}
+    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    values = net(picture)
+    values.mean().backward()
+    assert all(m.values.grad is not None and m.values.grad.any() for m in layers.values())
+    if mode == "dynamic":
+        layer = next(iter(layers.values()))
+        mask = layer.pattern.current.mask()
+        mask[0] = False
+        layer.set_mask(mask)
+        values = net(picture)
+    again = load_dpt(save_dpt(net, tmp_path / "net.safetensors"))
+    assert again.config == dataclasses.replace(
+        config, sparsity=dataclasses.replace(sparsity, backend=None)
+    )
+    torch.testing.assert_close(again(picture), values.detach())
+
+
+def test_a_broken_mask_in_a_file_is_refused(tmp_path: Path) -> None:
+    config = DptConfig(
+        backbone="test_vit", size=(64, 96), channels=8, sparsity=SparsityConfig(0.25, 16)
+    )
+    path = save_dpt(DptNet(config), tmp_path / "net.safetensors")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    name = next(n for n in tensors if n.endswith("column_indices"))
+    tensors[name][0] = 10_000
+    save_file(tensors, path, metadata)
+    with pytest.raises(InputError, match="the weights cannot be used.*column indices run"):
+        load_dpt(path)
 
 
 def test_convention_metric_depth_grows_with_the_focal_length(
