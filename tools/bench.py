@@ -16,6 +16,7 @@ __all__ = ["BENCHMARKS", "bench", "run"]
 
 # name -> "module:function"; the function takes quick=True|False and returns a Report.
 BENCHMARKS: dict[str, str] = {
+    "blocksparse": "diffrender.tools.bench_blocksparse:bench_blocksparse",
     "evaluate": "diffrender.tools.bench_evaluate:bench_evaluate",
     "raster": "diffrender.tools.bench_raster:bench_raster",
     "reconstruct": "diffrender.tools.bench_reconstruct:bench_reconstruct",
