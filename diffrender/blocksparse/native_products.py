@@ -12,7 +12,7 @@ import ctypes
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -65,8 +65,8 @@ class NativePlan:
     bands: int
     chunk: int
     parts: int
-    product: Any
-    kept: tuple[Tensor, ...]
+    product: Any = field(repr=False)
+    kept: tuple[Tensor, ...] = field(repr=False)
 
 
 def multiply(

@@ -166,9 +166,8 @@ class Multiply {
     }
     for (const Panel<C>& panel : panels) {
       if (p_.bands == 1 && writes_through(panel)) continue;
-      const C* place = sums + rows * size * panel.offset;
-      for (int64_t i = row; i < last; ++i)
-        write(batch, i, panel, place + (i - row) * size * panel.vectors * N, panel.vectors * N);
+      write(batch, row * size, rows * size, panel, sums + rows * size * panel.offset,
+            panel.vectors * N);
     }
   }
 
@@ -180,8 +179,9 @@ class Multiply {
     const int64_t window = p_.out_size > 4 ? p_.window : end - begin;
     Run<C> run{values_, nullptr, nullptr, 0, 0, p_.out_size, p_.in_size, 0, values_, false};
     const int64_t across = p_.transposed ? tall : tall * p_.in_size;
-    int64_t e = begin;
-    do {
+    for (int64_t r = 0; begin == end && r < p_.out_size; ++r)
+      std::memset(place + r * stride, 0, size_t(panel.vectors * N) * sizeof(C));
+    for (int64_t e = begin; e < end; e += window) {
       run.first = e;
       run.count = std::min(window, end - e);
       run.indices = p_.indices + e;
@@ -195,25 +195,32 @@ class Multiply {
         panel.tile(run, x, place + run.row * stride, stride, fresh);
       }
       fresh = false;
-      e += window;
-    } while (e < end);
+    }
   }
 
   bool writes_through(const Panel<C>& panel) const {
     return std::is_same<T, C>::value && !p_.features_last && panel.count == panel.vectors * N;
   }
 
-  // Sums of one block row to their place in y.
-  void write(int64_t batch, int64_t i, const Panel<C>& panel, const C* sums, int64_t stride) const {
-    const int64_t rows = p_.out_size, outer = p_.outer();
-    if (p_.features_last) {
-      T* to = y_ + (batch * p_.n + panel.begin) * outer + i * rows;
-      for (int64_t c = 0; c < panel.count; ++c)
-        for (int64_t r = 0; r < rows; ++r) put(to[c * outer + r], sums[r * stride + c]);
-    } else {
-      T* to = y_ + (batch * outer + i * rows) * p_.n + panel.begin;
+  // Sums of `rows` rows of y from `row` on to their place.
+  void write(int64_t batch, int64_t row, int64_t rows, const Panel<C>& panel, const C* sums,
+             int64_t stride) const {
+    const int64_t outer = p_.outer();
+    if (!p_.features_last) {
+      T* to = y_ + (batch * outer + row) * p_.n + panel.begin;
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t c = 0; c < panel.count; ++c) put(to[r * p_.n + c], sums[r * stride + c]);
+      return;
+    }
+    T* to = y_ + (batch * p_.n + panel.begin) * outer + row;
+    if constexpr (std::is_same<T, C>::value) {
+      // Few rows of y at a time, each a long piece: they are far apart.
+      for (int64_t c = 0; c < panel.count; c += 4)
+        pack_transposed(sums + c, stride, rows, std::min<int64_t>(4, panel.count - c),
+                        to + c * outer, outer);
+    } else {
+      for (int64_t c = 0; c < panel.count; ++c)
+        for (int64_t r = 0; r < rows; ++r) put(to[c * outer + r], sums[r * stride + c]);
     }
   }
 

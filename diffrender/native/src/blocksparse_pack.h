@@ -46,13 +46,19 @@ template <class T, class C>
 void pack_transposed(const T* from, int64_t from_stride, int64_t rows, int64_t columns, C* to,
                      int64_t to_stride) {
   const int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
-  for (int64_t j = 0; j < whole_columns; j += 4) {
+  // A cache line of each row at a time: rows far apart share too few places in the cache to keep
+  // a line of each until the next columns are read.
+  constexpr int64_t kLine = 16;
+  for (int64_t j0 = 0; j0 < whole_columns; j0 += kLine) {
+    const int64_t j1 = std::min(j0 + kLine, whole_columns);
     for (int64_t i = 0; i < whole_rows; i += 4) {
-      typename Four<C>::V square[4];
-      for (int r = 0; r < 4; ++r) square[r] = widen4<C>(from + (i + r) * from_stride + j);
-      transpose4<C>(square);
-      for (int r = 0; r < 4; ++r)
-        std::memcpy(to + (j + r) * to_stride + i, &square[r], sizeof square[r]);
+      for (int64_t j = j0; j < j1; j += 4) {
+        typename Four<C>::V square[4];
+        for (int r = 0; r < 4; ++r) square[r] = widen4<C>(from + (i + r) * from_stride + j);
+        transpose4<C>(square);
+        for (int r = 0; r < 4; ++r)
+          std::memcpy(to + (j + r) * to_stride + i, &square[r], sizeof square[r]);
+      }
     }
   }
   for (int64_t j = 0; j < columns; ++j)

@@ -50,7 +50,8 @@ void tile(const Run<C>& run, const C* panel, C* sums, int64_t stride, bool fresh
   }
   const C* shifted = run.values + run.row * across;
   const int32_t* index = run.indices;
-  for (int64_t e = 0; e < run.count; ++e) {
+  int64_t e = 0;
+  do {  // at least one block and one step: a loop that may be empty would spill the sums
     const C* w = shifted + (Transposed ? int64_t(run.order[e]) : run.first + e) * block;
     const C* x = panel + int64_t(index[e]) * (steps * width);
     // Values and inputs of a later block come in while this one is worked on; beyond the run's end
@@ -70,7 +71,8 @@ void tile(const Run<C>& run, const C* panel, C* sums, int64_t stride, bool fresh
     }
     const bool fetch = run.fetch && over < 0;
     const C* far = fetch ? panel + int64_t(index[e + Later]) * (steps * width) : panel;
-    for (int64_t j = 0; j < steps; j += Step) {
+    int64_t j = 0;
+    do {
       if (fetch) {
         for (int b = 0; b < Step * V * kLaneBytes; b += 64)
           __builtin_prefetch(reinterpret_cast<const char*>(far + j * width) + b);
@@ -83,8 +85,9 @@ void tile(const Run<C>& run, const C* panel, C* sums, int64_t stride, bool fresh
           for (int v = 0; v < V; ++v) sum[r][v] += weight * in[v];
         }
       }
-    }
-  }
+      j += Step;
+    } while (j < steps);
+  } while (++e < run.count);
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) store_lanes<C>(sums + r * stride + v * N, sum[r][v]);
 }
