@@ -33,7 +33,7 @@ def dynamic(report: Report, *, quick: bool) -> None:
         return
     shares, masks = [], []
     for density in (1 / 16,) if quick else (1 / 16, 1 / 4, 1 / 32):
-        moving = DynamicPattern.for_density((_SIDE, _SIDE), _BLOCK, density)
+        moving = DynamicPattern.for_density((_SIDE, _SIDE), (_BLOCK, _BLOCK), density)
         middle = _measure(report, moving, density, 0.5 if quick else 2.0)
         shares.append(middle["static"] / middle["dynamic"])
         masks.append(1e3 * middle["mask"])
