@@ -139,14 +139,17 @@ struct Sum<double> {
   typedef double type;
 };
 
-// A thread's own memory, kept between calls; at most `kKept` bytes of it stay.
+// A thread's own memory, kept between calls up to `kKept` bytes.
 class Scratch {
  public:
   ~Scratch() { std::free(memory_); }
-  // `bytes` of memory on a cache line; what an earlier call returned is gone.
+  // `bytes` of memory on a huge page; what an earlier call returned is gone.
   void* take(int64_t bytes);
+  // Frees more than is kept.
+  void trim();
 
  private:
+  static constexpr int64_t kKept = 32 << 20;
   void* memory_ = nullptr;
   int64_t size_ = 0;
 };

@@ -9,36 +9,7 @@
 #include "blocksparse_pack.h"
 #include "blocksparse_tile.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 namespace diffrender {
-
-void* Scratch::take(int64_t bytes) {
-  constexpr int64_t kHuge = 2 << 20;
-  if (bytes > size_) {
-    std::free(memory_);
-    memory_ = nullptr;
-    size_ = 0;
-    const int64_t rounded = (bytes + kHuge - 1) / kHuge * kHuge;
-    if (posix_memalign(&memory_, size_t(kHuge), size_t(rounded)) != 0) {
-      memory_ = nullptr;
-      throw std::bad_alloc();
-    }
-#if defined(__linux__)
-    madvise(memory_, size_t(rounded), MADV_HUGEPAGE);  // a wish: rows of a panel share a page
-#endif
-    size_ = rounded;
-  }
-  return memory_;
-}
-
-Scratch& scratch(bool shared) {
-  thread_local Scratch mine, lent;
-  return shared ? lent : mine;
-}
-
 namespace {
 
 // Columns [begin, begin + count) of a group, `vectors` wide, packed at `offset` columns.
@@ -116,6 +87,7 @@ class Multiply {
     pack(batch, panels, memory);
     for (int64_t i = row; i < last; i += chunk)
       add_chunk(batch, i, std::min(i + chunk, last), panels, memory, memory + packed);
+    scratch().trim();
   }
 
   void pack(int64_t batch, const std::vector<Panel<C>>& panels, C* memory) const {
@@ -272,6 +244,7 @@ int64_t multiply(const Product& product, const void* values, const void* x, void
     numbers = wide;
   }
   Multiply<T>(plain, numbers, static_cast<const T*>(x), static_cast<T*>(y)).run();
+  scratch(true).trim();
   return kDone;
 }
 

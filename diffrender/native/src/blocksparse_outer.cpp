@@ -288,6 +288,7 @@ int64_t gradient(const Product& p, const void* dy, const void* x, void* values) 
     std::fill(sums, sums + count, C(0));
   } else {
     Gradient<T>(p, static_cast<const T*>(dy), static_cast<const T*>(x), sums).run();
+    scratch(true).trim();
   }
   if constexpr (!std::is_same<T, C>::value) {
     T* to = static_cast<T*>(values);

@@ -170,6 +170,7 @@ int64_t vector(const Product& p, const void* values, const void* x, void* y) {
       put(to[j], total);
     }
   }
+  scratch(true).trim();
   return kDone;
 }
 
