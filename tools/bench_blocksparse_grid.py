@@ -40,10 +40,10 @@ class Grid:
         (2048, 64), (8192, 1024), (4096, 4096), (8192, 4096),
     )  # fmt: skip
     wide: int = 6
-    single: int = 2
+    single: int = 1
     densities: tuple[float, ...] = (0.75, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64)
     blocks: tuple[int, ...] = (1, 4, 8, 16, 32, 64)
-    budget: float = 0.9
+    budget: float = 0.6
     limit: float = 380.0
 
 
