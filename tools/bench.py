@@ -16,6 +16,7 @@ __all__ = ["BENCHMARKS", "bench", "run"]
 
 # name -> "module:function"; the function takes quick=True|False and returns a Report.
 BENCHMARKS: dict[str, str] = {
+    "blocksparse": "diffrender.tools.bench_blocksparse:bench_blocksparse",
     "decoder": "diffrender.tools.bench_decoder:bench_decoder",
     "evaluate": "diffrender.tools.bench_evaluate:bench_evaluate",
     "ipu": "diffrender.tools.bench_ipu:bench_ipu",

@@ -17,7 +17,7 @@ namespace diffrender {
 namespace {
 
 // One image's rows: the number of the face that each pixel shows, and its attributes.
-template <class T, int C>
+template <class T>
 struct Paint {
   const Image& image;
   const Attributes<T>& attributes;
@@ -25,7 +25,7 @@ struct Paint {
   int32_t* shown;  // (H, W)
   T* out;          // (H, W, channels)
 
-  int64_t channels() const { return C ? C : attributes.channels; }
+  int64_t channels() const { return attributes.channels; }
   int64_t numbers_each() const { return 3 * channels() + 3; }
   // Planes of the faces of one band; of each, the place among them from 1, or 0 before it is met.
   static std::vector<double>& planes() {
@@ -56,6 +56,17 @@ struct Paint {
   }
 
   void row(const std::vector<Face>& kept, const int64_t* slot, int64_t y) {
+    switch (channels()) {  // the loops over channels are unrolled for one to four of them
+      case 1: return row_of<1>(kept, slot, y);
+      case 2: return row_of<2>(kept, slot, y);
+      case 3: return row_of<3>(kept, slot, y);
+      case 4: return row_of<4>(kept, slot, y);
+      default: return row_of<0>(kept, slot, y);
+    }
+  }
+
+  template <int C>
+  void row_of(const std::vector<Face>& kept, const int64_t* slot, int64_t y) {
     const int64_t width = image.width;
     int32_t* shown_row = shown + y * width;
     T* out_row = out + y * width * channels();
@@ -68,13 +79,15 @@ struct Paint {
         continue;
       }
       std::fill_n(shown_row + x, end - x, int32_t(kept[id].index - face0));
-      run(planes_of_face(kept[id], id), x, end, double(y) + 0.5, out_row);
+      run<C>(planes_of_face(kept[id], id), x, end, double(y) + 0.5, out_row);
     }
   }
 
   // Whole lanes may overhang the run, not the row: the next run writes over what is not its own.
+  template <int C>
   void run(const double* n, int64_t x, int64_t end, double py, T* out_row) const {
     typedef T Narrow __attribute__((vector_size(kLanes * sizeof(T))));
+    const int64_t channels = C ? C : attributes.channels;
     constexpr int kKnown = C ? C : 1;
     Lane ramp;
     for (int l = 0; l < kLanes; ++l) ramp[l] = l + 0.5;
@@ -84,7 +97,7 @@ struct Paint {
     for (; x < end && x + kLanes <= image.width; x += kLanes) {
       const Lane px = ramp + double(x);
       const Lane scale = 1.0 / (n[0] * px + below);
-      T* to = out_row + x * channels();
+      T* to = out_row + x * channels;
       if (C) {
         Narrow value[kKnown];
         for (int c = 0; c < kKnown; ++c)
@@ -97,16 +110,16 @@ struct Paint {
           for (int l = 0; l < kLanes; ++l)
             for (int c = 0; c < kKnown; ++c) to[l * kKnown + c] = value[c][l];
       } else {
-        for (int64_t c = 0; c < channels(); ++c) {
+        for (int64_t c = 0; c < channels; ++c) {
           const Lane value = (n[3 * c + 3] * px + (n[3 * c + 4] * py + n[3 * c + 5])) * scale;
-          for (int l = 0; l < kLanes; ++l) to[l * channels() + c] = T(value[l]);
+          for (int l = 0; l < kLanes; ++l) to[l * channels + c] = T(value[l]);
         }
       }
     }
     for (; x < end; ++x) {
       const double px = double(x) + 0.5, scale = 1.0 / (n[0] * px + below);
-      for (int64_t c = 0; c < channels(); ++c)
-        out_row[x * channels() + c] =
+      for (int64_t c = 0; c < channels; ++c)
+        out_row[x * channels + c] =
             T((n[3 * c + 3] * px + (n[3 * c + 4] * py + n[3 * c + 5])) * scale);
     }
   }
@@ -124,7 +137,7 @@ struct Shown {
     const int64_t* v = scene.faces + 3 * (scene.face0 + shown[pixel]);
     const Vec3 corner[3] = {load(scene.h, v[0]), load(scene.h, v[1]), load(scene.h, v[2])};
     Face face;
-    set_up(corner, image.cull, face);
+    if (!set_up(corner, image.cull, face)) return false;  // it was drawn, so it can be set up
     const Vec3 p{double(pixel % image.width) + 0.5, double(pixel / image.width) + 0.5, 1.0};
     const double s[3] = {dot(face.edge[0], p), dot(face.edge[1], p), dot(face.edge[2], p)};
     const T depth = T(face.det * (1.0 / (s[0] + s[1] + s[2])));
@@ -145,7 +158,7 @@ struct Drawn {
   }
 };
 
-template <class T, int C>
+template <class T>
 int64_t draw_with(const Packed<T>& packed, const Image& image, const Tables& tables,
                   const Attributes<T>& attributes, int64_t threads, int32_t* shown, T* out,
                   Drawn<T>& drawn, int64_t* culprit) {
@@ -153,7 +166,7 @@ int64_t draw_with(const Packed<T>& packed, const Image& image, const Tables& tab
   return draw_all(
       packed, image, threads, culprit,
       [&](int64_t b) {
-        return Paint<T, C>{image, attributes, packed.face_offsets[b], shown + b * pixels,
+        return Paint<T>{image, attributes, packed.face_offsets[b], shown + b * pixels,
                            out + b * pixels * channels};
       },
       [&](const Scene<T>& scene, int64_t inner) {
@@ -183,13 +196,8 @@ int64_t draw(DrawCall<T>& call, int64_t threads, T* out) {
   auto drawn = std::make_unique<Drawn<T>>();
   drawn->images.resize(call.meshes);
   drawn->channels = call.channels;
-  const auto run = call.channels == 1   ? draw_with<T, 1>
-                   : call.channels == 2 ? draw_with<T, 2>
-                   : call.channels == 3 ? draw_with<T, 3>
-                   : call.channels == 4 ? draw_with<T, 4>
-                                        : draw_with<T, 0>;
-  const int64_t status = run(packed, image, tables, call.attributes(), threads, call.shown, out,
-                             *drawn, &call.culprit);
+  const int64_t status = draw_with(packed, image, tables, call.attributes(), threads, call.shown,
+                                   out, *drawn, &call.culprit);
   if (status != kDone) return status;
   call.bytes = drawn->bytes();
   call.kept = drawn.release();

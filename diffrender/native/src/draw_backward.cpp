@@ -17,7 +17,7 @@
 namespace diffrender {
 namespace {
 
-template <class T, int C>
+template <class T>
 void draw_backward_with(const Pass<T>& pass, const char* packed, int64_t threads) {
   const int64_t* counts = reinterpret_cast<const int64_t*>(packed);
   std::vector<const char*> part(2 * pass.meshes);
@@ -40,13 +40,13 @@ void draw_backward_with(const Pass<T>& pass, const char* packed, int64_t threads
   };
   const auto chunk = [&](int64_t b, int64_t k, Corners& out) {
     gather(b, out, [&](Gathered<T>& found) {
-      add_rows<C>(pass, b, k * rows, std::min(pass.height, (k + 1) * rows), found);
+      add_rows(pass, b, k * rows, std::min(pass.height, (k + 1) * rows), found);
     });
   };
   const auto outlines = [&](int64_t b, Corners& out) {
     thread_local Undone<T> undone;
     undone.run(pass, b, part.data() + 2 * b, counts + 2 * b);
-    gather(b, out, [&](Gathered<T>& found) { undone.template gather<C>(pass, b, found); });
+    gather(b, out, [&](Gathered<T>& found) { undone.gather(pass, b, found); });
     scatter(pass, pass.face_offsets[b], out);
     undone.add_ends(pass, b);
   };
@@ -81,12 +81,7 @@ int64_t draw_backward(const DrawCall<T>& call, int64_t threads, const char* cros
                      grad_values, grad_h};
   set_zero(threads, grad_values, call.rows * channels * int64_t(sizeof(T)));
   set_zero(threads, grad_h, 3 * vertices * int64_t(sizeof(T)));
-  const auto run = channels == 1   ? draw_backward_with<T, 1>
-                   : channels == 2 ? draw_backward_with<T, 2>
-                   : channels == 3 ? draw_backward_with<T, 3>
-                   : channels == 4 ? draw_backward_with<T, 4>
-                                   : draw_backward_with<T, 0>;
-  run(pass, crossings, threads);
+  draw_backward_with(pass, crossings, threads);
   if (call.intrinsics && (grad_points || grad_k))
     project_backward(call.points, call.vertex_offsets, call.meshes, call.cameras(), grad_h,
                      threads, grad_points, grad_k, grad_r, grad_t);

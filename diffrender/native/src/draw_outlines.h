@@ -64,15 +64,15 @@ struct Undone {
   }
 
   // The listed pixels as runs of one; empties the list.
-  template <int C>
   void gather(const Pass<T>& pass, int64_t b, Gathered<T>& found) {
-    const int64_t face0 = pass.face_offsets[b], channels = C ? C : pass.attributes.channels;
+    const int64_t face0 = pass.face_offsets[b], channels = pass.attributes.channels;
+    const AddRun<T> add = add_run_for<T>(channels);
     for (size_t n = 0; n < pixels.size(); ++n) {
       const int32_t f = pass.shown[b * pass.pixels() + pixels[n]];
       number[pixels[n]] = 0;
       if (f < 0) continue;
-      add_run<C>(found.of(pass, face0, f), channels, pixels[n] % pass.width,
-                 pixels[n] / pass.width, 1, extra.data() + n * channels);
+      add(found.of(pass, face0, f), channels, pixels[n] % pass.width, pixels[n] / pass.width, 1,
+          extra.data() + n * channels);
     }
   }
 

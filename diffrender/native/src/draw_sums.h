@@ -134,10 +134,26 @@ void add_run(double* numbers, int64_t channels, int64_t x, int64_t y, int64_t co
   }
 }
 
+// `add_run`, its loops over channels unrolled for one to four of them.
+template <class T>
+using AddRun = void (*)(double*, int64_t, int64_t, int64_t, int64_t, const T*);
+
+template <class T>
+AddRun<T> add_run_for(int64_t channels) {
+  switch (channels) {
+    case 1: return add_run<1, T>;
+    case 2: return add_run<2, T>;
+    case 3: return add_run<3, T>;
+    case 4: return add_run<4, T>;
+    default: return add_run<0, T>;
+  }
+}
+
 // Rows [top, bottom) of image b.
-template <int C, class T>
+template <class T>
 void add_rows(const Pass<T>& pass, int64_t b, int64_t top, int64_t bottom, Gathered<T>& found) {
-  const int64_t face0 = pass.face_offsets[b], channels = C ? C : pass.attributes.channels;
+  const int64_t face0 = pass.face_offsets[b], channels = pass.attributes.channels;
+  const AddRun<T> add = add_run_for<T>(channels);
   const int32_t* shown = pass.shown + b * pass.pixels();
   const T* grad = pass.grad + b * pass.pixels() * channels;
   for (int64_t y = top; y < bottom; ++y) {
@@ -146,8 +162,8 @@ void add_rows(const Pass<T>& pass, int64_t b, int64_t top, int64_t bottom, Gathe
       const int32_t f = row[x];
       for (end = x + 1; end < pass.width && row[end] == f;) ++end;
       if (f < 0) continue;
-      add_run<C>(found.of(pass, face0, f), channels, x, y, end - x,
-                 grad + (y * pass.width + x) * channels);
+      add(found.of(pass, face0, f), channels, x, y, end - x,
+          grad + (y * pass.width + x) * channels);
     }
   }
 }

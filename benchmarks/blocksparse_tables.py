@@ -1,0 +1,100 @@
+"""The tables of docs/benchmarks-blocksparse.md, from `diffrender bench blocksparse`'s report.
+
+python benchmarks/blocksparse_tables.py     # rewrites what stands below the page's mark
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+MARK = "<!-- tables below: written by benchmarks/blocksparse_tables.py -->\n"
+CASE = re.compile(r"m=k=(\d+), n=(\d+), d=([\d.]+), b=(\d+), x (\(\w, \w\)), threads: (\d+)")
+PRODUCTS = ("forward", "grad_input", "grad_weight")
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def goals(report: dict[str, Any]) -> str:
+    """Every goal, met or not."""
+    rows = []
+    for one in report["targets"]:
+        value = "not measured" if one["value"] is None else f"{one['value']:.3g}"
+        rows.append([one["name"], one["goal"], value, "yes" if one["met"] else "**no**"])
+    return _table(["goal", "", "measured", "met"], rows)
+
+
+def gains(report: dict[str, Any]) -> str:
+    """One table a product, layout and number of threads: gain over dense, in a row the sizes."""
+    found: dict[tuple[str, str, str], dict[tuple[int, int, float], dict[int, float]]] = {}
+    for row in report["rows"]:
+        case = CASE.fullmatch(row["case"])
+        if case is None or row["operation"] not in PRODUCTS or row["unit"] != "ms":
+            continue
+        side, n, density, block, layout, threads = case.groups()
+        table = found.setdefault((row["operation"], layout, threads), {})
+        cell = (int(side), int(n), float(density))
+        table.setdefault(cell, {})[int(block)] = 1 / row["ratio"]
+    text = ""
+    for (product, layout, threads), table in found.items():
+        blocks = sorted({block for cells in table.values() for block in cells})
+        lines = []
+        for (side, n, density), cells in table.items():
+            line = [str(side), str(n), f"{density:g}", f"{1 / density:.3g}"]
+            line += [
+                f"{cells[b]:.2f} ({100 * cells[b] * density:.0f} %)" if b in cells else ""
+                for b in blocks
+            ]
+            lines.append(line)
+        head = ["m = k", "n", "d", "1/d", *(f"b = {b}" for b in blocks)]
+        text += f"\n#### {product}, x {layout}, threads: {threads}\n\n{_table(head, lines)}"
+    return text
+
+
+def others(report: dict[str, Any]) -> str:
+    """Peers, single columns, half precision, dynamic mode, and what was left out."""
+    lines = []
+    for row in report["rows"]:
+        if row["operation"] in PRODUCTS and row["unit"] == "ms":
+            continue
+        value = "" if row["unit"] == "timings" else f"{row['value']:.4g} {row['unit']}"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
+        lines.append([row["case"], row["operation"], value, row["peer"], ratio])
+    return _table(["case", "operation", "value", "beside", "ratio"], lines)
+
+
+def page(report: dict[str, Any]) -> str:
+    """All tables with their headings."""
+    machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items() if value)
+    gpu = "" if report["machine"].get("gpu") else ", no GPU"
+    return (
+        f"\nMeasured on: {machine}{gpu}.\n"
+        f"\n### Goals\n\n{goals(report)}"
+        f"\n### Gain over dense (share of 1/d)\n{gains(report)}"
+        f"\n### Peers, single columns, half precision, dynamic mode\n\n{others(report)}"
+    )
+
+
+def main(source: Path, target: Path) -> None:
+    report = json.loads(source.read_text(encoding="utf-8"))
+    text = target.read_text(encoding="utf-8")
+    if text.count(MARK) != 1:
+        raise SystemExit(f"{target} must hold this line once: {MARK.strip()}")
+    target.write_text(text.split(MARK)[0] + MARK + page(report), encoding="utf-8")
+    print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    names = [Path(name) for name in sys.argv[1:]]
+    default = [
+        ROOT / "benchmarks" / "results" / "blocksparse.json",
+        ROOT / "docs" / "benchmarks-blocksparse.md",
+    ]
+    main(*(names if len(names) == 2 else default))

@@ -1,0 +1,207 @@
+// What the block-sparse kernels share: the product's description, vector lanes, storage types.
+//
+// Values, inputs and outputs are stored as float, double, bfloat16 or float16; sums are taken in
+// float (double for double). Every output element is summed by one chain of multiply-adds in the
+// order of the blocks, so the result depends neither on the number of threads nor on the tiling.
+// These files are compiled with fused multiply-adds where the processor has them, so the last bit
+// may differ between instruction sets.
+#pragma once
+
+#include <cstdlib>
+#include <type_traits>
+
+#include "common.h"
+
+namespace diffrender {
+
+// One product y = W x or y = W^T x as the kernels see it: y has `out_blocks` block rows, each with
+// a list of blocks of the other side. Mirrored by diffrender/blocksparse/native_products.py.
+struct Product {
+  int64_t dtype;          // of storage: 0 float32, 1 float64, 2 bfloat16, 3 float16
+  int64_t transposed;     // 1: y = W^T x, blocks are read through `order` and transposed
+  int64_t features_last;  // 1: x (batch, n, inner), y (batch, n, outer); 0: x (batch, inner, n)
+  int64_t out_blocks, in_blocks;  // block rows of y, block rows of x
+  int64_t out_size, in_size;      // rows of a block on the side of y, and on the side of x
+  int64_t batch, n;
+  int64_t threads;
+  int64_t vectors;        // vectors of columns in a panel of x, at most
+  int64_t group;          // columns that are packed together
+  int64_t bands;          // x is worked through in this many bands of block rows
+  int64_t chunk;          // block rows of y that are summed while a band is in cache
+  int64_t parts;          // row ranges of equal work that a group of columns is cut into
+  int64_t window;         // blocks that the tiles of a tall block row read one after another
+  const int32_t* offsets;   // (out_blocks + 1)
+  const int32_t* indices;   // (nnz)
+  const int32_t* order;     // (nnz) when transposed, else null
+  const int32_t* segments;  // (bands + 1, out_blocks) where a row's blocks in a band begin, or null
+
+  // The blocks of row i in a band: [begin(i, band), begin(i, band + 1)).
+  int64_t begin(int64_t i, int64_t band) const {
+    return bands == 1 ? offsets[i + band] : segments[band * out_blocks + i];
+  }
+  int64_t outer() const { return out_blocks * out_size; }
+  int64_t inner() const { return in_blocks * in_size; }
+  int64_t nnz() const { return offsets[out_blocks]; }
+  int64_t block() const { return out_size * in_size; }
+};
+
+#if defined(__AVX512F__)
+constexpr int kLaneBytes = 64;
+#elif defined(__AVX__)
+constexpr int kLaneBytes = 32;
+#else
+constexpr int kLaneBytes = 16;
+#endif
+
+// A register of C.
+template <class C>
+struct Lanes {
+  typedef C V __attribute__((vector_size(kLaneBytes)));
+  static constexpr int N = kLaneBytes / int(sizeof(C));
+};
+
+template <class C>
+inline typename Lanes<C>::V load_lanes(const C* p) {
+  typename Lanes<C>::V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class C>
+inline void store_lanes(C* p, typename Lanes<C>::V v) {
+  std::memcpy(p, &v, sizeof v);
+}
+template <class C>
+inline typename Lanes<C>::V spread_lanes(C value) {
+  return value - typename Lanes<C>::V{};  // minus zero keeps the sign of -0
+}
+
+inline void prefetch_bytes(const void* from, int64_t bytes) {
+  for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(static_cast<const char*>(from) + b);
+}
+
+// Storage types without arithmetic, and how they become numbers.
+struct BFloat16 {
+  uint16_t bits;
+};
+struct Float16 {
+  uint16_t bits;
+};
+
+template <class To, class From>
+inline To from_bits(From value) {
+  To out;
+  static_assert(sizeof(To) == sizeof(From), "same bits");
+  std::memcpy(&out, &value, sizeof out);
+  return out;
+}
+
+inline float number(float value) { return value; }
+inline double number(double value) { return value; }
+inline float number(BFloat16 value) { return from_bits<float>(uint32_t(value.bits) << 16); }
+// Exponent and fraction are moved into place and rescaled, which also mends subnormals.
+inline float number(Float16 value) {
+  const uint32_t rest = uint32_t(value.bits & 0x7fff) << 13;
+  const uint32_t sign = uint32_t(value.bits & 0x8000) << 16;
+  const float scaled = from_bits<float>(rest) * from_bits<float>(uint32_t(0x77800000));  // 2^112
+  const uint32_t special = rest >= 0x0f800000u ? 0x7f800000u : 0u;  // infinite or NaN
+  return from_bits<float>(from_bits<uint32_t>(scaled) | sign | special);
+}
+
+// Rounded to nearest, ties to even, as torch does.
+inline void put(float& to, float value) { to = value; }
+inline void put(double& to, double value) { to = value; }
+inline void put(BFloat16& to, float value) {
+  const uint32_t bits = from_bits<uint32_t>(value);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  to.bits = uint16_t(nan ? 0x7fc0u | (bits >> 16) : rounded);
+}
+inline void put(Float16& to, float value) {
+  const uint32_t bits = from_bits<uint32_t>(value);
+  const uint32_t sign = (bits >> 16) & 0x8000u, rest = bits & 0x7fffffffu;
+  // Below 2^-14 adding 1/2 rounds to multiples of 2^-24, which are float16's subnormals.
+  const float small = from_bits<float>(rest) + 0.5f;
+  const uint32_t subnormal = from_bits<uint32_t>(small) - 0x3f000000u;
+  const uint32_t normal = (rest - 0x38000000u + 0xfffu + ((rest >> 13) & 1u)) >> 13;
+  uint32_t half = rest < 0x38800000u ? subnormal : normal;
+  half = rest >= 0x477ff000u ? 0x7c00u : half;  // beyond 65519.99...: infinite
+  half = rest > 0x7f800000u ? 0x7e00u : half;   // NaN
+  to.bits = uint16_t(sign | half);
+}
+
+// What sums are taken in.
+template <class T>
+struct Sum {
+  typedef float type;
+};
+template <>
+struct Sum<double> {
+  typedef double type;
+};
+
+// A thread's own memory, kept between calls up to `kKept` bytes.
+class Scratch {
+ public:
+  ~Scratch() { std::free(memory_); }
+  // `bytes` of memory on a huge page; what an earlier call returned is gone.
+  void* take(int64_t bytes);
+  // Frees more than is kept.
+  void trim();
+
+ private:
+  static constexpr int64_t kKept = 32 << 20;
+  void* memory_ = nullptr;
+  int64_t size_ = 0;
+};
+
+// The calling thread's: one for its own tasks, one for what it lends to all of them.
+Scratch& scratch(bool shared = false);
+
+// Four lanes, whatever a register holds.
+template <class C>
+struct Four {
+  typedef C V __attribute__((vector_size(4 * sizeof(C))));
+};
+
+// shuffle(a, b, lanes): lanes 0-3 are a's, 4-7 are b's.
+#if defined(__clang__) || __GNUC__ >= 12
+#define DIFFRENDER_SHUFFLE(C, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define DIFFRENDER_SHUFFLE(C, a, b, ...)                                           \
+  __builtin_shuffle(a, b,                                                          \
+                    typename Four<typename std::conditional<sizeof(C) == 4, int32_t, \
+                                                            int64_t>::type>::V{__VA_ARGS__})
+#endif
+
+// Rows become columns.
+template <class C>
+inline void transpose4(typename Four<C>::V row[4]) {
+  typedef typename Four<C>::V V;
+  const V a = DIFFRENDER_SHUFFLE(C, row[0], row[1], 0, 4, 1, 5);
+  const V b = DIFFRENDER_SHUFFLE(C, row[2], row[3], 0, 4, 1, 5);
+  const V c = DIFFRENDER_SHUFFLE(C, row[0], row[1], 2, 6, 3, 7);
+  const V d = DIFFRENDER_SHUFFLE(C, row[2], row[3], 2, 6, 3, 7);
+  row[0] = DIFFRENDER_SHUFFLE(C, a, b, 0, 1, 4, 5);
+  row[1] = DIFFRENDER_SHUFFLE(C, a, b, 2, 3, 6, 7);
+  row[2] = DIFFRENDER_SHUFFLE(C, c, d, 0, 1, 4, 5);
+  row[3] = DIFFRENDER_SHUFFLE(C, c, d, 2, 3, 6, 7);
+}
+
+// First block row of each of `parts` ranges of about equal numbers of blocks (and rows), and the
+// end: part p is [cut(p), cut(p + 1)).
+inline int64_t cut(const int32_t* offsets, int64_t rows, int64_t parts, int64_t p) {
+  // A row costs a little even when it is empty: work up to row r is offsets[r] + r.
+  const double target = double(offsets[rows] + rows) * double(p) / double(parts);
+  int64_t low = 0, high = rows;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (double(offsets[middle]) + double(middle) < target) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+}  // namespace diffrender

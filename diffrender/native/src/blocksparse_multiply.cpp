@@ -1,0 +1,290 @@
+// The block-sparse product y = W x, or y = W^T x, of many columns.
+//
+// Columns are cut into groups, a group into panels. A task takes one group and a range of block
+// rows: it packs x (blocksparse_pack.h), then walks through the rows in chunks, x in bands, so that
+// sums and panel stay in cache where blocks are small, and adds up tiles (blocksparse_tile.h).
+// Block rows without blocks are zero. A NaN or infinity of x reaches only the rows whose stored
+// blocks meet it. Torch twin: diffrender/blocksparse/torch_products.py.
+
+#include "blocksparse_pack.h"
+#include "blocksparse_tile.h"
+
+namespace diffrender {
+namespace {
+
+// Columns [begin, begin + count) of a group, `vectors` wide, packed at `offset` columns.
+template <class C>
+struct Panel {
+  int64_t begin, count, offset;
+  int vectors;
+  Tile<C> tile;
+};
+
+template <class C>
+Tile<C> choose_tile(int vectors, const Product& p) {
+  const bool t = p.transposed != 0;
+  if (p.out_size > 1) {
+    switch (vectors) {
+      case 1: return tile_of<C, 4, 1>(p.in_size, t);
+      case 2: return tile_of<C, 4, 2>(p.in_size, t);
+      default: return tile_of<C, 4, 3>(p.in_size, t);
+    }
+  }
+  switch (vectors) {
+    case 1: return tile_of<C, 1, 1>(p.in_size, t);
+    case 2: return tile_of<C, 1, 2>(p.in_size, t);
+    case 4: return tile_of<C, 1, 4>(p.in_size, t);
+    case 8: return tile_of<C, 1, 8>(p.in_size, t);
+    default: return tile_of<C, 1, 12>(p.in_size, t);
+  }
+}
+
+// Width of the next panel where `left` vectors are left. Tall tiles avoid panels of one vector.
+inline int next_width(int64_t left, int64_t most, bool tall) {
+  if (tall) return int(left == 4 ? 2 : std::min<int64_t>(left, 3));
+  for (int wide : {12, 8, 4, 2})
+    if (left >= wide && most >= wide) return wide;
+  return 1;
+}
+
+template <class T>
+class Multiply {
+  typedef typename Sum<T>::type C;
+  static constexpr int N = Lanes<C>::N;
+
+ public:
+  Multiply(const Product& product, const C* values, const T* x, T* y)
+      : p_(product), values_(values), x_(x), y_(y) {}
+
+  void run() {
+    const int64_t groups = (p_.n + p_.group - 1) / p_.group;
+    const int64_t tasks = p_.batch * groups * p_.parts;
+    parallel(p_.threads, tasks, [&](int64_t task) {
+      const int64_t part = task % p_.parts, group = task / p_.parts % groups;
+      work(task / (p_.parts * groups), group * p_.group, part);
+    });
+  }
+
+ private:
+  void work(int64_t batch, int64_t begin, int64_t part) const {
+    const int64_t end = std::min(begin + p_.group, p_.n);
+    const int64_t row = cut(p_.offsets, p_.out_blocks, p_.parts, part);
+    const int64_t last = cut(p_.offsets, p_.out_blocks, p_.parts, part + 1);
+    if (row == last) return;
+    std::vector<Panel<C>> panels;
+    int64_t left = (end - begin + N - 1) / N, width = 0;
+    for (int64_t c = begin; left > 0;) {
+      const int wide = next_width(left, p_.vectors, p_.out_size > 1);
+      panels.push_back(
+          {c, std::min<int64_t>(wide * N, end - c), width, wide, choose_tile<C>(wide, p_)});
+      width += wide * N;
+      left -= wide;
+      c += wide * N;
+    }
+    const int64_t inner = p_.inner(), chunk = std::min(p_.chunk, last - row);
+    const int64_t packed = inner * width, sums = chunk * p_.out_size * width;
+    C* memory = static_cast<C*>(scratch().take((packed + sums) * int64_t(sizeof(C))));
+    pack(batch, panels, memory);
+    for (int64_t i = row; i < last; i += chunk)
+      add_chunk(batch, i, std::min(i + chunk, last), panels, memory, memory + packed);
+    scratch().trim();
+  }
+
+  void pack(int64_t batch, const std::vector<Panel<C>>& panels, C* memory) const {
+    const int64_t inner = p_.inner();
+    const T* x = x_ + batch * inner * p_.n;
+    if (p_.features_last) {
+      for (const Panel<C>& panel : panels)
+        pack_panel_transposed(x + panel.begin * inner, inner, panel.count, panel.vectors * N,
+                              memory + inner * panel.offset);
+      return;
+    }
+    // Row by row through all panels: neighbouring columns come in one stream.
+    constexpr int64_t kAhead = 6;
+    const int64_t first = panels.front().begin;
+    const int64_t bytes = (panels.back().begin + panels.back().count - first) * int64_t(sizeof(T));
+    for (int64_t r = 0; r < inner; ++r) {
+      const T* row = x + r * p_.n;
+      if (r + kAhead < inner) prefetch_bytes(row + kAhead * p_.n + first, bytes);
+      for (const Panel<C>& panel : panels) {
+        const int64_t width = panel.vectors * N;
+        pack_row(row + panel.begin, panel.count, width, memory + inner * panel.offset + r * width);
+      }
+    }
+  }
+
+  // Block rows [row, last) of all panels, band by band.
+  void add_chunk(int64_t batch, int64_t row, int64_t last, const std::vector<Panel<C>>& panels,
+                 const C* packed, C* sums) const {
+    const int64_t size = p_.out_size, rows = last - row;
+    for (int64_t band = 0; band < p_.bands; ++band) {
+      for (const Panel<C>& panel : panels) {
+        const int64_t width = panel.vectors * N;
+        const bool direct = p_.bands == 1 && writes_through(panel);
+        C* place = sums + rows * size * panel.offset;
+        int64_t stride = width;
+        if (direct) {
+          // T is C here: sums are taken in y itself.
+          place = reinterpret_cast<C*>(y_) + (batch * p_.outer() + row * size) * p_.n + panel.begin;
+          stride = p_.n;
+        }
+        const C* x = packed + p_.inner() * panel.offset;
+        for (int64_t i = row; i < last; ++i) {
+          const int64_t begin = p_.begin(i, band), end = p_.begin(i, band + 1);
+          if (begin == end && band > 0) continue;
+          add_row(begin, end, panel, x, place + (i - row) * size * stride, stride, band == 0);
+        }
+      }
+    }
+    for (const Panel<C>& panel : panels) {
+      if (p_.bands == 1 && writes_through(panel)) continue;
+      write(batch, row * size, rows * size, panel, sums + rows * size * panel.offset,
+            panel.vectors * N);
+    }
+  }
+
+  // Blocks [begin, end) of one block row. The tiles of a tall block read the same part of x, so
+  // they take turns over as many blocks as the nearest cache holds.
+  void add_row(int64_t begin, int64_t end, const Panel<C>& panel, const C* x, C* place,
+               int64_t stride, bool fresh) const {
+    const int64_t tall = p_.out_size > 1 ? 4 : 1;
+    const int64_t window = p_.out_size > 4 ? p_.window : end - begin;
+    Run<C> run{values_, nullptr, nullptr, 0, 0, p_.out_size, p_.in_size, 0, values_, false};
+    const int64_t across = p_.transposed ? tall : tall * p_.in_size;
+    for (int64_t r = 0; begin == end && r < p_.out_size; ++r)
+      std::memset(place + r * stride, 0, size_t(panel.vectors * N) * sizeof(C));
+    for (int64_t e = begin; e < end; e += window) {
+      run.first = e;
+      run.count = std::min(window, end - e);
+      run.indices = p_.indices + e;
+      run.order = p_.transposed ? p_.order + e : nullptr;
+      run.next = values_;
+      for (run.row = 0; run.row < p_.out_size; run.row += tall) {
+        const bool last = run.row + tall == p_.out_size;
+        run.next = last ? values_ + (p_.transposed ? 0 : run.count * p_.block())
+                        : run.next + across;
+        run.fetch = run.row == 0 && p_.bands == 1;
+        panel.tile(run, x, place + run.row * stride, stride, fresh);
+      }
+      fresh = false;
+    }
+  }
+
+  bool writes_through(const Panel<C>& panel) const {
+    return std::is_same<T, C>::value && !p_.features_last && panel.count == panel.vectors * N;
+  }
+
+  // Sums of `rows` rows of y from `row` on to their place.
+  void write(int64_t batch, int64_t row, int64_t rows, const Panel<C>& panel, const C* sums,
+             int64_t stride) const {
+    const int64_t outer = p_.outer();
+    if (!p_.features_last) {
+      T* to = y_ + (batch * outer + row) * p_.n + panel.begin;
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < panel.count; ++c) put(to[r * p_.n + c], sums[r * stride + c]);
+      return;
+    }
+    T* to = y_ + (batch * p_.n + panel.begin) * outer + row;
+    if constexpr (std::is_same<T, C>::value) {
+      // Few rows of y at a time, each a long piece: they are far apart.
+      for (int64_t c = 0; c < panel.count; c += 4)
+        pack_transposed(sums + c, stride, rows, std::min<int64_t>(4, panel.count - c),
+                        to + c * outer, outer);
+    } else {
+      for (int64_t c = 0; c < panel.count; ++c)
+        for (int64_t r = 0; r < rows; ++r) put(to[c * outer + r], sums[r * stride + c]);
+    }
+  }
+
+  const Product& p_;
+  const C* values_;
+  const T* x_;
+  T* y_;
+};
+
+// Values as numbers, in the order in which the product lists its blocks and each turned around, so
+// that a transposed product becomes a plain one.
+template <class T, class C>
+void turn_values(const Product& p, const T* stored, C* turned) {
+  constexpr int64_t kBlocks = 4096;
+  const int64_t nnz = p.nnz(), out = p.out_size, in = p.in_size, block = p.block();
+  parallel(p.threads, (nnz + kBlocks - 1) / kBlocks, [&](int64_t task) {
+    for (int64_t e = task * kBlocks; e < std::min(nnz, (task + 1) * kBlocks); ++e) {
+      const T* from = stored + p.order[e] * block;
+      C* to = turned + e * block;
+      for (int64_t r = 0; r < out; ++r)
+        for (int64_t j = 0; j < in; ++j) to[r * in + j] = C(number(from[j * out + r]));
+    }
+  });
+}
+
+template <class T>
+int64_t multiply(const Product& product, const void* values, const void* x, void* y) {
+  typedef typename Sum<T>::type C;
+  const T* stored = static_cast<const T*>(values);
+  const int64_t count = product.nnz() * product.block();
+  // Small blocks are too short to be read in another order again and again.
+  const bool turn = product.transposed && product.block() <= 16;
+  Product plain = product;
+  const C* numbers = nullptr;
+  if (turn) {
+    C* turned = static_cast<C*>(scratch(true).take(count * int64_t(sizeof(C))));
+    turn_values(product, stored, turned);
+    numbers = turned;
+    plain.transposed = 0;
+    plain.order = nullptr;
+  } else if constexpr (std::is_same<T, C>::value) {
+    numbers = stored;
+  } else {
+    C* wide = static_cast<C*>(scratch(true).take(count * int64_t(sizeof(C))));
+    parallel(product.threads, (count + 65535) / 65536, [&](int64_t task) {
+      for (int64_t i = task * 65536; i < std::min(count, (task + 1) * 65536); ++i)
+        wide[i] = number(stored[i]);
+    });
+    numbers = wide;
+  }
+  Multiply<T>(plain, numbers, static_cast<const T*>(x), static_cast<T*>(y)).run();
+  scratch(true).trim();
+  return kDone;
+}
+
+// Where the blocks of each row begin in each of the bands.
+void find_segments(const Product& p, int32_t* segments) {
+  const int64_t band = (p.in_blocks + p.bands - 1) / p.bands, rows = p.out_blocks;
+  constexpr int64_t kRows = 64;
+  parallel(p.threads, (rows + kRows - 1) / kRows, [&](int64_t task) {
+    for (int64_t i = task * kRows; i < std::min(rows, (task + 1) * kRows); ++i) {
+      int64_t e = p.offsets[i];
+      for (int64_t b = 0; b <= p.bands; ++b) {
+        while (e < p.offsets[i + 1] && p.indices[e] < b * band) ++e;
+        segments[b * rows + i] = int32_t(b == p.bands ? p.offsets[i + 1] : e);
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace diffrender
+
+// segments: (bands + 1, out_blocks), to be given back in the product.
+DIFFRENDER_API int64_t diffrender_blocksparse_segments(const void* product, void* segments) {
+  using namespace diffrender;
+  return guarded([&]() -> int64_t {
+    find_segments(*static_cast<const Product*>(product), static_cast<int32_t*>(segments));
+    return kDone;
+  });
+}
+
+DIFFRENDER_API int64_t diffrender_blocksparse_multiply(const void* product, const void* values,
+                                                       const void* x, void* y) {
+  using namespace diffrender;
+  const Product& p = *static_cast<const Product*>(product);
+  return guarded([&]() -> int64_t {
+    switch (p.dtype) {
+      case 0: return multiply<float>(p, values, x, y);
+      case 1: return multiply<double>(p, values, x, y);
+      case 2: return multiply<BFloat16>(p, values, x, y);
+      default: return multiply<Float16>(p, values, x, y);
+    }
+  });
+}

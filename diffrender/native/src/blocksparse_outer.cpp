@@ -1,0 +1,316 @@
+// The gradient of the values: products of dy and x at the stored blocks alone (SDDMM).
+//
+// dw_e[r, q] = sum over batch and columns c:  dy[out_size i(e) + r, c] x[in_size j(e) + q, c]
+//
+// Columns are taken in chunks, in order. Blocks with both sides of 4 and more: dy and x are packed
+// as (block, column, side), so that a block is a sum of outer products of two contiguous streams,
+// R rows by V vectors of it in registers. Blocks with a side of 1: rows are packed in panels and
+// every entry is a dot product along the columns, four entries at a time, x band by band as in
+// blocksparse_multiply.cpp. Each value is summed by one task in a fixed order, whatever the
+// threads. Torch twin: diffrender/blocksparse/torch_products.py.
+
+#include "blocksparse_pack.h"
+
+namespace diffrender {
+namespace {
+
+// (dy, x, columns, rows of dy's block, columns of x's block, sums, fresh): sums (rows, columns).
+template <class C>
+using Outer = void (*)(const C*, const C*, int64_t, int64_t, int64_t, C*, bool);
+
+// R rows by V vectors of `Bytes`.
+template <class C, int Bytes, int R, int V>
+void outer(const C* dy, const C* x, int64_t count, int64_t rows, int64_t columns, C* sums,
+           bool fresh) {
+  typedef C Vector __attribute__((vector_size(Bytes)));
+  constexpr int N = Bytes / int(sizeof(C));
+  for (int64_t r0 = 0; r0 < rows; r0 += R) {
+    for (int64_t q0 = 0; q0 < columns; q0 += V * N) {
+      Vector sum[R][V];
+      for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) sum[r][v] = Vector{};
+      const C* left = dy + r0;
+      const C* right = x + q0;
+      for (int64_t c = 0; c < count; ++c, left += rows, right += columns) {
+        Vector in[V];
+        for (int v = 0; v < V; ++v) std::memcpy(&in[v], right + v * N, Bytes);
+        for (int r = 0; r < R; ++r) {
+          const Vector weight = left[r] - Vector{};
+          for (int v = 0; v < V; ++v) sum[r][v] += weight * in[v];
+        }
+      }
+      for (int r = 0; r < R; ++r) {
+        for (int v = 0; v < V; ++v) {
+          C* to = sums + (r0 + r) * columns + q0 + v * N;
+          Vector before{};
+          if (!fresh) std::memcpy(&before, to, Bytes);
+          before += sum[r][v];
+          std::memcpy(to, &before, Bytes);
+        }
+      }
+    }
+  }
+}
+
+#if defined(__AVX2__)
+// A block of 4 x 4: a register holds two columns, the two halves are added at the end.
+void outer_4x4(const float* dy, const float* x, int64_t count, int64_t, int64_t, float* sums,
+               bool fresh) {
+  typedef float Eight __attribute__((vector_size(32)));
+  Eight sum[2][4] = {};
+  int64_t c = 0;
+  for (; c + 4 <= count; c += 4) {
+    for (int u = 0; u < 2; ++u) {
+      Eight left, right;
+      std::memcpy(&left, dy + 4 * (c + 2 * u), sizeof left);
+      std::memcpy(&right, x + 4 * (c + 2 * u), sizeof right);
+#define DIFFRENDER_SPREAD(r)                                                             \
+  DIFFRENDER_SHUFFLE_8(left, r, r, r, r, r + 4, r + 4, r + 4, r + 4)
+#if defined(__clang__) || __GNUC__ >= 12
+#define DIFFRENDER_SHUFFLE_8(a, ...) __builtin_shufflevector(a, a, __VA_ARGS__)
+#else
+#define DIFFRENDER_SHUFFLE_8(a, ...) \
+  __builtin_shuffle(a, (int32_t __attribute__((vector_size(32)))){__VA_ARGS__})
+#endif
+      sum[u][0] += DIFFRENDER_SPREAD(0) * right;
+      sum[u][1] += DIFFRENDER_SPREAD(1) * right;
+      sum[u][2] += DIFFRENDER_SPREAD(2) * right;
+      sum[u][3] += DIFFRENDER_SPREAD(3) * right;
+    }
+  }
+  for (int r = 0; r < 4; ++r) {
+    const Eight both = sum[0][r] + sum[1][r];
+    for (int q = 0; q < 4; ++q) {
+      float total = both[q] + both[q + 4];
+      for (int64_t rest = c; rest < count; ++rest) total += dy[4 * rest + r] * x[4 * rest + q];
+      float& to = sums[4 * r + q];
+      to = fresh ? total : to + total;
+    }
+  }
+}
+#endif
+
+template <class C>
+Outer<C> choose_outer(int64_t rows, int64_t columns) {
+#if defined(__AVX2__)
+  if constexpr (std::is_same<C, float>::value) {
+    if (rows == 4 && columns == 4) return outer_4x4;
+  }
+#endif
+  constexpr int most = kLaneBytes;
+  const int64_t bytes = columns * int64_t(sizeof(C));
+  if (bytes >= 2 * most) return outer<C, most, 4, 2>;
+  if (bytes == most) return rows % 8 ? outer<C, most, 4, 1> : outer<C, most, 8, 1>;
+  // Narrower than a register: 16 bytes (4 floats), or 32 where a register has 64.
+  if (bytes == 32) return outer<C, most < 32 ? most : 32, 4, 1>;
+  return outer<C, 16, 4, 1>;
+}
+
+// Four dot products of N-lane sums at once.
+template <class C>
+inline typename Four<C>::V add_up(const typename Lanes<C>::V sum[4]) {
+  typedef typename Four<C>::V V;
+  constexpr int pieces = Lanes<C>::N / 4;
+  V row[4];
+  if constexpr (pieces >= 1) {
+    for (int i = 0; i < 4; ++i) {
+      V piece[pieces];
+      std::memcpy(piece, &sum[i], sizeof piece);
+      row[i] = piece[0];
+      for (int p = 1; p < pieces; ++p) row[i] += piece[p];
+    }
+    transpose4<C>(row);
+    return (row[0] + row[1]) + (row[2] + row[3]);
+  } else {
+    V out;
+    for (int i = 0; i < 4; ++i) out[i] = sum[i][0] + sum[i][1];
+    return out;
+  }
+}
+
+template <class T>
+class Gradient {
+  typedef typename Sum<T>::type C;
+  static constexpr int N = Lanes<C>::N;
+  static constexpr int kVectors = 8;
+  static constexpr int64_t kWidth = kVectors * N;
+
+ public:
+  Gradient(const Product& product, const T* dy, const T* x, C* sums)
+      : p_(product), dy_(dy), x_(x), sums_(sums) {}
+
+  void run() {
+    const bool dots = p_.out_size == 1 || p_.in_size == 1;
+    const int64_t chunk = std::min<int64_t>(p_.group, p_.n);
+    const int64_t padded = (chunk + kWidth - 1) / kWidth * kWidth;
+    const int64_t outer = p_.outer(), inner = p_.inner();
+    left_ = static_cast<C*>(
+        scratch(true).take((outer + inner) * padded * int64_t(sizeof(C))));
+    right_ = left_ + outer * padded;
+    bool fresh = true;
+    for (int64_t batch = 0; batch < p_.batch; ++batch) {
+      for (int64_t c = 0; c < p_.n; c += chunk) {
+        const int64_t count = std::min(chunk, p_.n - c);
+        const T* dy = dy_ + batch * outer * p_.n;
+        const T* x = x_ + batch * inner * p_.n;
+        if (dots) {
+          pack_panels(dy, outer, c, count, left_);
+          pack_panels(x, inner, c, count, right_);
+        } else {
+          pack_blocks(dy, p_.out_blocks, p_.out_size, c, count, left_);
+          pack_blocks(x, p_.in_blocks, p_.in_size, c, count, right_);
+        }
+        parallel(p_.threads, p_.parts, [&](int64_t part) {
+          const int64_t row = cut(p_.offsets, p_.out_blocks, p_.parts, part);
+          const int64_t last = cut(p_.offsets, p_.out_blocks, p_.parts, part + 1);
+          if (dots) {
+            add_dots(row, last, count, fresh);
+          } else {
+            add_blocks(row, last, count, fresh);
+          }
+        });
+        fresh = false;
+      }
+    }
+  }
+
+ private:
+  // (block, column, side) of columns [first, first + count).
+  void pack_blocks(const T* from, int64_t blocks, int64_t size, int64_t first, int64_t count,
+                   C* to) const {
+    constexpr int64_t some = 16;
+    const int64_t length = blocks * size;
+    parallel(p_.threads, (blocks + some - 1) / some, [&](int64_t task) {
+      const int64_t begin = task * some, end = std::min(blocks, begin + some);
+      if (p_.features_last) {
+        for (int64_t c = 0; c < count; ++c)
+          for (int64_t b = begin; b < end; ++b)
+            pack_row(from + (first + c) * length + b * size, size, size,
+                     to + (b * count + c) * size);
+      } else {
+        for (int64_t b = begin; b < end; ++b)
+          pack_transposed(from + b * size * p_.n + first, p_.n, size, count, to + b * count * size,
+                          size);
+      }
+    });
+  }
+
+  // (panel, row, kWidth), columns beyond the last are zero.
+  void pack_panels(const T* from, int64_t rows, int64_t first, int64_t count, C* to) const {
+    constexpr int64_t some = 128;
+    const int64_t panels = (count + kWidth - 1) / kWidth;
+    parallel(p_.threads, (rows + some - 1) / some, [&](int64_t task) {
+      const int64_t begin = task * some, end = std::min(rows, begin + some);
+      for (int64_t panel = 0; panel < panels; ++panel) {
+        const int64_t c = first + panel * kWidth;
+        const int64_t here = std::min(kWidth, first + count - c);
+        C* out = to + panel * rows * kWidth;
+        if (p_.features_last) {
+          pack_transposed(from + c * rows + begin, rows, here, end - begin, out + begin * kWidth,
+                          kWidth);
+          for (int64_t r = begin; here < kWidth && r < end; ++r)
+            std::memset(out + r * kWidth + here, 0, size_t(kWidth - here) * sizeof(C));
+        } else {
+          for (int64_t r = begin; r < end; ++r)
+            pack_row(from + r * p_.n + c, here, kWidth, out + r * kWidth);
+        }
+      }
+    });
+  }
+
+  void add_blocks(int64_t row, int64_t last, int64_t count, bool fresh) const {
+    const Outer<C> add = choose_outer<C>(p_.out_size, p_.in_size);
+    for (int64_t i = row; i < last; ++i) {
+      for (int64_t e = p_.offsets[i]; e < p_.offsets[i + 1]; ++e)
+        add(left_ + i * count * p_.out_size, right_ + p_.indices[e] * count * p_.in_size, count,
+            p_.out_size, p_.in_size, sums_ + e * p_.block(), fresh);
+    }
+  }
+
+  void add_dots(int64_t row, int64_t last, int64_t count, bool fresh) const {
+    const int64_t panels = (count + kWidth - 1) / kWidth;
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      const C* left = left_ + panel * p_.outer() * kWidth;
+      const C* right = right_ + panel * p_.inner() * kWidth;
+      for (int64_t band = 0; band < p_.bands; ++band) {
+        for (int64_t i = row; i < last; ++i) {
+          const int64_t begin = p_.begin(i, band), end = p_.begin(i, band + 1);
+          if (begin == end) continue;
+          for (int64_t r = 0; r < p_.out_size; ++r)
+            add_entries(left + (i * p_.out_size + r) * kWidth, right, begin, end, r,
+                        fresh && panel == 0);
+        }
+      }
+    }
+  }
+
+  // Row r of blocks [begin, end): their entries are numbered block by block.
+  void add_entries(const C* dy, const C* right, int64_t begin, int64_t end, int64_t r,
+                   bool fresh) const {
+    typedef typename Lanes<C>::V Vector;
+    const int64_t size = p_.in_size, entries = (end - begin) * size;
+    for (int64_t first = 0; first < entries; first += 4) {
+      const C* x[4];
+      C* to[4];
+      for (int i = 0; i < 4; ++i) {
+        const int64_t entry = std::min(first + i, entries - 1);
+        const int64_t e = size == 1 ? begin + entry : begin + entry / size;
+        const int64_t q = size == 1 ? 0 : entry % size;
+        x[i] = right + (p_.indices[e] * size + q) * kWidth;
+        to[i] = sums_ + e * p_.block() + r * size + q;
+      }
+      Vector sum[4] = {};
+      for (int v = 0; v < kVectors; ++v) {
+        const Vector weight = load_lanes<C>(dy + v * N);
+        for (int i = 0; i < 4; ++i) sum[i] += weight * load_lanes<C>(x[i] + v * N);
+      }
+      const typename Four<C>::V total = add_up<C>(sum);
+      const int64_t count = std::min<int64_t>(4, entries - first);
+      for (int i = 0; i < count; ++i) *to[i] = fresh ? total[i] : *to[i] + total[i];
+    }
+  }
+
+  const Product& p_;
+  const T* dy_;
+  const T* x_;
+  C* sums_;
+  C* left_ = nullptr;
+  C* right_ = nullptr;
+};
+
+template <class T>
+int64_t gradient(const Product& p, const void* dy, const void* x, void* values) {
+  typedef typename Sum<T>::type C;
+  const int64_t count = p.nnz() * p.block();
+  std::vector<C> wide(std::is_same<T, C>::value ? size_t(0) : size_t(count));
+  C* sums = std::is_same<T, C>::value ? static_cast<C*>(values) : wide.data();
+  if (p.n == 0 || p.batch == 0) {
+    std::fill(sums, sums + count, C(0));
+  } else {
+    Gradient<T>(p, static_cast<const T*>(dy), static_cast<const T*>(x), sums).run();
+    scratch(true).trim();
+  }
+  if constexpr (!std::is_same<T, C>::value) {
+    T* to = static_cast<T*>(values);
+    for (int64_t i = 0; i < count; ++i) put(to[i], sums[i]);
+  }
+  return kDone;
+}
+
+}  // namespace
+}  // namespace diffrender
+
+// values: (nnz, out_size, in_size), written whole. The product is not transposed.
+DIFFRENDER_API int64_t diffrender_blocksparse_outer(const void* product, const void* dy,
+                                                    const void* x, void* values) {
+  using namespace diffrender;
+  const Product& p = *static_cast<const Product*>(product);
+  return guarded([&]() -> int64_t {
+    switch (p.dtype) {
+      case 0: return gradient<float>(p, dy, x, values);
+      case 1: return gradient<double>(p, dy, x, values);
+      case 2: return gradient<BFloat16>(p, dy, x, values);
+      default: return gradient<Float16>(p, dy, x, values);
+    }
+  });
+}
