@@ -76,6 +76,10 @@ inline void add(T* grad, int64_t vertex, const Vec3& value) {
 // done. Which thread runs a task is not fixed, so a task writes only what is its own.
 void parallel(int64_t threads, int64_t count, const std::function<void(int64_t)>& task);
 
+// Wakes the pool's workers ahead of a call of `parallel` that comes soon; waking takes longer than
+// the steps before it.
+void call_workers(int64_t threads);
+
 // Asks for pages of 2 MiB under a map that is about to be written, where the system has them: a map
 // of more than 32 MB is new memory at every step (memory.cpp), and faults cost more than drawing.
 constexpr int64_t kLargeMap = 16 << 20;

@@ -183,6 +183,8 @@ int64_t draw_with(const Packed<T>& packed, const Image& image, const Tables& tab
 // The crossings stay in `call.kept` until they are taken.
 template <class T>
 int64_t draw(DrawCall<T>& call, int64_t threads, T* out) {
+  threads = call.useful(threads);
+  call_workers(threads);
   if (call.intrinsics)
     project(call.points, call.vertex_offsets, call.meshes, call.cameras(), threads, call.h);
   const Packed<T> packed{call.homogeneous(), call.faces, call.vertex_offsets, call.face_offsets,

@@ -76,6 +76,8 @@ int64_t draw_backward(const DrawCall<T>& call, int64_t threads, const char* cros
                       const T* grad, T* grad_values, T* grad_h, T* grad_points, T* grad_k,
                       T* grad_r, T* grad_t) {
   const int64_t channels = call.channels, vertices = call.vertex_offsets[call.meshes];
+  threads = call.useful(threads);
+  call_workers(threads);
   const Pass<T> pass{call.homogeneous(), call.faces, call.vertex_offsets, call.face_offsets,
                      call.meshes, call.height, call.width, call.attributes(), call.shown, grad,
                      grad_values, grad_h};

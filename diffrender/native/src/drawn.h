@@ -34,6 +34,8 @@ struct Attributes {
   }
 };
 
+constexpr int64_t kFewPixels = 100 * 100;
+
 // What is drawn, as both directions take it; _draw_ops.py fills it in this order, eight bytes each.
 template <class T>
 struct DrawCall {
@@ -52,6 +54,8 @@ struct DrawCall {
   int64_t culprit;
 
   const T* homogeneous() const { return intrinsics ? h : points; }
+  // A small picture is drawn before a second thread is awake.
+  int64_t useful(int64_t threads) const { return meshes * height * width < kFewPixels ? 1 : threads; }
   Cameras<T> cameras() const { return {intrinsics, rotation, translation, each}; }
   Attributes<T> attributes() const { return {values, corners ? nullptr : faces, channels}; }
 };

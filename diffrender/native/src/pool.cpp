@@ -38,9 +38,9 @@ struct Job {
   }
 };
 
-// How often a thread looks before it sleeps: some 50 microseconds, the gap between two kernels of
-// one step.
-constexpr int kLooks = 1500;
+// How often a thread looks before it sleeps: some 150 microseconds, longer than the gap between the
+// kernels of one step.
+constexpr int kLooks = 8000;
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -78,6 +78,16 @@ class Pool {
     return true;
   }
 
+  // Wakes the workers that sleep, so that they look out when the work comes.
+  void call() {
+    if (asleep_ == 0) return;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      ++round_;
+    }
+    wake_.notify_all();
+  }
+
  private:
   void loop(int64_t id) {
     uint64_t seen = 0;
@@ -87,10 +97,10 @@ class Pool {
       {
         std::unique_lock<std::mutex> lock(mutex_);
         ++asleep_;
-        wake_.wait(lock, [&] { return round_ != seen && job_ != nullptr; });
+        wake_.wait(lock, [&] { return round_ != seen; });
         --asleep_;
         seen = round_;
-        if (id >= wanted_) continue;
+        if (job_ == nullptr || id >= wanted_) continue;  // too late, or only called: look for the next
         job = job_;
         ++running_;
       }
@@ -103,8 +113,8 @@ class Pool {
   std::mutex entry_, mutex_;
   std::condition_variable wake_, done_;
   Job* job_ = nullptr;
-  int64_t workers_ = 0, wanted_ = 0, asleep_ = 0;
-  std::atomic<int64_t> running_{0};  // changed under the lock, looked at without
+  int64_t workers_ = 0, wanted_ = 0;
+  std::atomic<int64_t> running_{0}, asleep_{0};  // changed under the lock, looked at without
   std::atomic<uint64_t> round_{0};
 };
 
@@ -125,6 +135,10 @@ Pool& pool() {
 }
 
 }  // namespace
+
+void call_workers(int64_t threads) {
+  if (threads > 1) pool().call();
+}
 
 void parallel(int64_t threads, int64_t count, const std::function<void(int64_t)>& task) {
   Job job;
