@@ -105,11 +105,14 @@ def test_broken_inputs_are_named(operation) -> None:  # type: ignore[no-untyped-
         operation(swapped, camera(), backend="triton")
 
 
-def test_other_dtypes_are_refused() -> None:
-    mesh = box()
+def test_half_precision_is_drawn_in_float32() -> None:
+    mesh, view = box(), camera().to(torch.float16)
     half = Mesh(mesh.vertices.half(), mesh.faces)
-    with pytest.raises(InputError, match="backend 'triton' works on float32 or float64"):
-        rasterize(half, camera().to(torch.float16), backend="triton")
+    found = rasterize(half, view, backend="triton")
+    wanted = rasterize(Mesh(half.vertices.float(), mesh.faces), view.to(torch.float32))
+    assert found.depth.dtype == torch.float16
+    assert int((wanted.face >= 0).sum()) > 0
+    assert torch.equal(found.face, wanted.face)
 
 
 def test_operators_are_sound() -> None:
