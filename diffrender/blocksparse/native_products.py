@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from diffrender.blocksparse.pattern import BlockPattern
-from diffrender.native import instruction_set, kernel_threads, signature
+from diffrender.native import instruction_set, kernel_threads, share_team, signature
 
 __all__ = ["NativePlan", "block_outer", "multiply", "native_plan"]
 
@@ -170,6 +170,7 @@ def _make_plan(
     n: int,
     features_last: bool,
 ) -> NativePlan:
+    share_team()
     size = 8 if dtype == torch.float64 else 4  # bytes of a sum
     lanes = _REGISTER_BYTES[instruction_set() or "baseline"] // size
     threads = kernel_threads()

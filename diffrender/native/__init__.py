@@ -14,6 +14,7 @@ from diffrender.native._library import library as library
 from diffrender.native._library import reason_missing as reason_missing
 from diffrender.native._library import signature as signature
 from diffrender.native.threads import kernel_threads as kernel_threads
+from diffrender.native.threads import share_team as share_team
 from diffrender.native.threads import small_tensors as small_tensors
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "kernel_threads",
     "library",
     "reason_missing",
+    "share_team",
     "signature",
     "small_tensors",
 ]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from diffrender.native import kernel_threads, small_tensors
+from diffrender.native import kernel_threads, reason_missing, share_team, small_tensors
 
 
 def test_small_tensors_narrow_torch_and_not_the_kernels() -> None:
@@ -24,3 +29,36 @@ def test_small_tensors_narrow_torch_and_not_the_kernels() -> None:
         assert torch.get_num_threads() == kernel_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+_FORK = """
+import os, torch
+from diffrender.blocksparse import BlockPattern, spmm
+from diffrender.native import share_team
+torch.set_num_threads(2)
+pattern = BlockPattern.random((512, 512), 16, 0.5, generator=torch.Generator().manual_seed(0))
+values, x = torch.rand(pattern.values_shape), torch.rand(512, 256)
+def product():
+    return spmm(pattern, values, x).numpy().tobytes()
+before = product()
+share_team()
+child = os.fork()
+if child == 0:
+    os._exit(0 if product() == before else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), product() == before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+@pytest.mark.skipif(reason_missing() is not None, reason="the kernels are not compiled")
+def test_a_forked_child_does_not_wait_for_torchs_threads() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", _FORK]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["0", "True"], done.stderr
+
+
+def test_torchs_team_is_shared_where_torch_brings_one() -> None:
+    here = list((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    if reason_missing() is not None or not hasattr(os, "RTLD_NOLOAD"):
+        pytest.skip("the kernels are not compiled, or this system cannot ask what is loaded")
+    assert share_team() == bool(here)

@@ -59,7 +59,7 @@ class Multiply {
   void run() {
     const int64_t groups = (p_.n + p_.group - 1) / p_.group;
     const int64_t tasks = p_.batch * groups * p_.parts;
-    parallel(p_.threads, tasks, [&](int64_t task) {
+    parallel_with_torch(p_.threads, tasks, [&](int64_t task) {
       const int64_t part = task % p_.parts, group = task / p_.parts % groups;
       work(task / (p_.parts * groups), group * p_.group, part);
     });
@@ -208,7 +208,7 @@ template <class T, class C>
 void turn_values(const Product& p, const T* stored, C* turned) {
   constexpr int64_t kBlocks = 4096;
   const int64_t nnz = p.nnz(), out = p.out_size, in = p.in_size, block = p.block();
-  parallel(p.threads, (nnz + kBlocks - 1) / kBlocks, [&](int64_t task) {
+  parallel_with_torch(p.threads, (nnz + kBlocks - 1) / kBlocks, [&](int64_t task) {
     for (int64_t e = task * kBlocks; e < std::min(nnz, (task + 1) * kBlocks); ++e) {
       const T* from = stored + p.order[e] * block;
       C* to = turned + e * block;
@@ -237,7 +237,7 @@ int64_t multiply(const Product& product, const void* values, const void* x, void
     numbers = stored;
   } else {
     C* wide = static_cast<C*>(scratch(true).take(count * int64_t(sizeof(C))));
-    parallel(product.threads, (count + 65535) / 65536, [&](int64_t task) {
+    parallel_with_torch(product.threads, (count + 65535) / 65536, [&](int64_t task) {
       for (int64_t i = task * 65536; i < std::min(count, (task + 1) * 65536); ++i)
         wide[i] = number(stored[i]);
     });
@@ -252,7 +252,7 @@ int64_t multiply(const Product& product, const void* values, const void* x, void
 void find_segments(const Product& p, int32_t* segments) {
   const int64_t band = (p.in_blocks + p.bands - 1) / p.bands, rows = p.out_blocks;
   constexpr int64_t kRows = 64;
-  parallel(p.threads, (rows + kRows - 1) / kRows, [&](int64_t task) {
+  parallel_with_torch(p.threads, (rows + kRows - 1) / kRows, [&](int64_t task) {
     for (int64_t i = task * kRows; i < std::min(rows, (task + 1) * kRows); ++i) {
       int64_t e = p.offsets[i];
       for (int64_t b = 0; b <= p.bands; ++b) {

@@ -160,7 +160,7 @@ class Gradient {
           pack_blocks(dy, p_.out_blocks, p_.out_size, c, count, left_);
           pack_blocks(x, p_.in_blocks, p_.in_size, c, count, right_);
         }
-        parallel(p_.threads, p_.parts, [&](int64_t part) {
+        parallel_with_torch(p_.threads, p_.parts, [&](int64_t part) {
           const int64_t row = cut(p_.offsets, p_.out_blocks, p_.parts, part);
           const int64_t last = cut(p_.offsets, p_.out_blocks, p_.parts, part + 1);
           if (dots) {
@@ -180,7 +180,7 @@ class Gradient {
                    C* to) const {
     constexpr int64_t some = 16;
     const int64_t length = blocks * size;
-    parallel(p_.threads, (blocks + some - 1) / some, [&](int64_t task) {
+    parallel_with_torch(p_.threads, (blocks + some - 1) / some, [&](int64_t task) {
       const int64_t begin = task * some, end = std::min(blocks, begin + some);
       if (p_.features_last) {
         for (int64_t c = 0; c < count; ++c)
@@ -199,7 +199,7 @@ class Gradient {
   void pack_panels(const T* from, int64_t rows, int64_t first, int64_t count, C* to) const {
     constexpr int64_t some = 128;
     const int64_t panels = (count + kWidth - 1) / kWidth;
-    parallel(p_.threads, (rows + some - 1) / some, [&](int64_t task) {
+    parallel_with_torch(p_.threads, (rows + some - 1) / some, [&](int64_t task) {
       const int64_t begin = task * some, end = std::min(rows, begin + some);
       for (int64_t panel = 0; panel < panels; ++panel) {
         const int64_t c = first + panel * kWidth;

@@ -157,7 +157,7 @@ int64_t vector(const Product& p, const void* values, const void* x, void* y) {
       for (int64_t j = 0; j < from_size; ++j) wide[j] = number(from[j]);
       numbers = wide;
     }
-    parallel(p.threads, p.parts, [&](int64_t part) {
+    parallel_with_torch(p.threads, p.parts, [&](int64_t part) {
       const int64_t row = cut(p.offsets, p.out_blocks, p.parts, part);
       const int64_t last = cut(p.offsets, p.out_blocks, p.parts, part + 1);
       C* own = sums + (p.transposed ? part * to_size : 0);

@@ -76,6 +76,11 @@ inline void add(T* grad, int64_t vertex, const Vec3& value) {
 // done. Which thread runs a task is not fixed, so a task writes only what is its own.
 void parallel(int64_t threads, int64_t count, const std::function<void(int64_t)>& task);
 
+// The same on the threads that torch's own operations use, where they are known, else on the pool's:
+// for kernels that take turns with torch's. Its threads go on spinning on their cores for a while
+// after each operation, and two teams would stand in each other's way. It waits for all of them.
+void parallel_with_torch(int64_t threads, int64_t count, const std::function<void(int64_t)>& task);
+
 // Wakes the pool's workers ahead of a call of `parallel` that comes soon; waking takes longer than
 // the steps before it.
 void call_workers(int64_t threads);

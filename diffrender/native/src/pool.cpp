@@ -136,6 +136,20 @@ Pool& pool() {
 
 }  // namespace
 
+// Torch's own team of threads, once it is known: libgomp's GOMP_parallel(body, data, threads, flags).
+typedef void (*Team)(void (*)(void*), void*, unsigned, unsigned);
+std::atomic<Team> team{nullptr};
+
+void parallel_with_torch(int64_t threads, int64_t count, const std::function<void(int64_t)>& task) {
+  const Team run = team.load();
+  if (threads <= 1 || count <= 1 || run == nullptr) return parallel(threads, count, task);
+  Job job;
+  job.task = &task;
+  job.count = count;
+  run([](void* data) { static_cast<Job*>(data)->work(); }, &job, unsigned(threads), 0);
+  if (job.no_memory) throw std::bad_alloc();
+}
+
 void call_workers(int64_t threads) {
   if (threads > 1) pool().call();
 }
@@ -150,8 +164,21 @@ void parallel(int64_t threads, int64_t count, const std::function<void(int64_t)>
 
 }  // namespace diffrender
 
+// Takes libgomp's GOMP_parallel, for products that stand between torch's own. A child process after
+// fork() goes back to the pool: libgomp does not survive it.
+DIFFRENDER_API int64_t diffrender_share_team(void* gomp_parallel) {
+#if !defined(_WIN32)
+  static std::once_flag once;
+  std::call_once(once, [] {
+    pthread_atfork(nullptr, nullptr, [] { diffrender::team = nullptr; });
+  });
+#endif
+  diffrender::team = reinterpret_cast<diffrender::Team>(gomp_parallel);
+  return 1;
+}
+
 // Raised whenever the signature of any exported function changes.
-DIFFRENDER_API int64_t diffrender_abi() { return 3; }
+DIFFRENDER_API int64_t diffrender_abi() { return 4; }
 
 // The widest instruction set this processor has among those built: 0 baseline, 1 AVX2, 2 AVX-512.
 DIFFRENDER_API int64_t diffrender_cpu_level() {
