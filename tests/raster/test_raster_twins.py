@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from raster_scenes import BACKENDS, pinhole, sphere, torus, weights
@@ -166,12 +170,21 @@ def operator_arguments(dtype: torch.dtype) -> dict[str, tuple[object, ...]]:
 OPERATORS = ["rasterize", "interpolate", "interpolate_through", "antialias", "soft_silhouette"]
 
 
+def load(name: str) -> Callable[..., Any]:
+    """The eager function; importing its module registers the operator."""
+    room = {"soft_silhouette": "_soft_ops", "interpolate_through": "_through_ops"}.get(
+        name, f"_{name}_ops"
+    )
+    return getattr(importlib.import_module(f"diffrender.raster.{room}"), name)
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators_are_sound(dtype: torch.dtype, name: str) -> None:
     """Schemas, fake versions and autograd registration, as torch's own checker sees them."""
     arguments = operator_arguments(dtype)[name]
     # Left out: its check of compiled gradients, which adds up int64 outputs into a float.
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    load(name)
     operator = getattr(torch.ops.diffrender, name).default
     torch.library.opcheck(operator, arguments, test_utils=checks)
 
@@ -179,13 +192,8 @@ def test_operators_are_sound(dtype: torch.dtype, name: str) -> None:
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators_agree_with_eager_mode(dtype: torch.dtype, name: str) -> None:
     """In eager mode the kernels run without the dispatcher: same values, same gradients."""
-    import importlib
-
     arguments = operator_arguments(dtype)[name]
-    room = {"soft_silhouette": "_soft_ops", "interpolate_through": "_through_ops"}.get(
-        name, f"_{name}_ops"
-    )
-    eager = getattr(importlib.import_module(f"diffrender.raster.{room}"), name)
+    eager = load(name)
     leaves = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
     results = []
     for run in (eager, getattr(torch.ops.diffrender, name)):
