@@ -11,24 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from raster_tables import goals, markdown_table
+
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "<!-- tables below: written by benchmarks/blocksparse_tables.py -->\n"
 CASE = re.compile(r"m=k=(\d+), n=(\d+), d=([\d.]+), b=(\d+), x (\(\w, \w\)), threads: (\d+)")
 PRODUCTS = ("forward", "grad_input", "grad_weight")
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def goals(report: dict[str, Any]) -> str:
-    """Every goal, met or not."""
-    rows = []
-    for one in report["targets"]:
-        value = "not measured" if one["value"] is None else f"{one['value']:.3g}"
-        rows.append([one["name"], one["goal"], value, "yes" if one["met"] else "**no**"])
-    return _table(["goal", "", "measured", "met"], rows)
 
 
 def gains(report: dict[str, Any]) -> str:
@@ -54,7 +42,7 @@ def gains(report: dict[str, Any]) -> str:
             ]
             lines.append(line)
         head = ["m = k", "n", "d", "1/d", *(f"b = {b}" for b in blocks)]
-        text += f"\n#### {product}, x {layout}, threads: {threads}\n\n{_table(head, lines)}"
+        text += f"\n#### {product}, x {layout}, threads: {threads}\n\n{markdown_table(head, lines)}"
     return text
 
 
@@ -67,7 +55,7 @@ def others(report: dict[str, Any]) -> str:
         value = "" if row["unit"] == "timings" else f"{row['value']:.4g} {row['unit']}"
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
         lines.append([row["case"], row["operation"], value, row["peer"], ratio])
-    return _table(["case", "operation", "value", "beside", "ratio"], lines)
+    return markdown_table(["case", "operation", "value", "beside", "ratio"], lines)
 
 
 def page(report: dict[str, Any]) -> str:

@@ -17,7 +17,8 @@ APART = "three calls"
 STEPS = ["rasterize", "interpolate", "antialias", "soft silhouette"]
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def markdown_table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -28,7 +29,7 @@ def goals(report: dict[str, Any]) -> str:
     for one in report["targets"]:
         value = "not measured" if one["value"] is None else f"{one['value']:.3g}"
         rows.append([one["name"], one["goal"], value, "yes" if one["met"] else "**no**"])
-    return _table(["goal", "", "measured", "met"], rows)
+    return markdown_table(["goal", "", "measured", "met"], rows)
 
 
 def against_deodr(report: dict[str, Any]) -> str:
@@ -55,7 +56,7 @@ def against_deodr(report: dict[str, Any]) -> str:
             width = "" if row["spread"] is None else f"{row['spread']:.2g}"
             line += [f"{row['value']:.3g}", width, f"{1 / row['ratio']:.2f}"]
         lines.append([*line, f"{apart[case]:.3g}" if case in apart else ""])
-    return _table([*head, "ms, three calls"], lines)
+    return markdown_table([*head, "ms, three calls"], lines)
 
 
 def operations(report: dict[str, Any]) -> str:
@@ -72,7 +73,7 @@ def operations(report: dict[str, Any]) -> str:
         lines.append(
             [case, *("" if None in p else " / ".join(f"{v:.3g}" for v in p) for p in pairs)]
         )
-    return _table(["cell", *STEPS], lines)
+    return markdown_table(["cell", *STEPS], lines)
 
 
 def others(report: dict[str, Any]) -> str:
@@ -89,7 +90,7 @@ def others(report: dict[str, Any]) -> str:
         elif not (grid and row["unit"] == "ms" and "llvmpipe" not in row["operation"]):
             value = "" if row["unit"] == "timings" else f"{row['value']:.3g} {row['unit']}"
             lines.append([row["case"], row["operation"], value])
-    text = _table(["case", "operation", "value"], lines)
+    text = markdown_table(["case", "operation", "value"], lines)
     return text + ("\nCells of the grid that were left out:\n\n" + "\n".join(left) + "\n") * bool(
         left
     )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
+from diffrender.raster._attributes import attribute_rows
 from diffrender.raster._precision import at_precision, full_precision, without_autocast
 from diffrender.raster.backends import choose_backend
 from diffrender.raster.fragments import Fragments
@@ -46,24 +47,14 @@ def interpolate(
     layers = fragments.face.shape[-1]
     if not 0 <= layer < layers:
         raise InputError(f"layer is {layer}, but the fragments have {layers} layers")
-    corners = attributes.ndim == 3 and attributes.shape[1] == 3
-    if not corners and attributes.ndim != 2:
-        raise InputError(
-            f"attributes has shape {tuple(attributes.shape)}, expected (sum V, C) for vertices or "
-            f"(sum F, 3, C) for face corners"
-        )
     dtype = attributes.dtype
-    values = at_precision("attributes", attributes, fragments.homogeneous.dtype)
-    count = fragments.face_offsets.shape[0] - 1
-    rows = fragments.faces.shape[0] if corners else fragments.homogeneous.shape[0]
-    if values.shape[0] != rows and values.shape[0] * count == rows:
-        values = values.repeat(count, *([1] * (values.ndim - 1)))
-    if values.shape[0] != rows:
-        what = "faces" if corners else "vertices"
-        raise InputError(
-            f"attributes has {values.shape[0]} rows, expected {rows} (packed {what} of "
-            f"{count} meshes)"
-        )
+    values, corners = attribute_rows(
+        attributes,
+        fragments.homogeneous.shape[0],
+        fragments.faces.shape[0],
+        fragments.face_offsets.shape[0] - 1,
+    )
+    values = at_precision("attributes", values, fragments.homogeneous.dtype)
     bary = full_precision(fragments.bary)
     chosen = choose_backend(backend, values)
     faces = None if corners else fragments.faces
