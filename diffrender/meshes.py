@@ -138,14 +138,14 @@ _repeated = OrderedDict()
 
 
 @functools.lru_cache(maxsize=64)
-def _kept_ends(count: int) -> Tensor:
+def kept_ends(count: int) -> Tensor:
     with torch.inference_mode(False):  # what is kept may meet autograd later
         return torch.tensor([0, count])
 
 
 def _ends(count: int) -> Tensor:
     """Offsets of a batch of one, remembered: making a tensor costs more than a small kernel."""
-    return torch.tensor([0, count]) if torch.compiler.is_compiling() else _kept_ends(count)
+    return torch.tensor([0, count]) if torch.compiler.is_compiling() else kept_ends(count)
 
 
 def _repeat_faces(faces: Tensor, batch: int, count: int) -> _Repeated:  # (F, 3)

@@ -14,104 +14,84 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
+from diffrender.raster._draw_scene import Scene
 from diffrender.raster._native_ops import check_status, define, kernel, library, pointer
+from diffrender.raster._topology import Topology
 
 __all__ = ["draw"]
 
 _Maybe = Tensor | None
 _ARGUMENTS = 17  # of the operator
+_PLAIN = (Tensor, torch.nn.Parameter)
+_NO_CAMERA = (None, None, None)
 
 
-def _call(
-    points: Tensor,
-    k: _Maybe,
-    r: _Maybe,
-    t: _Maybe,
-    values: Tensor,
-    scene: tuple[Tensor, ...],
-    shape: list[int],
-    corners: bool,
-    cull: bool,
-    h: _Maybe,
-    shown: Tensor,
-) -> array[int]:
-    """DrawCall of native/src/drawn.h; `scene` is faces, vertex and face offsets, edge tables."""
-    offsets = scene[2]
-    tensors = [tensor.data_ptr() for tensor in scene]
-    return array(
-        "q",
-        (
-            points.data_ptr(),
-            *((0, 0, 0) if k is None else (k.data_ptr(), r.data_ptr(), t.data_ptr())),  # type: ignore[union-attr]
-            k is not None and k.dim() == 3,
-            0 if h is None else h.data_ptr(),
-            *tensors[:3],
-            offsets.shape[0] - 1,
-            shape[-2],
-            shape[-1],
-            cull,
-            *tensors[3:],
-            values.data_ptr(),
-            values.shape[0],
-            corners,
-            values.shape[1],
-            shown.data_ptr(),
-            0,  # answers
-            0,
-            0,
-        ),
-    )
-
-
-def _run(call: array[int], image: Tensor, keep: bool) -> Tensor:
-    """Draws, and returns the crossings."""
+def _run(call: array[int], image: Tensor) -> None:
     status = kernel("draw", "pip", image.dtype)(
         call.buffer_info()[0], kernel_threads(), image.data_ptr()
     )
-    bytes_needed, kept, culprit = call[-3:]
     if status:
-        check_status(status, culprit)
+        check_status(status, call[-1])
+
+
+def _take(call: array[int], image: Tensor, keep: bool) -> Tensor:
+    """The crossings that the call keeps, or nothing; it keeps nothing then."""
+    bytes_needed, kept = call[-3:-1]
     crossings = torch.empty(bytes_needed if keep else 0, dtype=torch.uint8)
     kernel("draw_take", "pp", image.dtype)(kept, crossings.data_ptr() if keep else None)
     return crossings
 
 
+class _Keeper:
+    """Lets go of what a call keeps."""
+
+    __slots__ = ("address", "let_go")
+
+    def __init__(self, call: array[int], dtype: torch.dtype) -> None:
+        self.address, self.let_go = call[-2], kernel("draw_take", "pp", dtype)
+
+    def __del__(self) -> None:
+        self.let_go(self.address, None)
+
+
 def _run_backward(
     call: array[int],
-    crossings: Tensor,
+    crossings: int | None,
     grad: Tensor,
-    inputs: tuple[Tensor, _Maybe, _Maybe, _Maybe, Tensor],
+    points: Tensor,
+    values: Tensor,
+    camera: tuple[_Maybe, ...],
     want_points: bool,
-    want_camera: bool,
-) -> list[Tensor | None]:
-    """Gradients of points, k, r, t and values; those of the camera are None where not wanted."""
-    points, *camera, values = inputs
+) -> tuple[Tensor, Tensor, list[_Maybe]]:
+    """Gradients of points, values and of the camera (k, r, t), which may be left out."""
     by_values, by_points = torch.empty_like(values), torch.empty_like(points)
-    by_camera: list[Tensor | None] = [None, None, None]
-    if want_camera:
-        by_camera = [None if c is None else torch.empty_like(c) for c in camera]
+    by_camera = [None if c is None else torch.empty_like(c) for c in camera]
+    at = [pointer(c) for c in by_camera] if by_camera else _NO_CAMERA
+    to_points = by_points.data_ptr()
     status = kernel("draw_backward", "pi pp pp pppp", grad.dtype)(
         call.buffer_info()[0],
         kernel_threads(),
-        crossings.data_ptr(),
+        crossings,
         grad.data_ptr(),
         by_values.data_ptr(),
-        by_points.data_ptr(),
-        by_points.data_ptr() if want_points else None,
-        *map(pointer, by_camera),
+        to_points,
+        to_points if want_points else None,
+        *at,
     )
     if status:
         check_status(status)
-    return [by_points, *by_camera, by_values]
+    return by_points, by_values, by_camera
 
 
 def _forward(
     points: Tensor, k: _Maybe, r: _Maybe, t: _Maybe, values: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    *scene, shape, corners, cull, keep = rest
+    *tensors, shape, corners, cull, keep = rest
+    scene = Scene(*tensors[:3], Topology.of(tensors[3:]), tuple(shape), corners, cull)
     image, h, shown, _ = _outputs(points, k, values, shape)
-    call = _call(points, k, r, t, values, tuple(scene), shape, corners, cull, h, shown)
-    return image, h, shown, _run(call, image, keep)
+    call = scene.call(points, (k, r, t), values, h.data_ptr(), shown.data_ptr())
+    _run(call, image)
+    return image, h, shown, _take(call, image, keep)
 
 
 def _outputs(
@@ -146,9 +126,14 @@ def _backward(
     corners: bool,
     wanted: list[bool],
 ) -> list[Tensor]:
-    call = _call(points, k, r, t, values, tuple(scene), list(shown.shape), corners, False, h, shown)
-    inputs = (points, k, r, t, values)
-    found = _run_backward(call, crossings, grad.contiguous(), inputs, *wanted)
+    made = Scene(*scene[:3], Topology.of(scene[3:]), tuple(shown.shape), corners, False)
+    call = made.call(points, (k, r, t), values, h.data_ptr(), shown.data_ptr())
+    want_points, want_camera = wanted
+    camera = (k, r, t) if want_camera else ()
+    by_points, by_values, by_camera = _run_backward(
+        call, crossings.data_ptr(), grad.contiguous(), points, values, camera, want_points
+    )
+    found = (by_points, *(by_camera or _NO_CAMERA), by_values)
     return [points.new_empty(0) if one is None else one for one in found]
 
 
@@ -181,48 +166,53 @@ def _gradient(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any, ...]:
 
 
 class _Eager(torch.autograd.Function):
+    """The same in eager mode; a camera that wants gradients comes as `camera`, else in `view`."""
+
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
         points: Tensor,
-        k: _Maybe,
-        r: _Maybe,
-        t: _Maybe,
         values: Tensor,
-        rest: tuple[Any, ...],
+        scene: Scene,
+        view: tuple[_Maybe, ...],
+        *camera: Tensor,
     ) -> Tensor:
-        *scene, shape, corners, cull, keep = rest
-        h = None if k is None else torch.empty_like(points)
-        image = points.new_empty((*shape, values.shape[1]))
-        shown = torch.empty(shape, dtype=torch.int32)
-        call = _call(points, k, r, t, values, tuple(scene), shape, corners, cull, h, shown)
-        crossings = _run(call, image, keep)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(points, k, r, t, values)
-        ctx.kept = (scene, h, shown)  # `call` points into them
-        ctx.call, ctx.crossings, ctx.version = call, crossings, scene[0]._version
+        image = points.new_empty((*scene.shape, values.shape[1]))
+        call = scene.call(points, camera or view, values)
+        _run(call, image)
+        ctx.save_for_backward(points, values, *camera)
+        # `call` points into the scene and the view.
+        ctx.kept = call, _Keeper(call, image.dtype), scene, view, _versions(view)
         return image
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
-        if grad is None:
-            return (None,) * 6
-        if ctx.kept[0][0]._version != ctx.version:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        call, _, scene, view, versions = ctx.kept
+        if scene.counted and scene.faces._version != scene.version:
             raise RuntimeError("the faces were changed in place since they were drawn")
+        if versions != _versions(view):
+            raise RuntimeError("the camera was changed in place since it drew")
         if torch.is_grad_enabled():  # only with create_graph=True
             raise RuntimeError("render_attributes has no second derivative on the native back-end")
-        points, k, r, t, values, _ = ctx.needs_input_grad
-        found = _run_backward(
-            ctx.call, ctx.crossings, grad.contiguous(), ctx.saved_tensors, points, k or r or t
+        points, values, *camera = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        by_points, by_values, by_camera = _run_backward(
+            call, None, grad.contiguous(), points, values, camera, needs[0]
         )
-        return (
-            found[0] if points else None,
-            found[1] if k else None,
-            found[2] if r else None,
-            found[3] if t else None,
-            found[4] if values else None,
-            None,
+        own = (by_points if needs[0] else None, by_values if needs[1] else None, None, None)
+        if not camera:
+            return own
+        return own + tuple(
+            c if need else None for c, need in zip(by_camera, needs[4:], strict=True)
         )
+
+
+def _versions(view: tuple[_Maybe, ...]) -> tuple[int, ...]:
+    """Torch's counts of the changes of a camera that autograd does not look after."""
+    k, r, t = view
+    if k is None or r is None or t is None or k.is_inference():
+        return ()
+    return k._version, r._version, t._version
 
 
 define(
@@ -245,13 +235,18 @@ torch.library.register_autograd(_NAME, _gradient, setup_context=_setup, lib=libr
 
 def draw(
     points: Tensor,  # (sum V, 3)
-    view: tuple[_Maybe, _Maybe, _Maybe],
+    view: tuple[_Maybe, ...],  # k, r, t
     values: Tensor,  # (rows, C)
-    *rest: Any,
+    scene: Scene,
+    keep: bool,
 ) -> Tensor:
-    """The picture (..., H, W, C). `rest` as the operator takes it, from `faces` to `keep`."""
-    if torch.compiler.is_compiling() or type(points) not in (Tensor, torch.nn.Parameter):
-        return torch.ops.diffrender.draw(points, *view, values, *rest)[0]
-    if not rest[-1]:
-        return _forward(points, *view, values, *rest)[0]
-    return _Eager.apply(points, *view, values, rest)
+    """The picture (..., H, W, C); `keep` what its gradient needs."""
+    eager = type(points) in _PLAIN and not torch.compiler.is_compiling()
+    if eager and keep:
+        k, r, t = view
+        if k is not None and (k.requires_grad or r.requires_grad or t.requires_grad):  # type: ignore[union-attr]
+            return _Eager.apply(points, values, scene, _NO_CAMERA, *view)
+        return _Eager.apply(points, values, scene, view)
+    run = _forward if eager else torch.ops.diffrender.draw
+    rest = (*scene.tensors(), list(scene.shape), scene.corners, scene.cull, keep)
+    return run(points, *view, values, *rest)[0]

@@ -124,11 +124,12 @@ def pose(meshes: Meshes, camera: Camera) -> Posed:
         raise InputError(f"meshes.faces has dtype {batch.faces.dtype}, expected torch.int64")
     k, r = full_precision(camera.intrinsics), full_precision(camera.rotation)
     t = full_precision(camera.translation)
-    if k.dtype != vertices.dtype or k.device != vertices.device:
-        raise InputError(
-            f"camera is {camera.intrinsics.dtype} on {camera.intrinsics.device} but the vertices "
-            f"are {dtype} on {vertices.device}; bring them together with camera.to(...)"
-        )
+    for m in (k, r, t):
+        if m.dtype != vertices.dtype or m.device != vertices.device:
+            raise InputError(
+                f"camera is {m.dtype} on {m.device} but the vertices are {dtype} on "
+                f"{vertices.device}; bring them together with camera.to(...)"
+            )
     if k.ndim != 2 or r.ndim != 2 or t.ndim != 1:
         count = len(batch)
         k, r = (m.expand(*leading, 3, 3).reshape(count, 3, 3) for m in (k, r))

@@ -23,10 +23,10 @@ def without_autocast(operation: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(operation)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        for kind in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(kind):
-                with torch.autocast(kind, enabled=False):
-                    return run(*args, **kwargs)
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            kind = "cpu" if torch.is_autocast_enabled("cpu") else "cuda"
+            with torch.autocast(kind, enabled=False):
+                return run(*args, **kwargs)
         return operation(*args, **kwargs)
 
     return run

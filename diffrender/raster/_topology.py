@@ -7,8 +7,10 @@ changes: looking at a list of faces costs more than drawing a small image.
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -44,6 +46,21 @@ class Topology:
     opposite: Tensor  # (N,)
     edge_offsets: Tensor  # (T + 1,) on the CPU
     index: Tensor  # (B,) on the CPU, which table each mesh has
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """In the order that kernels take them."""
+        return self.index, self.edge_offsets, self.edges, self.opposite_offsets, self.opposite
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> Topology:
+        """From tensors in the order of `tensors()`."""
+        index, edge_offsets, edges, opposite_offsets, opposite = tensors
+        return cls(edges, opposite_offsets, opposite, edge_offsets, index)
+
+    @functools.cached_property
+    def addresses(self) -> tuple[int, ...]:
+        """Of `tensors()`, which nobody changes."""
+        return tuple(tensor.data_ptr() for tensor in self.tensors())
 
 
 def edge_table(faces: Tensor) -> EdgeTable:  # (F, 3)

@@ -25,6 +25,7 @@ def antialias(
     camera: Camera,
     *,
     backend: str | None = None,
+    deterministic: bool = False,
 ) -> Tensor:
     """Blend neighbouring pixels where a silhouette edge passes between their centres.
 
@@ -49,6 +50,8 @@ def antialias(
     pixel, by parts of a pixel at sharp corners, and within half a pixel of the image's border,
     where an outline has no pair of pixels to pass between.
 
+    `backend` and `deterministic` as `rasterize`.
+
     Raises:
         InputError: the image's shape or dtype does not fit the fragments.
 
@@ -66,7 +69,7 @@ def antialias(
     table = topology(fragments.faces, fragments.vertex_offsets, fragments.face_offsets)
     depth = full_precision(fragments.depth.detach())
     blended = at_precision("image", image, homogeneous.dtype)
-    chosen = choose_backend(backend, blended)
+    chosen = choose_backend(backend, blended, deterministic=deterministic)
     if chosen == "native":
         from diffrender.raster._antialias_ops import antialias as run
 

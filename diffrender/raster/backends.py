@@ -11,7 +11,7 @@ from torch import Tensor
 from diffrender.errors import InputError
 from diffrender.native import instruction_set, reason_missing
 
-__all__ = ["backends", "choose_backend", "native_ready"]
+__all__ = ["backends", "check_deterministic", "choose_backend", "native_ready"]
 
 _NAMES = ("native", "torch", "triton")
 
@@ -72,12 +72,42 @@ def native_ready() -> bool:
 native_ready._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def choose_backend(backend: str | None, tensor: Tensor, *, drawing: bool = False) -> str:
+def choose_backend(
+    backend: str | None, tensor: Tensor, *, drawing: bool = False, deterministic: bool = False
+) -> str:
     """The back-end for `tensor`: the one asked for, or the fastest that fits.
 
     Raises:
-        InputError: the back-end is unknown, or cannot work on this tensor here.
+        InputError: the back-end is unknown, or cannot work on this tensor here, or not with the
+            same bits twice where `deterministic` asks for that.
     """
+    chosen = _choose(backend, tensor, drawing)
+    if deterministic:
+        check_deterministic(chosen, tensor.is_cuda)
+    return chosen
+
+
+def check_deterministic(backend: str, on_cuda: bool) -> None:
+    """Raise InputError unless the back-end gives the same bits twice, forward and backward.
+
+    Our kernels add in a fixed order, and so does torch on the CPU. On a CUDA device torch's own
+    sums around and instead of them do so only when it is told to.
+    """
+    if not on_cuda:
+        return
+    if backend == "pytorch3d":
+        raise InputError(
+            "deterministic=True cannot be kept by backend 'pytorch3d' on a CUDA device, whose "
+            "gradients add up in any order; use backend=None"
+        )
+    if not torch.are_deterministic_algorithms_enabled():
+        raise InputError(
+            "deterministic=True on a CUDA device needs torch.use_deterministic_algorithms(True): "
+            "torch's own sums add up in any order there"
+        )
+
+
+def _choose(backend: str | None, tensor: Tensor, drawing: bool) -> str:
     if backend is None:
         if _fits("native", tensor) and native_ready():
             return "native"

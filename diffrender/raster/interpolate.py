@@ -21,6 +21,7 @@ def interpolate(
     layer: int = 0,
     *,
     backend: str | None = None,
+    deterministic: bool = False,
 ) -> Tensor:
     """Attributes at each pixel, perspective-correct; 0 where nothing was hit.
 
@@ -41,6 +42,8 @@ def interpolate(
     the vertices: to ask for the one with respect to `bary`, hook it, retain it, or replace it by a
     leaf, before this call.
 
+    `backend` and `deterministic` as `rasterize`.
+
     Raises:
         InputError: the shape does not fit the packed meshes, or `layer` is out of range.
     """
@@ -56,7 +59,7 @@ def interpolate(
     )
     values = at_precision("attributes", values, fragments.homogeneous.dtype)
     bary = full_precision(fragments.bary)
-    chosen = choose_backend(backend, values)
+    chosen = choose_backend(backend, values, deterministic=deterministic)
     faces = None if corners else fragments.faces
     if chosen == "native" and _as_rasterized(fragments):
         from diffrender.raster._through_ops import interpolate_through

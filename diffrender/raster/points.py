@@ -50,6 +50,7 @@ def rasterize_points(
     radius: float | Tensor,
     layers: int = 1,
     backend: str | None = None,
+    deterministic: bool = False,
 ) -> PointFragments:
     """Hard visibility of points drawn as discs: the `layers` nearest at every pixel.
 
@@ -75,6 +76,8 @@ def rasterize_points(
         layers: K, at least 1.
         backend: "native", "torch", or None for the fastest that fits.
 
+    `backend` and `deterministic` as `rasterize`.
+
     Raises:
         InputError: shapes or dtypes do not fit, a radius is not a positive number, or a tensor
             holds NaN or infinite values.
@@ -89,7 +92,7 @@ def rasterize_points(
         packed = pack(*widen_scene(clouds, camera))
         h = packed.homogeneous
         radii = _radii(radius, h)
-        if choose_backend(backend, h) == "native":
+        if choose_backend(backend, h, deterministic=deterministic) == "native":
             found = _native(packed, radii, layers)
         else:
             from diffrender.raster import torch_points

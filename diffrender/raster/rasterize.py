@@ -23,6 +23,7 @@ def rasterize(
     cull_backfaces: bool = False,
     with_distance: bool = False,
     backend: str | None = None,
+    deterministic: bool = False,
 ) -> Fragments:
     """Hard visibility of triangles: the `layers` nearest faces behind every pixel centre.
 
@@ -49,9 +50,13 @@ def rasterize(
         with_distance: also fill `Fragments.distance`.
         backend: one of `backends()`, or None for the fastest that fits.
 
+    `deterministic` asks for the same bits in two runs, forward and backward. On the CPU every
+    back-end keeps that anyway, for any number of threads; on a CUDA device torch's own sums do so
+    only under `torch.use_deterministic_algorithms(True)`, which is asked for then.
+
     Raises:
-        InputError: shapes or dtypes do not fit, a face index is out of range, or a tensor holds
-            NaN or infinite values (named in the message).
+        InputError: shapes or dtypes do not fit, a face index is out of range, a tensor holds
+            NaN or infinite values (named in the message), or `deterministic` cannot be kept.
 
     Source: Olano and Greer, Triangle scan conversion using 2D homogeneous coordinates, 1997.
     """
@@ -59,7 +64,7 @@ def rasterize(
         raise InputError(f"layers is {layers}, expected at least 1")
     packed = pack(meshes, camera)
     shape = [*packed.leading, *packed.size, layers]
-    chosen = choose_backend(backend, packed.homogeneous, drawing=True)
+    chosen = choose_backend(backend, packed.homogeneous, drawing=True, deterministic=deterministic)
     if chosen == "native":
         face, bary, depth = _native(packed, shape, cull_backfaces)
     else:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
+from diffrender.meshes import Mesh, MeshBatch, kept_ends
 from diffrender.raster._attributes import attribute_rows
+from diffrender.raster._draw_ops import draw
+from diffrender.raster._draw_scene import Scene, new_scene, scene_of
+from diffrender.raster._native_ops import NotFiniteError
 from diffrender.raster._packed import Meshes, Posed, check_finite, homogeneous_of, pose, source_of
 from diffrender.raster._precision import at_precision, without_autocast
-from diffrender.raster._topology import topology
 from diffrender.raster.antialias import antialias
-from diffrender.raster.backends import choose_backend
+from diffrender.raster.backends import choose_backend, native_ready
 from diffrender.raster.interpolate import interpolate
 from diffrender.raster.rasterize import rasterize
 
@@ -26,6 +31,7 @@ def render_attributes(
     *,
     cull_backfaces: bool = False,
     backend: str | None = None,
+    deterministic: bool = False,
 ) -> Tensor:
     """Attributes of the nearest faces at each pixel, antialiased: three operations in one.
 
@@ -46,16 +52,66 @@ def render_attributes(
 
     Memory: C numbers and a face of 4 bytes a pixel, and the crossings of outlines.
 
+    `deterministic` as `rasterize`.
+
     Raises:
         InputError: as `rasterize` and `interpolate`.
     """
-    posed = pose(meshes, camera)
-    if choose_backend(backend, posed.vertices) != "native":
-        fragments = rasterize(meshes, camera, cull_backfaces=cull_backfaces, backend=backend)
-        image = interpolate(attributes, fragments, backend=backend)
-        return antialias(image, fragments, meshes, camera, backend=backend)
-    dtype = attributes.dtype
-    batch = posed.batch
+    drawing = _usual(attributes, meshes, camera, cull_backfaces) if backend is None else None
+    if drawing is None:
+        posed = pose(meshes, camera)
+        if choose_backend(backend, posed.vertices, deterministic=deterministic) != "native":
+            fragments = rasterize(meshes, camera, cull_backfaces=cull_backfaces, backend=backend)
+            image = interpolate(attributes, fragments, backend=backend)
+            return antialias(image, fragments, meshes, camera, backend=backend)
+        drawing = _general(attributes, posed, camera, cull_backfaces)
+    image = _draw(drawing, meshes, camera)
+    return image if image.dtype is attributes.dtype else image.to(attributes.dtype)
+
+
+# What the kernel takes: points (sum V, 3), their camera k, r, t or None where they are homogeneous
+# pixels already, values (rows, C), and the rest. A plain tuple: it is made once for every picture.
+_Drawing: TypeAlias = tuple[Tensor, tuple[Tensor | None, ...], Tensor, Scene]
+
+
+def _usual(attributes: Tensor, meshes: Meshes, camera: Camera, cull: bool) -> _Drawing | None:
+    """The drawing of a mesh or batch, one camera and attributes of its vertices, if it is that.
+
+    A small image is drawn in the time that the general way takes to look at its inputs.
+    """
+    kind = type(meshes)
+    if (kind is not Mesh and kind is not MeshBatch) or torch.compiler.is_compiling():
+        return None
+    points, faces = meshes.vertices, meshes.faces  # type: ignore[union-attr]
+    k, r, t = camera.intrinsics, camera.rotation, camera.translation
+    count, dtype = points.shape[0], points.dtype
+    if not (
+        points.ndim == attributes.ndim == k.ndim == r.ndim == 2
+        and t.ndim == 1
+        and attributes.shape[0] == count
+        and (dtype is torch.float32 or dtype is torch.float64)
+        and attributes.dtype is dtype
+        and k.dtype is dtype
+        and r.dtype is dtype
+        and t.dtype is dtype
+        and faces.dtype is torch.int64
+        and points.is_cpu
+        and k.is_cpu
+        and camera.distortion is None
+        and native_ready()
+    ):
+        return None
+    if kind is Mesh:
+        offsets, shape = (kept_ends(count), kept_ends(faces.shape[0])), camera.size
+    else:
+        offsets = (meshes.vertex_offsets, meshes.face_offsets)  # type: ignore[union-attr]
+        shape = (offsets[1].shape[0] - 1, *camera.size)
+    scene = scene_of(faces, *offsets, shape, False, cull)
+    return points, (k, r, t), attributes, scene
+
+
+def _general(attributes: Tensor, posed: Posed, camera: Camera, cull: bool) -> _Drawing:
+    batch, lens = posed.batch, posed.lens
     values, corners = attribute_rows(
         at_precision("attributes", attributes, posed.vertices.dtype),
         batch.vertices.shape[0],
@@ -63,52 +119,33 @@ def render_attributes(
         len(batch),
     )
     rows = values.reshape(-1, values.shape[-1]) if corners else values
-    image = _draw(rows, meshes, posed, camera, corners, cull_backfaces)
-    return image if image.dtype == dtype else image.to(dtype)
-
-
-def _draw(
-    values: Tensor, meshes: Meshes, posed: Posed, camera: Camera, corners: bool, cull: bool
-) -> Tensor:
-    from diffrender.raster._draw_ops import draw
-    from diffrender.raster._native_ops import NotFiniteError
-
-    batch, lens = posed.batch, posed.lens
-    faces = batch.faces.contiguous()
-    table = topology(faces, batch.vertex_offsets, batch.face_offsets)
-    view: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
+    view: tuple[Tensor | None, ...] = (None, None, None)
     if camera.distortion is None:
-        points = posed.vertices
-        k, r, t = lens.intrinsics, lens.rotation, lens.translation
-        view = (k.contiguous(), r.contiguous(), t.contiguous())
+        points, view = posed.vertices, (lens.intrinsics, lens.rotation, lens.translation)
     else:
         points = homogeneous_of(posed, camera)
-    inputs = (points, values, *(m for m in view if m is not None))
+    shape = (*posed.leading, *camera.size)
+    make = new_scene if torch.compiler.is_compiling() else scene_of
+    scene = make(batch.faces, batch.vertex_offsets, batch.face_offsets, shape, corners, cull)
+    return points, view, rows, scene
+
+
+def _draw(drawing: _Drawing, meshes: Meshes, camera: Camera) -> Tensor:
+    points, (k, r, t), values, scene = drawing
+    keep = points.requires_grad or values.requires_grad
+    if k is not None and r is not None and t is not None:
+        keep = keep or k.requires_grad or r.requires_grad or t.requires_grad
+        k, r, t = k.contiguous(), r.contiguous(), t.contiguous()
+    keep = keep and torch.is_grad_enabled()
     try:
-        return draw(
-            points.contiguous(),
-            view,
-            values.contiguous(),
-            faces,
-            batch.vertex_offsets,
-            batch.face_offsets,
-            table.index,
-            table.edge_offsets,
-            table.edges,
-            table.opposite_offsets,
-            table.opposite,
-            [*posed.leading, *camera.size],
-            corners,
-            cull,
-            torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs),
-        )
+        return draw(points.contiguous(), (k, r, t), values.contiguous(), scene, keep)
     except NotFiniteError:
         check_finite(source_of(meshes, camera))
         raise
 
 
 def render_silhouette_depth(
-    meshes: Meshes, camera: Camera, *, backend: str | None = None
+    meshes: Meshes, camera: Camera, *, backend: str | None = None, deterministic: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Antialiased coverage, and depth of what is covered.
 
@@ -118,10 +155,12 @@ def render_silhouette_depth(
 
     Gradients: vertices, pose and intrinsics, inside and at silhouettes.
 
+    `deterministic` as `rasterize`.
+
     Raises:
         InputError: as `rasterize`.
     """
-    fragments = rasterize(meshes, camera, backend=backend)
+    fragments = rasterize(meshes, camera, backend=backend, deterministic=deterministic)
     image = torch.cat([fragments.mask().unsqueeze(-1), fragments.depth], dim=-1)
     alpha, blended = antialias(image, fragments, meshes, camera, backend=backend).unbind(-1)
     covered = alpha > 0

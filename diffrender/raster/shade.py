@@ -72,6 +72,7 @@ def soft_shade(
     settings: SoftShading | None = None,
     background: Tensor | None = None,  # (C,)
     backend: str | None = None,
+    deterministic: bool = False,
 ) -> Tensor:
     """SoftRas colours: attributes of all faces near a pixel, weighted by coverage and nearness.
 
@@ -100,6 +101,8 @@ def soft_shade(
         background: colour where nothing is; None for zeros.
         backend: "native", "torch", or None for the fastest that fits.
 
+    `backend` and `deterministic` as `rasterize`.
+
     Raises:
         InputError: as `rasterize`, or attributes or background do not fit or are not finite.
 
@@ -118,7 +121,7 @@ def soft_shade(
                 f"attributes is {attributes.dtype} but the vertices are {h.dtype}; convert one"
             )
         limit = chosen.faces_per_pixel or 0
-        if choose_backend(backend, h) == "native":
+        if choose_backend(backend, h, deterministic=deterministic) == "native":
             from diffrender.raster._native_ops import NotFiniteError
             from diffrender.raster._shade_ops import ops
 

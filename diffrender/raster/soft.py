@@ -24,6 +24,7 @@ def soft_silhouette(
     blur_radius: float | None = None,
     faces_per_pixel: int | None = None,
     backend: str | None = None,
+    deterministic: bool = False,
 ) -> Tensor:
     """SoftRas silhouette A = 1 - prod_f (1 - sigmoid(-d_f / sigma)).
 
@@ -50,6 +51,8 @@ def soft_silhouette(
         faces_per_pixel: only so many faces count at a pixel, the nearest in depth; None for all.
         backend: "native", "torch", "triton", or None for the fastest that fits.
 
+    `backend` and `deterministic` as `rasterize`.
+
     Raises:
         InputError: as `rasterize`, or a setting is out of range.
 
@@ -64,7 +67,7 @@ def soft_silhouette(
     if faces_per_pixel is not None and faces_per_pixel < 1:
         raise InputError(f"faces_per_pixel is {faces_per_pixel}, expected at least 1 or None")
     packed = pack(meshes, camera)
-    chosen = choose_backend(backend, packed.homogeneous)
+    chosen = choose_backend(backend, packed.homogeneous, deterministic=deterministic)
     if chosen == "native":
         from diffrender.raster._native_ops import NotFiniteError
         from diffrender.raster._soft_ops import soft_silhouette as run

@@ -26,6 +26,7 @@ def sample_texture(
     footprint: Tensor | None = None,  # (..., 2, 2) or (*T, ..., 2, 2)
     wrap: Wrap = "clamp",
     backend: str | None = None,
+    deterministic: bool = False,
 ) -> Tensor:
     """Bilinear look-up; with a footprint, trilinear in box-filtered mip maps.
 
@@ -53,6 +54,8 @@ def sample_texture(
         footprint: screen-space derivatives of uv; None reads the full texture alone.
         wrap: "clamp" repeats the outermost texels, "repeat" the whole texture.
         backend: "native", "torch", or None for the fastest that fits.
+
+    `backend` and `deterministic` as `rasterize`.
 
     Raises:
         InputError: shapes, dtypes or `wrap` do not fit, or a tensor holds NaN or infinite values.
@@ -90,7 +93,7 @@ def sample_texture(
             level = _level(full_precision(footprint).to(wide.dtype), wide.shape[1], wide.shape[2])
             level = level.reshape(count, -1).contiguous()
         place = place.reshape(count, -1, 2)
-        if choose_backend(backend, wide) == "native":
+        if choose_backend(backend, wide, deterministic=deterministic) == "native":
             from diffrender.raster._texture_ops import ops
 
             out = ops.sample_texture(

@@ -11,8 +11,20 @@ import torch
 from raster_scenes import BACKENDS, pinhole, sphere, torus
 from torch import Tensor
 
+from diffrender.errors import InputError
 from diffrender.meshes import Mesh, MeshBatch, pack_meshes
-from diffrender.raster import antialias, interpolate, rasterize, soft_silhouette
+from diffrender.raster import (
+    antialias,
+    interpolate,
+    rasterize,
+    rasterize_points,
+    render_attributes,
+    render_silhouette_depth,
+    sample_texture,
+    soft_shade,
+    soft_silhouette,
+)
+from diffrender.raster.backends import check_deterministic
 
 pytestmark = pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
 
@@ -78,3 +90,48 @@ def test_a_forked_child_can_render() -> None:
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def asked_for(leaf: Tensor, faces: Tensor, backend: str) -> list[Tensor]:
+    """Every operation with `deterministic=True`, and the gradient of all of them."""
+    mesh = Mesh(leaf, faces)
+    camera = pinhole((40, 36), focal=50.0, translation=(0.01, 0.02, 3.0), dtype=leaf.dtype)
+    found = rasterize(mesh, camera, backend=backend, deterministic=True)
+    seen = interpolate(leaf, found, backend=backend, deterministic=True)
+    texture = leaf[:16].reshape(4, 4, 3).sigmoid()
+    pictures = [
+        antialias(seen, found, mesh, camera, backend=backend, deterministic=True),
+        sample_texture(texture, seen[..., :2].sigmoid(), backend=backend, deterministic=True),
+        soft_silhouette(mesh, camera, backend=backend, deterministic=True),
+        soft_shade(leaf, mesh, camera, backend=backend, deterministic=True),
+        render_attributes(leaf, mesh, camera, backend=backend, deterministic=True),
+        *render_silhouette_depth(mesh, camera, backend=backend, deterministic=True),
+    ]
+    points = rasterize_points(leaf, camera, radius=0.05, backend=backend, deterministic=True)
+    pictures.append(points.depth)
+    (slope,) = torch.autograd.grad(sum(p.square().sum() for p in pictures), leaf)  # type: ignore[union-attr]
+    return [found.face, *pictures, slope]
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_deterministic_gives_the_same_bits_twice(backend: str) -> None:
+    mesh = sphere(1, torch.float32)
+    leaf = mesh.vertices.clone().requires_grad_()
+    first, second = (asked_for(leaf, mesh.faces, backend) for _ in range(2))
+    for one, two in zip(first, second, strict=True):
+        assert torch.equal(one, two)
+    assert float(first[-1].abs().sum()) > 0
+
+
+def test_deterministic_on_cuda_is_refused_unless_torch_is_told() -> None:
+    with pytest.raises(InputError, match="use_deterministic_algorithms"):
+        check_deterministic("triton", on_cuda=True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        check_deterministic("triton", on_cuda=True)
+        check_deterministic("torch", on_cuda=True)
+        with pytest.raises(InputError, match="pytorch3d"):
+            check_deterministic("pytorch3d", on_cuda=True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    check_deterministic("torch", on_cuda=False)

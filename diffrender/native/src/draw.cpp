@@ -146,7 +146,7 @@ struct Shown {
 };
 
 template <class T>
-struct Drawn {
+struct Drawn : Kept {
   std::vector<Crossings<T>> images;
   int64_t channels;
 
@@ -155,6 +155,21 @@ struct Drawn {
     for (const auto& image : images)
       for (const auto& list : image.list) total += part_bytes<T>(list.size(), channels);
     return total;
+  }
+
+  void pack(char* to) const {
+    int64_t* counts = reinterpret_cast<int64_t*>(to);
+    to += 2 * sizeof(int64_t) * images.size();
+    for (const auto& image : images)
+      for (int i = 0; i < 2; ++i) {
+        const auto& list = image.list[i];
+        *counts++ = int64_t(list.size());
+        Record* record = reinterpret_cast<Record*>(to);
+        for (const Blend& k : list)
+          *record++ = {k.in, k.out, k.a, k.b, k.along, k.slope, k.sign, k.alpha};
+        std::memcpy(record, image.difference[i].data(), image.difference[i].size() * sizeof(T));
+        to += part_bytes<T>(list.size(), channels);
+      }
   }
 };
 
@@ -180,11 +195,18 @@ int64_t draw_with(const Packed<T>& packed, const Image& image, const Tables& tab
       });
 }
 
-// The crossings stay in `call.kept` until they are taken.
+// The crossings stay in `call.kept` until they are taken; so does what `call` brings no room for.
 template <class T>
 int64_t draw(DrawCall<T>& call, int64_t threads, T* out) {
   threads = call.useful(threads);
   call_workers(threads);
+  auto drawn = std::make_unique<Drawn<T>>();
+  const bool own = !call.shown;
+  if (own) {
+    call.shown = drawn->template room<int32_t>(0, call.meshes * call.height * call.width);
+    if (call.intrinsics)
+      call.h = drawn->template room<T>(1, 3 * call.vertex_offsets[call.meshes]);
+  }
   if (call.intrinsics)
     project(call.points, call.vertex_offsets, call.meshes, call.cameras(), threads, call.h);
   const Packed<T> packed{call.homogeneous(), call.faces, call.vertex_offsets, call.face_offsets,
@@ -195,34 +217,25 @@ int64_t draw(DrawCall<T>& call, int64_t threads, T* out) {
   large_pages(call.shown, pixels * int64_t(sizeof(int32_t)));
   const Tables tables{call.topology, call.edge_offsets, call.edges, call.opposite_offsets,
                       call.opposite};
-  auto drawn = std::make_unique<Drawn<T>>();
   drawn->images.resize(call.meshes);
   drawn->channels = call.channels;
   const int64_t status = draw_with(packed, image, tables, call.attributes(), threads, call.shown,
                                    out, *drawn, &call.culprit);
   if (status != kDone) return status;
   call.bytes = drawn->bytes();
+  if (own) {
+    drawn->pack(drawn->template room<char>(Kept::kCrossings, call.bytes));
+    drawn->images = {};
+  }
   call.kept = drawn.release();
   return kDone;
 }
 
-// Packs the crossings into `to`, or only lets them go where it is null.
+// Packs the crossings into `to`, unless that is null, and lets go of all that was kept.
 template <class T>
-int64_t take(Drawn<T>* drawn, char* to) {
-  const std::unique_ptr<Drawn<T>> owner(drawn);
-  if (!to) return kDone;
-  int64_t* counts = reinterpret_cast<int64_t*>(to);
-  to += 2 * sizeof(int64_t) * drawn->images.size();
-  for (const auto& image : drawn->images)
-    for (int i = 0; i < 2; ++i) {
-      const auto& list = image.list[i];
-      *counts++ = int64_t(list.size());
-      Record* record = reinterpret_cast<Record*>(to);
-      for (const Blend& k : list)
-        *record++ = {k.in, k.out, k.a, k.b, k.along, k.slope, k.sign, k.alpha};
-      std::memcpy(record, image.difference[i].data(), image.difference[i].size() * sizeof(T));
-      to += part_bytes<T>(list.size(), drawn->channels);
-    }
+int64_t take(Kept* kept, char* to) {
+  const std::unique_ptr<Drawn<T>> owner(static_cast<Drawn<T>*>(kept));
+  if (to) owner->pack(to);
   return kDone;
 }
 
@@ -237,7 +250,7 @@ int64_t take(Drawn<T>* drawn, char* to) {
   }                                                                                              \
   DIFFRENDER_API int64_t diffrender_draw_take_##NAME(void* kept, void* to) {                     \
     return diffrender::guarded([&] {                                                             \
-      return diffrender::take(static_cast<diffrender::Drawn<T>*>(kept), static_cast<char*>(to)); \
+      return diffrender::take<T>(static_cast<diffrender::Kept*>(kept), static_cast<char*>(to));  \
     });                                                                                          \
   }
 

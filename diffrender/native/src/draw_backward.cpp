@@ -70,7 +70,7 @@ void draw_backward_with(const Pass<T>& pass, const char* packed, int64_t threads
 }
 
 // `grad_h` is scratch where there is a camera, and may be `grad_points`. Of the points and the
-// camera each gradient may be null.
+// camera each gradient may be null; so may `crossings`, where the call kept them.
 template <class T>
 int64_t draw_backward(const DrawCall<T>& call, int64_t threads, const char* crossings,
                       const T* grad, T* grad_values, T* grad_h, T* grad_points, T* grad_k,
@@ -83,6 +83,7 @@ int64_t draw_backward(const DrawCall<T>& call, int64_t threads, const char* cros
                      grad_values, grad_h};
   set_zero(threads, grad_values, call.rows * channels * int64_t(sizeof(T)));
   set_zero(threads, grad_h, 3 * vertices * int64_t(sizeof(T)));
+  if (!crossings) crossings = call.kept->rooms[Kept::kCrossings].get();
   draw_backward_with(pass, crossings, threads);
   if (call.intrinsics && (grad_points || grad_k))
     project_backward(call.points, call.vertex_offsets, call.meshes, call.cameras(), grad_h,

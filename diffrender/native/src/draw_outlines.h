@@ -72,7 +72,7 @@ struct Undone {
       number[pixels[n]] = 0;
       if (f < 0) continue;
       add(found.of(pass, face0, f), channels, pixels[n] % pass.width, pixels[n] / pass.width, 1,
-          extra.data() + n * channels);
+          extra.data() + n * channels, int64_t(pixels.size() - n));
     }
   }
 

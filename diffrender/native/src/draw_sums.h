@@ -70,9 +70,45 @@ struct Gathered {
   }
 };
 
-// One run of `count` pixels from (x, y) that show the face of `numbers`; g is (count, C).
+// The first `count` lanes, the others 0.
+inline Lanes4 first_lanes(const Lanes4& lanes, int64_t count) {
+  typedef int64_t Mask4 __attribute__((vector_size(32)));
+  const Mask4 keep = Mask4{0, 1, 2, 3} < count;
+  return keep ? lanes : Lanes4{0, 0, 0, 0};
+}
+
+// Channels of four pixels as lanes, from (4, C).
 template <int C, class T>
-void add_run(double* numbers, int64_t channels, int64_t x, int64_t y, int64_t count, const T* g) {
+inline void load_pixels(const T* p, Lanes4* out) {
+  T all[4 * C];
+  std::memcpy(all, p, sizeof all);
+  for (int c = 0; c < C; ++c)
+    out[c] = Lanes4{double(all[c]), double(all[C + c]), double(all[2 * C + c]), double(all[3 * C + c])};
+}
+#if defined(DIFFRENDER_SHUFFLES)
+template <>
+inline void load_pixels<3, float>(const float* p, Lanes4* out) {
+  typedef float Floats4 __attribute__((vector_size(16)));
+  Floats4 a, b, c;
+  std::memcpy(&a, p, sizeof a);
+  std::memcpy(&b, p + 4, sizeof b);
+  std::memcpy(&c, p + 8, sizeof c);
+  const Floats4 rg = __builtin_shufflevector(a, b, 0, 3, 6, 1), gb = __builtin_shufflevector(a, b, 4, 7, 2, 5);
+  const Floats4 r = __builtin_shufflevector(rg, c, 0, 1, 2, 5);
+  const Floats4 green = __builtin_shufflevector(rg, gb, 3, 4, 5, 3);
+  const Floats4 g = __builtin_shufflevector(green, c, 0, 1, 2, 6);
+  const Floats4 blue = __builtin_shufflevector(gb, c, 2, 3, 4, 7);
+  out[0] = __builtin_convertvector(r, Lanes4);
+  out[1] = __builtin_convertvector(g, Lanes4);
+  out[2] = __builtin_convertvector(blue, Lanes4);
+}
+#endif
+
+// One run of `count` pixels from (x, y) that show the face of `numbers`; g is (count, C), and as many
+// whole pixels as `room` may be read.
+template <int C, class T>
+void add_run(double* numbers, int64_t channels, int64_t x, int64_t y, int64_t count, const T* g,
+             int64_t room) {
   const double *n = numbers + kHead, py = double(y) + 0.5, below = n[1] * py + n[2];
   double* sums = numbers + kHead + 3 * channels + 3;
   const Lanes4 none{0, 0, 0, 0};
@@ -85,10 +121,17 @@ void add_run(double* numbers, int64_t channels, int64_t x, int64_t y, int64_t co
   for (int64_t i = 0; i < count; i += 4) {
     const bool whole = i + 4 <= count;
     Lanes4 px = double(x + i) + Lanes4{0.5, 1.5, 2.5, 3.5};
-    if (!whole)  // lanes beyond the run stand on its last pixel
-      for (int64_t l = count - i; l < 4; ++l) px[l] = double(x + count) - 0.5;
+    const Lanes4 last = Lanes4{} + (double(x + count) - 0.5);
+    px = px < last ? px : last;  // lanes beyond the run stand on its last pixel
     const Lanes4 w = 1.0 / (n[0] * px + below);
+    Lanes4 seen[kKnown];
+    const bool cut = C && !whole && i + 4 <= room;
+    if (cut) {
+      load_pixels<kKnown>(g + i * channels, seen);
+      for (int c = 0; c < kKnown; ++c) seen[c] = first_lanes(seen[c], count - i);
+    }
     const auto channel = [&](int64_t c) {
+      if (cut) return seen[c];
       const T* p = g + i * channels + c;
       if (whole)
         return Lanes4{double(p[0]), double(p[channels]), double(p[2 * channels]),
@@ -136,7 +179,7 @@ void add_run(double* numbers, int64_t channels, int64_t x, int64_t y, int64_t co
 
 // `add_run`, its loops over channels unrolled for one to four of them.
 template <class T>
-using AddRun = void (*)(double*, int64_t, int64_t, int64_t, int64_t, const T*);
+using AddRun = void (*)(double*, int64_t, int64_t, int64_t, int64_t, const T*, int64_t);
 
 template <class T>
 AddRun<T> add_run_for(int64_t channels) {
@@ -162,8 +205,9 @@ void add_rows(const Pass<T>& pass, int64_t b, int64_t top, int64_t bottom, Gathe
       const int32_t f = row[x];
       for (end = x + 1; end < pass.width && row[end] == f;) ++end;
       if (f < 0) continue;
-      add(found.of(pass, face0, f), channels, x, y, end - x,
-          grad + (y * pass.width + x) * channels);
+      const int64_t pixel = y * pass.width + x;
+      add(found.of(pass, face0, f), channels, x, y, end - x, grad + pixel * channels,
+          pass.pixels() - pixel);
     }
   }
 }

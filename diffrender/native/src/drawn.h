@@ -5,6 +5,8 @@
 // differences in - out, (n, C), filled up to whole eight bytes.
 #pragma once
 
+#include <memory>
+
 #include "project.h"
 #include "raster.h"
 
@@ -34,6 +36,18 @@ struct Attributes {
   }
 };
 
+// Memory that lives from a forward pass to the backward pass of the same call.
+struct Kept {
+  static constexpr int kCrossings = 2;  // after the faces shown (0) and the projected vertices (1)
+  std::unique_ptr<char[]> rooms[3];
+
+  template <class N>
+  N* room(int which, int64_t count) {
+    rooms[which].reset(new char[count * int64_t(sizeof(N))]);
+    return reinterpret_cast<N*>(rooms[which].get());
+  }
+};
+
 constexpr int64_t kFewPixels = 100 * 100;
 
 // What is drawn, as both directions take it; _draw_ops.py fills it in this order, eight bytes each.
@@ -48,9 +62,9 @@ struct DrawCall {
   const int32_t *edges, *opposite_offsets, *opposite;
   const T* values;
   int64_t rows, corners, channels;
-  int32_t* shown;  // (B, H, W), written by the forward pass
-  int64_t bytes;   // answers of the forward pass: room that the crossings need, the crossings
-  void* kept;      // themselves until they are taken, and the vertex or face that a status is about
+  int32_t* shown;  // (B, H, W), written by the forward pass; null for room of its own, h's too
+  int64_t bytes;   // answers of the forward pass: room that the crossings need, what is kept until
+  Kept* kept;      // the crossings are taken, and the vertex or face that a status is about
   int64_t culprit;
 
   const T* homogeneous() const { return intrinsics ? h : points; }
