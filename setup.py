@@ -36,7 +36,8 @@ class BuildWithKernels(build_py):
         here = ROOT / "diffrender" / "native"
         target = here if self.editable_mode else Path(self.build_lib, "diffrender", "native")
         try:
-            written = module.build(target)
+            only = module.runnable_levels() if self.editable_mode else None
+            written = module.build(target, only=only)
         except module.NoCompilerError as error:
             written = []
             print(f"diffrender: no native kernels, plain torch will be used: {error}", flush=True)

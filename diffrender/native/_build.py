@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,6 +46,21 @@ def levels() -> list[str]:
     return list(LEVELS) if x86 else ["baseline"]
 
 
+def runnable_levels() -> list[str]:
+    """Those of `levels()` that this very machine can run, all of them where it does not say."""
+    needed = {
+        "baseline": set(),
+        "avx2": {"avx2", "fma"},
+        "avx512": {"avx512f", "avx512dq", "avx512vl", "avx512bw"},
+    }
+    try:
+        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("flags", 1)[1]
+    except (OSError, IndexError):
+        return levels()
+    has = set(words.split("\n", 1)[0].split())
+    return [level for level in levels() if needed[level] <= has]
+
+
 def find_compiler() -> list[str]:
     """$CXX, or the first of g++, clang++, c++ on the PATH. Raises NoCompilerError."""
     if sys.platform == "win32":
@@ -73,10 +89,13 @@ def _run(command: list[str]) -> None:
         raise NoCompilerError(f"{shlex.join(command)} failed:\n{message}")
 
 
-def build(target: Path, jobs: int | None = None) -> list[Path]:
-    """Compile every level into `target`; returns the libraries written.
+def build(
+    target: Path, jobs: int | None = None, only: Collection[str] | None = None
+) -> list[Path]:
+    """Compile every level, or `only` those named, into `target`; returns the libraries written.
 
-    A level other than the baseline that does not compile is left out (an old compiler).
+    A level other than the baseline that does not compile is left out (an old compiler). Libraries
+    of levels that are not built here are removed, for they would be out of date.
     """
     compiler = find_compiler()
     target.mkdir(parents=True, exist_ok=True)
@@ -87,6 +106,9 @@ def build(target: Path, jobs: int | None = None) -> list[Path]:
         ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
     ):
         for level in levels():
+            if only is not None and level not in only:
+                (target / library_name(level)).unlink(missing_ok=True)
+                continue
             objects = [Path(scratch) / f"{source.stem}_{level}.o" for source in sources]
             flags = [*FLAGS, *LEVELS[level]]
             commands = [

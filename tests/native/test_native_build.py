@@ -40,6 +40,30 @@ def test_errors_of_the_compiler_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert _build.libraries(tmp_path) == []
 
 
+@needs_compiler
+def test_levels_that_are_not_built_leave_no_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sources, target = tmp_path / "src", tmp_path / "out"
+    sources.mkdir()
+    target.mkdir()
+    (sources / "small.cpp").write_text("int f() { return 1; }\n")
+    monkeypatch.setattr(_build, "SOURCES", sources)
+    stale = [target / _build.library_name(level) for level in _build.levels()[1:]]
+    for library in stale:
+        library.write_bytes(b"of an older build")
+    written = _build.build(target, only=["baseline"])
+    assert written == _build.libraries(target) == [target / _build.library_name("baseline")]
+
+
+def test_this_machine_runs_the_level_that_was_loaded() -> None:
+    from diffrender.native import instruction_set
+
+    runnable = _build.runnable_levels()
+    assert runnable[0] == "baseline" and set(runnable) <= set(_build.levels())
+    assert instruction_set() in (None, *runnable)
+
+
 def _wheel(tmp_path: Path, environment: dict[str, str]) -> tuple[str, list[str], str]:
     """File name, contents and the build's words of a wheel made from a copy of the tree."""
     tree = tmp_path / "tree"
