@@ -15,7 +15,7 @@ from diffrender.shape_priors.mesh_files import find_axes, read_mesh, to_object_f
 from diffrender.shape_priors.pca import principal_components
 from diffrender.shape_priors.prior import ShapePrior, unit_box
 
-__all__ = ["learn_prior"]
+__all__ = ["face_atlas", "learn_prior"]
 
 _MOST_NUMBERS = 60_000_000  # coordinates of all meshes together
 _PLAUSIBLE = (2.0, 20.0)  # metres: mean length of a set of vehicles
@@ -81,7 +81,7 @@ def learn_prior(
     )
     if _signed_volume(mean, faces) < 0:  # modelled inside out
         faces = faces[:, [0, 2, 1]]
-    uv, face_uv = _face_atlas(len(faces))
+    uv, face_uv = face_atlas(len(faces))
     return ShapePrior(
         mean=mean.float(),
         basis=basis.float(),
@@ -98,7 +98,7 @@ def learn_prior(
     )
 
 
-def _face_atlas(count: int) -> tuple[Tensor, Tensor]:
+def face_atlas(count: int) -> tuple[Tensor, Tensor]:
     """Texture coordinates (3 F, 2) and face_uv (F, 3): two faces share a cell of a square grid."""
     margin = 0.1
     lower = torch.tensor([[margin, margin], [1 - 2 * margin, margin], [margin, 1 - 2 * margin]])
