@@ -44,8 +44,8 @@ class AutoencoderSettings:
             components helps other shapes only at first.
         encoder_steps: for the encoder over points.
         batch: shapes a step, drawn with replacement.
-        learning_rate: the highest; it rises over the first tenth of either training and falls as
-            a cosine.
+        learning_rate, encoder_rate: the highest of either training; it rises over the first
+            tenth and falls as a cosine.
         weight_decay: of the decoder's network, which corrects the components.
         mix: share of the shapes that are a blend of two, for small sets.
         mask_interval, drop_fraction: steps between changes of dynamic masks, and the share of
@@ -57,13 +57,14 @@ class AutoencoderSettings:
     """
 
     latent_size: int = 8
-    decoder: DecoderSettings = field(default_factory=lambda: DecoderSettings(width=256, hidden=2))
+    decoder: DecoderSettings = field(default_factory=lambda: DecoderSettings(width=128, hidden=2))
     encoder_width: int = 128
     points: int = 256
-    steps: int = 500
+    steps: int = 400
     encoder_steps: int = 1500
     batch: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
+    encoder_rate: float = 1e-3
     weight_decay: float = 0.0
     mix: float = 0.5
     mask_interval: int = 25
@@ -75,8 +76,9 @@ class AutoencoderSettings:
         for name in (*counts, "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate is {self.learning_rate}, expected a positive number")
+        for name in ("learning_rate", "encoder_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}, expected a positive number")
         if not self.weight_decay >= 0:
             raise InputError(f"weight_decay is {self.weight_decay}, expected 0 or more")
         for name in ("mix", "drop_fraction"):
@@ -155,12 +157,8 @@ class _Phase:
     """An optimizer and its learning rate over one of the two trainings."""
 
     def __init__(
-        self,
-        groups: list[tuple[list[nn.Parameter], float]],
-        steps: int,
-        settings: AutoencoderSettings,
+        self, groups: list[tuple[list[nn.Parameter], float]], steps: int, rate: float
     ) -> None:
-        rate = settings.learning_rate
         listed = [{"params": params, "weight_decay": decay} for params, decay in groups]
         self.optimizer = torch.optim.AdamW(listed, rate, fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -204,8 +202,16 @@ class _Run:
         network = list(self.pair.decoder.network.parameters())
         others = [p for p in self.pair.parameters() if all(p is not q for q in network)]
         self.phases = (
-            _Phase([(network, settings.weight_decay), (others, 0.0)], settings.steps, settings),
-            _Phase([(list(self.encoder.parameters()), 0.0)], settings.encoder_steps, settings),
+            _Phase(
+                [(network, settings.weight_decay), (others, 0.0)],
+                settings.steps,
+                settings.learning_rate,
+            ),
+            _Phase(
+                [(list(self.encoder.parameters()), 0.0)],
+                settings.encoder_steps,
+                settings.encoder_rate,
+            ),
         )
 
     def advance(self) -> float:

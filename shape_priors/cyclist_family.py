@@ -47,7 +47,7 @@ def draw_cyclist(generator: torch.Generator) -> CyclistParameters:
         build=min(max(1.05 + 0.12 * n[1], 0.75), 1.45),
         wheel=min(max(0.34 + 0.012 * n[2], 0.30), 0.37),
         base=min(max(1.06 + 0.05 * n[3], 0.92), 1.2),
-        lean=0.1 + 0.7 * u[0],
+        lean=0.2 + 0.6 * u[0],
         crank=2 * np.pi * u[1],
         head=0.3 + 0.1 * n[4],
     )
@@ -59,8 +59,8 @@ def cyclist_body(p: CyclistParameters) -> Body:
     rear, front = np.array([-p.base / 2, -r, 0.0]), np.array([p.base / 2, -r, 0.0])
     crank = np.array([-0.09, -r + 0.05, 0.0])
     leg = 0.49 * p.height
-    saddle = crank + 0.97 * leg * np.array([-0.28, -0.96, 0.0])
-    bar = np.array([front[0] - 0.14, min(saddle[1], -0.98) - 0.02, 0.0])
+    saddle = crank + 0.86 * leg * np.array([-0.28, -0.96, 0.0])
+    bar = np.array([front[0] - 0.14, min(saddle[1], -0.95) - 0.02, 0.0])
     pieces = _bicycle(p, rear, front, crank, saddle, bar)
     girth = p.build * p.height / 1.74
     hip = saddle + np.array([0.02, -0.07, 0.0])
@@ -98,7 +98,7 @@ def _bicycle(
 def _wheel(hub: Array, radius: float) -> Piece:
     """A disc: spokes are too thin to be told from one at the size of a mask."""
     path = np.array([hub + [0, 0, z] for z in (-0.022, 0.022)])
-    return tube(path, [(radius, radius)] * 2, "cycle_wheel", 20)
+    return tube(path, [(radius, radius)] * 2, "cycle_wheel", 20, 0.008)
 
 
 def _rider(p: CyclistParameters, girth: float, hip: Array, neck: Array) -> list[Piece]:

@@ -1,27 +1,22 @@
-"""Priors that are made from their parameters when they are asked for, not read from a file."""
+"""Priors of people: principal components of the procedural pedestrians and cyclists."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 import torch
 
 from diffrender.shape_priors.cyclist_family import cyclist_body, draw_cyclist
-from diffrender.shape_priors.free_form import free_prior
 from diffrender.shape_priors.learn import face_atlas
 from diffrender.shape_priors.pca import principal_components
 from diffrender.shape_priors.pedestrian_family import draw_pedestrian, pedestrian_body
 from diffrender.shape_priors.prior import ShapePrior, unit_box
 from diffrender.shape_priors.solids import Body
 
-__all__ = ["FAMILIES", "cyclist_prior", "family_prior", "pedestrian_prior"]
+__all__ = ["cyclist_prior", "family_prior", "pedestrian_prior"]
 
-_SAMPLES, _SEED, _LATENTS = 600, 4711, 8
+_SAMPLES, _SEED, _LATENTS = 300, 4711, 8
 
 
-@lru_cache(maxsize=1)
 def pedestrian_prior() -> ShapePrior:
     """Walking and standing figures, adults and some children; parts head, torso, leg, foot, arm."""
     generator = torch.Generator().manual_seed(_SEED)
@@ -29,7 +24,6 @@ def pedestrian_prior() -> ShapePrior:
     return family_prior("pedestrian", bodies)
 
 
-@lru_cache(maxsize=1)
 def cyclist_prior() -> ShapePrior:
     """Riders on bicycles; parts cycle_wheel, frame, torso, head, leg, foot, arm."""
     generator = torch.Generator().manual_seed(_SEED)
@@ -60,10 +54,3 @@ def family_prior(name: str, bodies: list[Body], latent_size: int = _LATENTS) -> 
         face_uv=face_uv,
         explained=tuple(explained.tolist()),
     )
-
-
-FAMILIES: dict[str, Callable[[], ShapePrior]] = {
-    "pedestrian": pedestrian_prior,
-    "cyclist": cyclist_prior,
-    "free": free_prior,
-}

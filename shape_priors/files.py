@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
-from diffrender.shape_priors.families import FAMILIES
+from diffrender.shape_priors.free_form import free_prior
 from diffrender.shape_priors.neural import NeuralPrior
 from diffrender.shape_priors.neural_files import (
     PARTS,
@@ -29,14 +29,17 @@ _LARGEST_FILE = 64 * 2**20  # bytes
 _FLOATS = ("mean", "basis", "size_mean", "size_sigma")
 _INTEGERS = ("faces", "face_parts")
 _OPTIONAL = ("uv", "face_uv")
-_SHIPPED = {"car": "car.safetensors", "car-autoencoder": "car-autoencoder.safetensors"}
+_SHIPPED = {
+    name: f"{name}.safetensors" for name in ("car", "car-autoencoder", "cyclist", "pedestrian")
+}
+_MADE = {"free": free_prior}
 _WHOLE = ("row_offsets", "column_indices", "texture.source")
 _NETWORKS = ("mirror", *(f"{part}." for part in PARTS))
 
 
 def list_priors() -> list[str]:
     """Names of the shipped priors, for `load_prior`."""
-    return sorted([*_SHIPPED, *FAMILIES])
+    return sorted([*_SHIPPED, *_MADE])
 
 
 def prior_path(name: str) -> Path:
@@ -49,16 +52,16 @@ def prior_path(name: str) -> Path:
 def load_prior(name_or_path: str | Path) -> ShapePrior:
     """A shipped prior by name, or a user's own from a .safetensors file.
 
-    "car" and "car-autoencoder" are files; "pedestrian", "cyclist" and "free" are made anew from
-    their parameters, which takes well under a second, and kept for the next call.
+    Shipped are "car" (principal components), "car-autoencoder" (a NeuralPrior), "pedestrian",
+    "cyclist", and "free", which knows no class.
 
     Raises:
         InputError: no such prior or file, or a file that is not a sound prior (said is what).
     """
     if isinstance(name_or_path, str) and name_or_path in _SHIPPED:
         return _read(prior_path(name_or_path))
-    if isinstance(name_or_path, str) and name_or_path in FAMILIES:
-        return FAMILIES[name_or_path]()
+    if isinstance(name_or_path, str) and name_or_path in _MADE:
+        return _MADE[name_or_path]()
     path = Path(name_or_path)
     if not path.is_file():
         raise InputError(

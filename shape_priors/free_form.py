@@ -15,7 +15,7 @@ __all__ = ["free_prior", "icosphere"]
 
 _SIZE_MEAN, _SIZE_SIGMA = (3.0, 1.6, 1.8), (2.0, 0.6, 0.7)  # metres: anything on a road
 # Standard deviation of the offsets of each degree, as a share of the radius.
-_OFFSETS = {2: 0.12, 3: 0.08, 4: 0.10}
+_OFFSETS = {2: 0.08, 3: 0.05, 4: 0.06}
 
 
 @lru_cache(maxsize=4)

@@ -37,7 +37,7 @@ class PedestrianParameters:
     stride: float = 0.0
     knee: float = 0.05
     arms: float = 0.8
-    elbow: float = 0.35
+    elbow: float = 0.25
     lean: float = 0.04
     coat: float = 0.25
 
@@ -55,7 +55,7 @@ def draw_pedestrian(generator: torch.Generator) -> PedestrianParameters:
         stride=0.55 * (2 * u[1] - 1),
         knee=0.02 + 0.10 * u[2],
         arms=min(max(0.7 + 0.3 * n[3], 0.0), 1.4),
-        elbow=min(max(0.4 + 0.3 * n[4], 0.0), 1.5),
+        elbow=min(max(0.25 + 0.2 * n[4], 0.0), 1.5),
         lean=0.04 + 0.04 * n[5],
         coat=min(max(0.25 + 0.2 * n[6], 0.0), 0.8),
     )
@@ -107,7 +107,7 @@ def _leg(p: PedestrianParameters, side: float, hip: Array, girth: float, leg: fl
     behind = swing < 0
     reach = leg * (1 - 0.045 - (p.knee if behind else 0.01))
     ankle = top + reach * np.array([np.sin(swing), np.cos(swing), 0.0])
-    knee = bent(top, ankle, 0.5 * leg, 0.46 * leg, forward=True)
+    knee = bent(top, ankle, 0.49 * leg, 0.46 * leg, forward=True)
     path = [top, 0.5 * (top + knee), knee, 0.6 * knee + 0.4 * ankle, ankle]
     radii = [(r * girth, r * girth) for r in (0.085, 0.08, 0.06, 0.06, 0.042)]
     # The foot behind stands on its toes, the one ahead on its heel.

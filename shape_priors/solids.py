@@ -43,6 +43,7 @@ def tube(
     radii: list[tuple[float, float]],  # (R, 2)
     part: str,
     sides: int = 8,
+    tip: float | None = None,
 ) -> Piece:
     """A tube along a path with elliptic rings and pointed ends.
 
@@ -51,6 +52,7 @@ def tube(
         radii: of each ring, across (as near to z as the ring allows) and the other way.
         part: its name.
         sides: corners of a ring.
+        tip: how far the ends stick out; 0.4 of the end's smaller radius if left out.
     """
     middles = np.asarray(path, dtype=np.float64)
     count = len(middles)
@@ -65,10 +67,8 @@ def tube(
     size = np.asarray(radii, dtype=np.float64)
     rings = middles[:, None] + first[:, None] * (np.cos(angle) * size[:, :1])[..., None]
     rings = rings + second[:, None] * (np.sin(angle) * size[:, 1:])[..., None]
-    ends = [
-        middles[0] - 0.4 * along[0] * size[0].min(),
-        middles[-1] + 0.4 * along[-1] * size[-1].min(),
-    ]
+    reach = [0.4 * size[end].min() if tip is None else tip for end in (0, -1)]
+    ends = [middles[0] - reach[0] * along[0], middles[-1] + reach[1] * along[-1]]
     vertices = np.concatenate([rings.reshape(-1, 3), np.array(ends)])
     faces: list[tuple[int, int, int]] = []
     for k in range(sides):

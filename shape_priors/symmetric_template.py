@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
+from diffrender.shape_priors.nearest import nearest_on_mesh
 
 __all__ = ["SymmetricTemplate", "symmetric_template"]
 
@@ -74,7 +75,7 @@ def symmetric_template(mean: Tensor, faces: Tensor) -> SymmetricTemplate:  # (W,
     everything = torch.cat([half, image[half][:, [0, 2, 1]]])
     mirror = torch.cat([image, off])
     points = (mean[corners] * weights[..., None]).sum(1)
-    other = _nearest(points * torch.tensor([1.0, 1.0, -1.0]).double(), mean, faces)
+    other = nearest_on_mesh(points * torch.tensor([1.0, 1.0, -1.0]).double(), mean, faces)
     left = torch.cat([corners, other[0][off]]), torch.cat([weights, other[1][off]])
     right = torch.cat([other[0], corners[off]]), torch.cat([other[1], weights[off]])
     _check_closed(everything)
@@ -132,49 +133,6 @@ def _left_half(mean: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     half = torch.tensor(kept)
     used, half = half.unique(return_inverse=True)
     return corners[used], weights[used], half, plane[used]
-
-
-def _nearest(points: Tensor, vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Vertices (P, 3) and weights (P, 3) of the nearest point of a mesh to each point."""
-    best = torch.full((len(points),), float("inf"), dtype=torch.float64)
-    face = torch.zeros(len(points), dtype=torch.int64)
-    weights = torch.zeros(len(points), 3, dtype=torch.float64)
-    for first in range(0, len(faces), 512):
-        bary = _closest(points[:, None], vertices[faces[first : first + 512]][None])
-        spot = (bary[..., None] * vertices[faces[first : first + 512]]).sum(-2)
-        apart, pick = (spot - points[:, None]).norm(dim=-1).min(1)
-        nearer = apart < best
-        best[nearer], face[nearer] = apart[nearer], pick[nearer] + first
-        weights[nearer] = bary[torch.arange(len(points)), pick][nearer]
-    return faces[face], weights
-
-
-def _closest(point: Tensor, triangle: Tensor) -> Tensor:  # (P, 1, 3), (1, F, 3, 3)
-    """Weights (P, F, 3) of the nearest point of each triangle: inside it, or on its best edge."""
-    a, b, c = triangle.unbind(-2)
-    inside = _plane_weights(point, a, b, c)
-    choices = [torch.where((inside >= 0).all(-1, keepdim=True), inside, inside.new_tensor(1e9))]
-    for i, (start, end) in enumerate(((a, b), (b, c), (c, a))):
-        edge = end - start
-        length = edge.square().sum(-1).clamp(min=1e-18)
-        share = (((point - start) * edge).sum(-1) / length).clamp(0, 1)
-        row = [torch.zeros_like(share)] * 3
-        row[i], row[(i + 1) % 3] = 1 - share, share
-        choices.append(torch.stack(row, -1))
-    every = torch.stack(choices)  # (4, P, F, 3)
-    apart = ((every[..., None] * triangle).sum(-2) - point).norm(dim=-1)
-    pick = apart.argmin(0)
-    return every.gather(0, pick[None, ..., None].expand(1, *pick.shape, 3))[0]
-
-
-def _plane_weights(point: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Barycentric weights of the foot of the perpendicular."""
-    ab, ac, ap = b - a, c - a, point - a
-    d00, d01, d11 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
-    d20, d21 = (ap * ab).sum(-1), (ap * ac).sum(-1)
-    scale = (d00 * d11 - d01 * d01).clamp(min=1e-18)
-    v, w = (d11 * d20 - d01 * d21) / scale, (d00 * d21 - d01 * d20) / scale
-    return torch.stack([1 - v - w, v, w], -1)
 
 
 def _check_closed(faces: Tensor) -> None:
