@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -59,8 +59,10 @@ class _Study:
     """How much is measured."""
 
     folds: int | None = None
-    training: AutoencoderSettings = AutoencoderSettings(encoder_steps=1000)
-    fit: FitSettings = FitSettings(iterations=20, samples=2000)
+    training: AutoencoderSettings = field(
+        default_factory=lambda: AutoencoderSettings(encoder_steps=1000)
+    )
+    fit: FitSettings = field(default_factory=lambda: FitSettings(iterations=20, samples=2000))
     samples: int = 2000
     held: int = HELD
 

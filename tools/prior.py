@@ -68,6 +68,9 @@ def learn(
     steps: Annotated[
         int | None, typer.Option(help="Of the decoder's training (autoencoder).")
     ] = None,
+    encoder_steps: Annotated[
+        int | None, typer.Option(help="Of the training of the encoder over points (autoencoder).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of every draw (autoencoder).")] = 0,
     checkpoint: Annotated[
         Path | None,
@@ -79,7 +82,7 @@ def learn(
 
     learned: ShapePrior
     if kind == "autoencoder":
-        network = _Network(width, density, steps, seed, checkpoint)
+        network = _Network(width, density, (steps, encoder_steps), seed, checkpoint)
         learned = _autoencoder(
             meshes or [], family, (latents, name, licence), (forward, up), scale, network
         )
@@ -104,7 +107,7 @@ class _Network(NamedTuple):
 
     width: int | None
     density: float | None
-    steps: int | None
+    steps: tuple[int | None, int | None]
     seed: int
     checkpoint: Path | None
 
@@ -140,8 +143,9 @@ def _autoencoder(
         sparsity = SparsityConfig(network.density, 16, "dynamic")
         decoder = dataclasses.replace(decoder, sparsity=sparsity)
     settings = dataclasses.replace(settings, latent_size=latents, decoder=decoder)
-    if network.steps is not None:
-        settings = dataclasses.replace(settings, steps=network.steps)
+    for field, value in zip(("steps", "encoder_steps"), network.steps, strict=True):
+        if value is not None:
+            settings = dataclasses.replace(settings, **{field: value})
     generator = torch.Generator().manual_seed(network.seed)
     with _progress() as progress:
         watch = Watch(network.checkpoint, progress)
