@@ -81,8 +81,7 @@ def learn_autoencoder(
     settings = settings or AutoencoderSettings()
     generator = generator or torch.Generator().manual_seed(0)
     least = settings.latent_size + 1
-    known = meshes if isinstance(meshes, MeshSet) else None
-    read = known or read_mesh_set(meshes, axes[0], axes[1], scale)  # type: ignore[arg-type]
+    read = meshes if isinstance(meshes, MeshSet) else read_mesh_set(meshes, *axes, scale)
     if len(read.vertices) < least:
         raise InputError(
             f"{len(read.vertices)} meshes cannot give {settings.latent_size} latents: "

@@ -89,8 +89,8 @@ class NeuralPrior(ShapePrior):
 
     def to(self, *args: torch.device | torch.dtype | str) -> NeuralPrior:
         """The prior on another device, or with its floating tensors in another dtype."""
-        there = self.mean.to(*args[:1])
-        for target in args[1:]:
+        there = self.mean
+        for target in args:
             there = there.to(target)
         if there.device == self.mean.device and there.dtype == self.mean.dtype:
             return self  # networks are copied to be moved: not for nothing

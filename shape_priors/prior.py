@@ -174,9 +174,10 @@ class ShapePrior:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, nn.Module):  # which would move in place
-                moved[field.name] = copy.deepcopy(value)
+                module = copy.deepcopy(value)
                 for target in args:
-                    moved[field.name].to(target)
+                    module.to(target)
+                moved[field.name] = module
             if isinstance(value, Tensor):
                 for target in devices + (dtypes if value.is_floating_point() else []):
                     value = value.to(target)

@@ -37,11 +37,18 @@ OF_MESHES = frozenset({"priors"})
 
 @dataclass(frozen=True)
 class MeshFolder:
-    """Meshes that a benchmark reads (None: those of DIFFRENDER_SHARED), and its folder of work."""
+    """Meshes that a benchmark reads (None: those of DIFFRENDER_SHARED).
+
+    Attributes:
+        cars: folder of meshes, `scale` metres per unit.
+        work: folder of what is finished, to go on from; None keeps nothing.
+        folds: how many parts of the meshes are left out in turn; None: all.
+    """
 
     cars: Path | None = None
     scale: float = 1.0
     work: Path | None = None
+    folds: int | None = None
 
 
 def run(
@@ -65,8 +72,8 @@ def run(
         return cast(_OfMeshes, found)(quick=quick, meshes=meshes)
     if meshes != MeshFolder():
         raise InputError(
-            f"benchmark '{name}' reads no meshes, leave --cars, --scale and --work out; these do: "
-            f"{', '.join(sorted(OF_MESHES))}"
+            f"benchmark '{name}' reads no meshes, leave --cars, --scale, --work and --folds out; "
+            f"these do: {', '.join(sorted(OF_MESHES))}"
         )
     if name in DRAWING:
         return cast(_Drawing, found)(quick=quick, figures=figures or Path("out") / name)
@@ -114,12 +121,15 @@ def bench(
         Path | None,
         typer.Option(metavar="DIR", help="Keep finished parts here and go on from them (priors)."),
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=1, help="Only so many of the parts left out (priors).")
+    ] = None,
     to_stdout: Annotated[
         bool, typer.Option("--print-json", help="Print JSON instead of tables.")
     ] = False,
 ) -> None:
     """Measure speed or accuracy, and compare with the goals that were set."""
-    report = run(name, quick=quick, figures=figures, meshes=MeshFolder(cars, scale, work))
+    report = run(name, quick=quick, figures=figures, meshes=MeshFolder(cars, scale, work, folds))
     if json_file is not None:
         report.write(json_file)
     if to_stdout:

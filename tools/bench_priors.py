@@ -8,6 +8,7 @@ Without --cars the folder data/car_meshes of DIFFRENDER_SHARED is read.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import statistics
@@ -49,7 +50,7 @@ _NAMES = {
     "iou": "volumetric IoU",
     "normals": "normal consistency",
 }
-_GRID = (72, 30, 30)
+_GRID = (64, 28, 28)
 
 Score = dict[str, list[float]]  # metric -> one value a mesh
 
@@ -60,10 +61,10 @@ class _Study:
 
     folds: int | None = None
     training: AutoencoderSettings = field(
-        default_factory=lambda: AutoencoderSettings(encoder_steps=1000)
+        default_factory=lambda: AutoencoderSettings(encoder_steps=600)
     )
-    fit: FitSettings = field(default_factory=lambda: FitSettings(iterations=20, samples=2000))
-    samples: int = 2000
+    fit: FitSettings = field(default_factory=lambda: FitSettings(iterations=15, samples=1500))
+    samples: int = 1500
     held: int = HELD
 
 
@@ -86,7 +87,7 @@ def bench_priors(*, quick: bool, meshes: MeshFolder) -> Report:
         return report
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".obj", ".ply"))
     read = read_mesh_set(paths, scale=scale)
-    study = _QUICK if quick else _Study()
+    study = _QUICK if quick else _Study(folds=meshes.folds)
     return _study(report, read, study, meshes.work, goal)
 
 
@@ -122,7 +123,8 @@ def _kept(
     read: MeshSet, order: Tensor, fold: Tensor, number: int, study: _Study, work: Path | None
 ) -> dict[str, Score]:
     """Scores of a fold, from the folder of work where they are there already."""
-    key = f"{study} {tuple(read.vertices.shape)} {float(read.vertices.abs().sum()):.6f}"
+    known = dataclasses.replace(study, folds=None)  # how many are wanted changes none of them
+    key = f"{known} {tuple(read.vertices.shape)} {float(read.vertices.abs().sum()):.6f}"
     path = None if work is None else work / f"fold-{number}.json"
     if path is not None and path.is_file():
         record = json.loads(path.read_text(encoding="utf-8"))
