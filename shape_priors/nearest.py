@@ -9,8 +9,8 @@ from diffrender.errors import InputError, check_shape
 
 __all__ = ["nearest_on_mesh", "nearest_on_triangles", "surface_errors"]
 
-_CANDIDATES = 8  # samples whose faces are tried for each point
-_DENSITY = 5  # samples of a surface for each point that looks for it
+_CANDIDATES = 12  # samples whose faces are tried for each point
+_DENSITY = 15  # samples of a surface for each point that looks for it
 
 
 def surface_errors(
