@@ -1,7 +1,8 @@
-"""Make the shipped car prior: `python -m diffrender.shape_priors.build_asset [FILE]`.
+"""Make a shipped linear prior: `python -m diffrender.shape_priors.build_asset [--name NAME]`.
 
-Draws procedural cars with a fixed seed and keeps their principal components. Nothing measured on
-real cars enters: body styles and sizes are general knowledge (see car_params).
+Draws procedural cars, pedestrians or cyclists with a fixed seed and keeps their principal
+components. Nothing measured on real ones enters: body styles, proportions and sizes are general
+knowledge (see car_params, pedestrian_family, cyclist_family).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from diffrender.shape_priors.car_family import family_atlas, sample_car
 from diffrender.shape_priors.car_lattice import PART_NAMES, lattice
+from diffrender.shape_priors.families import cyclist_prior, pedestrian_prior
 from diffrender.shape_priors.files import prior_path, save_prior
 from diffrender.shape_priors.pca import principal_components
 from diffrender.shape_priors.prior import ShapePrior
@@ -76,12 +78,21 @@ def build_car_prior(samples: int = SAMPLES, latent_size: int = LATENT_SIZE) -> S
     )
 
 
+_MAKERS = {
+    "car": build_car_prior,
+    "cyclist": cyclist_prior,
+    "pedestrian": pedestrian_prior,
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line: write the asset and print what it explains."""
     parser = argparse.ArgumentParser(prog="python -m diffrender.shape_priors.build_asset")
-    parser.add_argument("file", nargs="?", default=str(prior_path("car")))
-    prior = build_car_prior()
-    path = save_prior(prior, parser.parse_args(arguments).file)
+    parser.add_argument("file", nargs="?")
+    parser.add_argument("--name", choices=sorted(_MAKERS), default="car")
+    options = parser.parse_args(arguments)
+    prior = _MAKERS[options.name]()
+    path = save_prior(prior, options.file or prior_path(options.name))
     shares = ", ".join(f"{100 * share:.1f}" for share in prior.explained)
     print(f"{path}: {len(prior.mean)} vertices, {len(prior.faces)} faces")
     print(f"variance explained (%): {shares}; together {100 * sum(prior.explained):.1f}")

@@ -85,6 +85,10 @@ class Symmetry(nn.Module):
         """All vertices, (..., V, 3), symmetric exactly."""
         return half.index_select(-2, self.source) * self.sign
 
+    def fitted(self, vertices: Tensor) -> Tensor:  # (..., V, 3)
+        """Symmetric shapes fitted to the unit box, (..., V, 3)."""
+        return self.whole(self.unit_box(self.free_vertices(vertices)))
+
     def unit_box(self, half: Tensor) -> Tensor:  # (..., H, 3)
         """Free vertices such that the whole shape fills the unit box; see `prior.unit_box`."""
         low, high = half.amin(-2, keepdim=True), half.amax(-2, keepdim=True)

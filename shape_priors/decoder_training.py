@@ -12,7 +12,15 @@ from diffrender.blocksparse import GradientWatch, drop_and_grow, rigl_fraction
 from diffrender.errors import InputError, check_shape
 from diffrender.shape_priors.decoder import DecoderSettings, ShapeDecoder
 
-__all__ = ["ShapeAutoencoder", "TrainingSettings", "train_autoencoder", "vertex_errors"]
+__all__ = [
+    "ShapeAutoencoder",
+    "TrainingSettings",
+    "mask_step",
+    "standardise",
+    "start_at_components",
+    "train_autoencoder",
+    "vertex_errors",
+]
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ def train_autoencoder(
     if not bool(finite.all()):
         broken = int((~finite).nonzero()[0])
         raise InputError(f"shape {broken} holds coordinates that are not finite; leave it out")
-    net = _start(prior, mirror, axis_weights, settings, generator)
+    net = start_at_components(prior, mirror, axis_weights, settings, generator)
     optimizer = torch.optim.Adam(net.parameters(), training.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=training.steps + 1, pct_start=0.1
@@ -118,8 +126,8 @@ def train_autoencoder(
 
         optimizer.zero_grad()
         if 0 < step <= last_change and step % training.mask_interval == 0:
-            share = rigl_fraction(step, last_change, training.drop_fraction)
-            loss = _step_with_new_masks(net.decoder, loss_of, share, optimizer)
+            share = step, last_change, training.drop_fraction
+            loss = mask_step(net.decoder, loss_of, share, optimizer)
         else:
             loss = loss_of()
             loss.backward()
@@ -128,7 +136,7 @@ def train_autoencoder(
             raise InputError(f"the loss is {losses[-1]} at step {step}: lower learning_rate")
         optimizer.step()
         schedule.step()
-    _standardise(net, shapes)
+    standardise(net, shapes)
     return net, losses
 
 
@@ -154,13 +162,14 @@ def vertex_errors(
     return (found - shapes).norm(dim=-1).mean(1), chamfer
 
 
-def _start(
+def start_at_components(
     prior: tuple[Tensor, Tensor],
     mirror: Tensor,
     axis_weights: Tensor,
     settings: DecoderSettings,
     generator: torch.Generator,
 ) -> ShapeAutoencoder:
+    """A pair that gives back what the components keep of a shape; `generator` draws weights."""
     mean, basis = prior
     # Layers draw from torch's global generator: lend it ours.
     with torch.random.fork_rng(devices=[]):
@@ -178,24 +187,33 @@ def _start(
     return ShapeAutoencoder(encoder, decoder)
 
 
-def _step_with_new_masks(
-    decoder: ShapeDecoder,
+def mask_step(
+    decoder: nn.Module,
     loss_of: Callable[[], Tensor],
-    share: float,
+    share: tuple[int, int, float],
     optimizer: torch.optim.Optimizer,
 ) -> Tensor:
-    """One backward pass under watch; each dynamic layer then drops and grows blocks."""
+    """One backward pass under watch; each dynamic layer then drops and grows blocks.
+
+    `share` is what `rigl_fraction` takes: the step, the last one that changes masks, and the
+    share of blocks that the first change replaces.
+    """
+    fraction = rigl_fraction(*share)
     with GradientWatch(decoder) as watch:
         loss = loss_of()
         loss.backward()
     for layer, gradient in watch.gradients.items():
-        drop_and_grow(layer, gradient, share, optimizer)
+        drop_and_grow(layer, gradient, fraction, optimizer)
     return loss
 
 
 @torch.no_grad()
-def _standardise(net: ShapeAutoencoder, shapes: Tensor) -> None:
-    """Move scale and offset of the latents from the encoder into the decoder's first layers."""
+def standardise(net: ShapeAutoencoder, shapes: Tensor) -> tuple[Tensor, Tensor]:
+    """Move scale and offset of the latents from the encoder into the decoder's first layers.
+
+    Returns:
+        Mean (D,) and deviation (D,) that the latents of the shapes had.
+    """
     latents = net.encode(shapes)
     mean, deviation = latents.mean(0), latents.std(0).clamp(min=1e-6)
     first = net.decoder.network[0]
@@ -205,3 +223,4 @@ def _standardise(net: ShapeAutoencoder, shapes: Tensor) -> None:
         layer.weight.mul_(deviation)
     net.encoder.weight /= deviation[:, None]
     net.encoder.bias.copy_((net.encoder.bias - mean) / deviation)
+    return mean, deviation

@@ -12,6 +12,14 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
+from diffrender.shape_priors.free_form import free_prior
+from diffrender.shape_priors.neural import NeuralPrior
+from diffrender.shape_priors.neural_files import (
+    PARTS,
+    neural_header,
+    neural_tensors,
+    read_networks,
+)
 from diffrender.shape_priors.prior import ShapePrior
 
 __all__ = ["list_priors", "load_prior", "prior_path", "save_prior"]
@@ -21,33 +29,43 @@ _LARGEST_FILE = 64 * 2**20  # bytes
 _FLOATS = ("mean", "basis", "size_mean", "size_sigma")
 _INTEGERS = ("faces", "face_parts")
 _OPTIONAL = ("uv", "face_uv")
-_SHIPPED = {"car": "car.safetensors"}
+_SHIPPED = {
+    name: f"{name}.safetensors" for name in ("car", "car-autoencoder", "cyclist", "pedestrian")
+}
+_MADE = {"free": free_prior}
+_WHOLE = ("row_offsets", "column_indices", "texture.source")
+_NETWORKS = ("mirror", *(f"{part}." for part in PARTS))
 
 
 def list_priors() -> list[str]:
     """Names of the shipped priors, for `load_prior`."""
-    return sorted(_SHIPPED)
+    return sorted([*_SHIPPED, *_MADE])
 
 
 def prior_path(name: str) -> Path:
-    """File of a shipped prior. Raises InputError for an unknown name."""
+    """File of a prior that ships as one. Raises InputError for another name."""
     if name not in _SHIPPED:
         raise InputError(f"no shape prior named {name!r}, expected one of {', '.join(_SHIPPED)}")
     return Path(__file__).parent / "assets" / _SHIPPED[name]
 
 
 def load_prior(name_or_path: str | Path) -> ShapePrior:
-    """Load a shipped prior by name ("car") or a user's own from a .safetensors file.
+    """A shipped prior by name, or a user's own from a .safetensors file.
+
+    Shipped are "car" (principal components), "car-autoencoder" (a NeuralPrior), "pedestrian",
+    "cyclist", and "free", which knows no class.
 
     Raises:
         InputError: no such prior or file, or a file that is not a sound prior (said is what).
     """
     if isinstance(name_or_path, str) and name_or_path in _SHIPPED:
         return _read(prior_path(name_or_path))
+    if isinstance(name_or_path, str) and name_or_path in _MADE:
+        return _MADE[name_or_path]()
     path = Path(name_or_path)
     if not path.is_file():
         raise InputError(
-            f"no shape prior {str(name_or_path)!r}: expected one of {', '.join(_SHIPPED)} "
+            f"no shape prior {str(name_or_path)!r}: expected one of {', '.join(list_priors())} "
             "or the path of a .safetensors file written by save_prior"
         )
     return _read(path)
@@ -74,7 +92,11 @@ def save_prior(prior: ShapePrior, path: str | Path) -> Path:
         "part_names": list(prior.part_names),
         "explained": [round(share, 6) for share in prior.explained],
     }
-    data = save(tensors, {"prior": json.dumps(header, sort_keys=True)})
+    metadata = {"prior": json.dumps(header, sort_keys=True)}
+    if isinstance(prior, NeuralPrior):
+        tensors |= neural_tensors(prior)
+        metadata["networks"] = neural_header(prior)
+    data = save(tensors, metadata)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -104,17 +126,19 @@ def _read(path: Path) -> ShapePrior:
     tensors: dict[str, Tensor] = {}
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = _header(path, (file.metadata() or {}).get("prior"))
+            metadata = file.metadata() or {}
+            header = _header(path, metadata.get("prior"))
             for field in file.keys():  # noqa: SIM118 (not a dict)
                 tensors[field] = file.get_tensor(field)
     except SafetensorError as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+    networks = {n: tensors.pop(n) for n in list(tensors) if _of_networks(n, metadata)}
     missing = [field for field in _FLOATS + _INTEGERS if field not in tensors]
     unknown = sorted(set(tensors) - {*_FLOATS, *_INTEGERS, *_OPTIONAL})
     if missing or unknown:
         raise InputError(f"{path}: tensors missing: {missing or 'none'}; unknown: {unknown}")
-    for field, value in tensors.items():
-        whole = field in _INTEGERS or field == "face_uv"
+    for field, value in {**tensors, **networks}.items():
+        whole = field in (*_INTEGERS, "face_uv", "mirror") or field.endswith(_WHOLE)
         if value.dtype != (torch.int32 if whole else torch.float32):
             raise InputError(f"{path}: tensor '{field}' has an unexpected dtype {value.dtype}")
         if not whole and not bool(torch.isfinite(value).all()):
@@ -123,7 +147,7 @@ def _read(path: Path) -> ShapePrior:
     if not bool((loaded["size_mean"] > 0).all() and (loaded["size_sigma"] > 0).all()):
         raise InputError(f"{path}: size_mean and size_sigma must be positive")
     try:
-        return ShapePrior(
+        base = ShapePrior(
             mean=loaded["mean"],
             basis=loaded["basis"],
             faces=loaded["faces"],
@@ -137,8 +161,15 @@ def _read(path: Path) -> ShapePrior:
             face_uv=loaded.get("face_uv"),
             explained=header.explained,
         )
+        if "networks" in metadata:
+            return read_networks(base, metadata["networks"], networks)
+        return base
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _of_networks(name: str, metadata: dict[str, str]) -> bool:
+    return "networks" in metadata and name.startswith(_NETWORKS)
 
 
 def _header(path: Path, text: str | None) -> _Header:

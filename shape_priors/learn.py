@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from diffrender.shape_priors.mesh_files import find_axes, read_mesh, to_object_f
 from diffrender.shape_priors.pca import principal_components
 from diffrender.shape_priors.prior import ShapePrior, unit_box
 
-__all__ = ["learn_prior"]
+__all__ = ["MeshSet", "face_atlas", "learn_prior", "prior_of_set", "read_mesh_set"]
 
 _MOST_NUMBERS = 60_000_000  # coordinates of all meshes together
 _PLAUSIBLE = (2.0, 20.0)  # metres: mean length of a set of vehicles
@@ -57,6 +58,66 @@ def learn_prior(
             f"{len(meshes)} meshes cannot give {latent_size} latents: "
             f"expected at least {latent_size + 1} meshes, or a smaller latent_size"
         )
+    read = read_mesh_set(meshes, forward_axis, up_axis, scale)
+    return prior_of_set(read, latent_size, name, licence)
+
+
+def prior_of_set(read: MeshSet, latent_size: int, name: str, licence: str) -> ShapePrior:
+    """Principal components of a set of meshes; see `learn_prior`."""
+    metric, faces, sizes = read.vertices, read.faces, read.sizes
+    size_mean = sizes.mean(0)
+    mean, basis, explained = principal_components(
+        unit_box(metric), latent_size, size_mean[[0, 2, 1]]
+    )
+    uv, face_uv = face_atlas(len(faces))
+    return ShapePrior(
+        mean=mean.float(),
+        basis=basis.float(),
+        faces=faces,
+        face_parts=torch.zeros(len(faces), dtype=torch.int64),
+        size_mean=size_mean.float(),
+        size_sigma=torch.maximum(sizes.std(0), 0.01 * size_mean).float(),
+        part_names=("body",),
+        name=name,
+        licence=licence,
+        uv=uv,
+        face_uv=face_uv,
+        explained=tuple(explained.tolist()),
+    )
+
+
+@dataclass(frozen=True)
+class MeshSet:
+    """Meshes of one topology in the object frame.
+
+    Attributes:
+        vertices: (N, V, 3) float64 metres, the middle of each bottom at the origin.
+        faces: (F, 3) int64, counter-clockwise from outside.
+        sizes: (N, 3) length, width, height.
+    """
+
+    vertices: Tensor
+    faces: Tensor
+    sizes: Tensor
+
+    def subset(self, index: Tensor) -> MeshSet:
+        """Some of the meshes."""
+        return MeshSet(self.vertices[index], self.faces, self.sizes[index])
+
+
+def read_mesh_set(
+    meshes: Sequence[str | Path | Mesh],
+    forward_axis: str | None = None,
+    up_axis: str | None = None,
+    scale: float = 1.0,
+) -> MeshSet:
+    """Read meshes of one topology and turn them to the object frame; see `learn_prior`.
+
+    Raises:
+        InputError: as `learn_prior`.
+    """
+    if not meshes:
+        raise InputError("no meshes, expected some of one topology")
     if not 0 < scale < float("inf"):
         raise InputError(f"scale {scale}, expected a positive number of metres per unit")
     vertices, faces = _read_all(meshes)
@@ -75,30 +136,12 @@ def learn_prior(
             f"the meshes are {length:.3g} m long on average, expected {_PLAUSIBLE[0]} to "
             f"{_PLAUSIBLE[1]} m: give the metres per unit as scale, or the right forward axis"
         )
-    size_mean = sizes.mean(0)
-    mean, basis, explained = principal_components(
-        unit_box(metric), latent_size, size_mean[[0, 2, 1]]
-    )
-    if _signed_volume(mean, faces) < 0:  # modelled inside out
+    if _signed_volume(unit_box(metric).mean(0), faces) < 0:  # modelled inside out
         faces = faces[:, [0, 2, 1]]
-    uv, face_uv = _face_atlas(len(faces))
-    return ShapePrior(
-        mean=mean.float(),
-        basis=basis.float(),
-        faces=faces,
-        face_parts=torch.zeros(len(faces), dtype=torch.int64),
-        size_mean=size_mean.float(),
-        size_sigma=torch.maximum(sizes.std(0), 0.01 * size_mean).float(),
-        part_names=("body",),
-        name=name,
-        licence=licence,
-        uv=uv,
-        face_uv=face_uv,
-        explained=tuple(explained.tolist()),
-    )
+    return MeshSet(metric, faces, sizes)
 
 
-def _face_atlas(count: int) -> tuple[Tensor, Tensor]:
+def face_atlas(count: int) -> tuple[Tensor, Tensor]:
     """Texture coordinates (3 F, 2) and face_uv (F, 3): two faces share a cell of a square grid."""
     margin = 0.1
     lower = torch.tensor([[margin, margin], [1 - 2 * margin, margin], [margin, 1 - 2 * margin]])

@@ -1,12 +1,17 @@
-"""The shape prior: a linear family of meshes in the unit box, times a metric size."""
+"""The shape prior: a linear family of meshes in the unit box, times a metric size.
+
+Every kind of prior is a ShapePrior: a kind that is not linear overrides `decode` and its
+derivative, and keeps in `mean` and `basis` what it is to first order (see `neural.NeuralPrior`).
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffrender.errors import InputError, check_shape
 from diffrender.meshes import Mesh
@@ -91,6 +96,22 @@ class ShapePrior:
         moved = latent @ self.basis.flatten(1)
         return unit_box(self.mean + moved.unflatten(-1, (len(self.mean), 3)))
 
+    def decode_jacobian(self, latent: Tensor) -> Tensor:  # (D,)
+        """Derivative (V, 3, D) of the vertices of `decode` to one latent, without a graph.
+
+        Raises:
+            InputError: `latent` is not (D,).
+        """
+        check_shape("latent", latent, self.latent_size)
+        raw = self.mean + torch.einsum("d,dvk->vk", latent, self.basis)
+        (low, first), (high, last) = raw.min(0), raw.max(0)
+        inside = (raw - low) / (high - low)
+        moves = self.basis.permute(1, 2, 0)  # (V, 3, D)
+        axis = torch.arange(3, device=raw.device)
+        at_low, at_high = moves[first, axis], moves[last, axis]  # (3, D)
+        change = moves - at_low - inside[..., None] * (at_high - at_low)
+        return (change / (high - low)[:, None]).detach()
+
     def place(
         self,
         latent: Tensor,  # (..., D)
@@ -149,9 +170,14 @@ class ShapePrior:
         """The prior on another device, or with its floating tensors in another dtype."""
         dtypes = [a for a in args if isinstance(a, torch.dtype)]
         devices = [a for a in args if not isinstance(a, torch.dtype)]
-        moved: dict[str, Tensor] = {}
+        moved: dict[str, Tensor | nn.Module] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, nn.Module):  # which would move in place
+                module = copy.deepcopy(value)
+                for target in args:
+                    module.to(target)
+                moved[field.name] = module
             if isinstance(value, Tensor):
                 for target in devices + (dtypes if value.is_floating_point() else []):
                     value = value.to(target)

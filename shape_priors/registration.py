@@ -117,25 +117,22 @@ class _Problem:
         latent, change = parameters[: self.prior.latent_size], parameters[-6:]
         return latent, self.start[:3] + change[:3], (self.start[3:] + change[3:]).exp()
 
+    @torch.no_grad()
     def surface(self, parameters: Tensor) -> Tensor:
         latent, location, extents = self.split(parameters)
         return self.prior.decode(latent) * extents + location
 
+    @torch.no_grad()
     def jacobian(self, parameters: Tensor) -> Tensor:
-        """Derivative of `surface` to the parameters, (V, 3, P), written out because it is cheap."""
+        """Derivative of `surface` to the parameters, (V, 3, P)."""
         latent, _, extents = self.split(parameters)
         size = self.prior.latent_size
-        raw = self.prior.mean + torch.einsum("d,dvk->vk", latent, self.prior.basis)
-        (low, first), (high, last) = raw.min(0), raw.max(0)
-        inside = (raw - low) / (high - low)
-        moves = self.prior.basis.permute(1, 2, 0)  # (V, 3, D)
+        unit = self.prior.decode(latent)
+        change = torch.zeros(len(unit), 3, size + 6, dtype=unit.dtype)
         axis = torch.arange(3)
-        at_low, at_high = moves[first, axis], moves[last, axis]  # (3, D)
-        unit = moves - at_low - inside[..., None] * (at_high - at_low)
-        change = torch.zeros(len(raw), 3, size + 6, dtype=raw.dtype)
-        change[..., :size] = unit * (extents / (high - low))[:, None]
+        change[..., :size] = self.prior.decode_jacobian(latent) * extents[:, None]
         change[:, axis, size + axis] = 1.0
-        change[:, axis, size + 3 + axis] = self.prior.decode(latent) * extents
+        change[:, axis, size + 3 + axis] = unit * extents
         return change
 
     def solve(self) -> tuple[Tensor, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol, cast
 
@@ -20,6 +21,7 @@ BENCHMARKS: dict[str, str] = {
     "decoder": "diffrender.tools.bench_decoder:bench_decoder",
     "evaluate": "diffrender.tools.bench_evaluate:bench_evaluate",
     "ipu": "diffrender.tools.bench_ipu:bench_ipu",
+    "priors": "diffrender.tools.bench_priors:bench_priors",
     "raster": "diffrender.tools.bench_raster:bench_raster",
     "reconstruct": "diffrender.tools.bench_reconstruct:bench_reconstruct",
     "reconstruct-real": "diffrender.tools.bench_reconstruct:bench_real",
@@ -29,9 +31,33 @@ BENCHMARKS: dict[str, str] = {
 
 # These draw figures too, into the folder figures=Path that they take, and into out/NAME unasked.
 DRAWING = frozenset({"ipu"})
+# These read meshes, metres per unit as given, and keep what is done in a folder to go on from.
+OF_MESHES = frozenset({"priors"})
 
 
-def run(name: str, *, quick: bool, figures: Path | None = None) -> Report:
+@dataclass(frozen=True)
+class MeshFolder:
+    """Meshes that a benchmark reads (None: those of DIFFRENDER_SHARED).
+
+    Attributes:
+        cars: folder of meshes, `scale` metres per unit.
+        work: folder of what is finished, to go on from; None keeps nothing.
+        folds: how many parts of the meshes are left out in turn; None: all.
+    """
+
+    cars: Path | None = None
+    scale: float = 1.0
+    work: Path | None = None
+    folds: int | None = None
+
+
+def run(
+    name: str,
+    *,
+    quick: bool,
+    figures: Path | None = None,
+    meshes: MeshFolder = MeshFolder(),
+) -> Report:
     """Run one registered benchmark.
 
     Raises:
@@ -42,6 +68,13 @@ def run(name: str, *, quick: bool, figures: Path | None = None) -> Report:
             f"no benchmark is called '{name}', expected one of: {', '.join(sorted(BENCHMARKS))}"
         )
     found = _load(name)
+    if name in OF_MESHES:
+        return cast(_OfMeshes, found)(quick=quick, meshes=meshes)
+    if meshes != MeshFolder():
+        raise InputError(
+            f"benchmark '{name}' reads no meshes, leave --cars, --scale, --work and --folds out; "
+            f"these do: {', '.join(sorted(OF_MESHES))}"
+        )
     if name in DRAWING:
         return cast(_Drawing, found)(quick=quick, figures=figures or Path("out") / name)
     if figures is not None:
@@ -65,6 +98,10 @@ class _Drawing(Protocol):
     def __call__(self, *, quick: bool, figures: Path | None) -> Report: ...
 
 
+class _OfMeshes(Protocol):
+    def __call__(self, *, quick: bool, meshes: MeshFolder) -> Report: ...
+
+
 @guarded
 def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark, such as raster or reconstruct.")],
@@ -76,12 +113,23 @@ def bench(
         Path | None,
         typer.Option("--figures", metavar="DIR", help="Folder for figures, out/NAME if not given."),
     ] = None,
+    cars: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Meshes of one topology (priors).")
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Metres per unit of --cars.")] = 1.0,
+    work: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep finished parts here and go on from them (priors)."),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=1, help="Only so many of the parts left out (priors).")
+    ] = None,
     to_stdout: Annotated[
         bool, typer.Option("--print-json", help="Print JSON instead of tables.")
     ] = False,
 ) -> None:
     """Measure speed or accuracy, and compare with the goals that were set."""
-    report = run(name, quick=quick, figures=figures)
+    report = run(name, quick=quick, figures=figures, meshes=MeshFolder(cars, scale, work, folds))
     if json_file is not None:
         report.write(json_file)
     if to_stdout:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from diffrender.tools.console import guarded, out
+from diffrender.errors import InputError
+from diffrender.tools.console import guarded, note, out
 
 if TYPE_CHECKING:
-    from diffrender.shape_priors import ShapePrior
+    from diffrender.shape_priors import ShapePrior, TrainingReport
 
 __all__ = ["prior"]
 
@@ -27,10 +30,21 @@ def _group() -> None:
 @prior.command()
 @guarded
 def learn(
-    meshes: Annotated[list[Path], typer.Argument(help="Meshes of one topology, .obj or .ply.")],
     out_file: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The prior, .safetensors.")
     ],
+    meshes: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Meshes of one topology, .obj or .ply; none with --family."),
+    ] = None,
+    kind: Annotated[
+        Literal["pca", "autoencoder"],
+        typer.Option(help="Principal components, or a network that decodes shapes."),
+    ] = "pca",
+    family: Annotated[
+        Literal["car"] | None,
+        typer.Option(help="Learn from procedural cars instead of meshes (autoencoder only)."),
+    ] = None,
     latents: Annotated[int, typer.Option(help="Number of shape latents.")] = 8,
     name: Annotated[str, typer.Option(help="Name written into the file.")] = "learned",
     licence: Annotated[
@@ -44,21 +58,131 @@ def learn(
         str | None, typer.Option(metavar="AXIS", help="Their up, such as -y; else found.")
     ] = None,
     scale: Annotated[float, typer.Option(help="Metres per unit of the files.")] = 1.0,
+    width: Annotated[
+        int | None, typer.Option(help="Features of the decoder's hidden layers (autoencoder).")
+    ] = None,
+    density: Annotated[
+        float | None,
+        typer.Option(help="Share of the blocks that the decoder's layers keep; left out: dense."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Of the decoder's training (autoencoder).")
+    ] = None,
+    encoder_steps: Annotated[
+        int | None, typer.Option(help="Of the training of the encoder over points (autoencoder).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of every draw (autoencoder).")] = 0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Go on from here, and keep the training here."),
+    ] = None,
 ) -> None:
-    """Learn a prior from same-topology meshes, for --prior FILE."""
+    """Learn a prior from same-topology meshes or procedural cars, for --prior FILE."""
     from diffrender.shape_priors import learn_prior, save_prior
 
-    learned = learn_prior(
-        meshes,
-        latent_size=latents,
-        name=name,
-        licence=licence,
-        forward_axis=forward,
-        up_axis=up,
-        scale=scale,
-    )
+    learned: ShapePrior
+    if kind == "autoencoder":
+        network = _Network(width, density, (steps, encoder_steps), seed, checkpoint)
+        learned = _autoencoder(
+            meshes or [], family, (latents, name, licence), (forward, up), scale, network
+        )
+    else:
+        if family is not None:
+            raise InputError("--family goes with --kind autoencoder; --prior car is its PCA")
+        learned = learn_prior(
+            meshes or [],
+            latent_size=latents,
+            name=name,
+            licence=licence,
+            forward_axis=forward,
+            up_axis=up,
+            scale=scale,
+        )
     _print(learned)
     out().print(f"wrote {save_prior(learned, out_file)}", markup=False, soft_wrap=True)
+
+
+class _Network(NamedTuple):
+    """What the command line says about an auto-encoder's training."""
+
+    width: int | None
+    density: float | None
+    steps: tuple[int | None, int | None]
+    seed: int
+    checkpoint: Path | None
+
+
+def _autoencoder(
+    meshes: list[Path],
+    family: str | None,
+    names: tuple[int, str, str],
+    axes: tuple[str | None, str | None],
+    scale: float,
+    network: _Network,
+) -> ShapePrior:
+    import dataclasses
+
+    import torch
+
+    from diffrender.blocksparse import SparsityConfig
+    from diffrender.shape_priors import (
+        AutoencoderSettings,
+        autoencoder_of_cars,
+        learn_autoencoder,
+    )
+    from diffrender.shape_priors.learn_autoencoder import CAR_SETTINGS, Labels, Watch
+
+    if bool(meshes) == (family is not None):
+        raise InputError("give either meshes of one topology or --family car, not both")
+    latents, name, licence = names
+    settings = AutoencoderSettings() if family is None else CAR_SETTINGS
+    decoder = settings.decoder
+    if network.width is not None:
+        decoder = dataclasses.replace(decoder, width=network.width)
+    if network.density is not None:
+        sparsity = SparsityConfig(network.density, 16, "dynamic")
+        decoder = dataclasses.replace(decoder, sparsity=sparsity)
+    settings = dataclasses.replace(settings, latent_size=latents, decoder=decoder)
+    for field, value in zip(("steps", "encoder_steps"), network.steps, strict=True):
+        if value is not None:
+            settings = dataclasses.replace(settings, **{field: value})
+    generator = torch.Generator().manual_seed(network.seed)
+    with _progress() as progress:
+        watch = Watch(network.checkpoint, progress)
+        if family is None:
+            labels = Labels(name, licence)
+            return learn_autoencoder(meshes, settings, generator, labels, watch, axes, scale)
+        named = Labels("car-autoencoder" if name == "learned" else name, "Apache-2.0")
+        return autoencoder_of_cars(settings, generator, named, watch)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[TrainingReport], None]]:
+    """A bar with rate and time left on a terminal, else a line every 500 steps; standard error."""
+    console = note()
+    if console.is_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("")
+
+            def draw(now: TrainingReport) -> None:
+                bar.update(task, total=now.steps, completed=now.step, description=_line(now))
+
+            yield draw
+        return
+
+    def write(now: TrainingReport) -> None:
+        if now.step % 500 == 0 or now.step == now.steps:
+            console.print(f"step {now.step} of {now.steps}, {_line(now)}", markup=False)
+
+    yield write
+
+
+def _line(now: TrainingReport) -> str:
+    error = 1e3 * now.loss**0.5
+    return f"{error:.1f} mm, {now.rate:.1f} steps/s, {now.seconds_left:.0f} s left"
 
 
 @prior.command()

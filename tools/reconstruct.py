@@ -70,8 +70,13 @@ def reconstruct(
         bool, typer.Option("--allow-non-commercial", help="Run weights of the hub so licensed.")
     ] = False,
     prior: Annotated[
-        str, typer.Option(metavar="NAME_OR_FILE", help="Shape prior: car, or a file.")
-    ] = "car",
+        str,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Shape prior of cars and vans: car, car-autoencoder, or a file. by-class: one "
+            "for every class (car, pedestrian, cyclist, free).",
+        ),
+    ] = "by-class",
     method: Annotated[
         Literal["render", "box"], typer.Option(help="Optimize by rendering, or boxes alone.")
     ] = "render",
@@ -144,7 +149,7 @@ def run(
     from diffrender.depth.model import pick_device
     from diffrender.reconstruct import Run
     from diffrender.reconstruct import reconstruct as reconstruct_scene
-    from diffrender.shape_priors import load_prior
+    from diffrender.reconstruct.classes import named_prior
 
     pick_device(device)  # an unusable one is refused before anything is computed
     settings = dataclasses.replace(settings, camera_height=inputs.camera_height)
@@ -155,7 +160,7 @@ def run(
             inputs.camera,
             inputs.instances,
             inputs.depth,
-            load_prior(prior),
+            named_prior(prior),
             settings,
             Run(
                 name=inputs.name,
@@ -212,6 +217,8 @@ def _progress(steps: int) -> Iterator[Callable[[int, dict[str, float]], None] | 
 
         def report(done: int, terms: dict[str, float]) -> None:
             text = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
-            bar.update(task, completed=done, description=text)
+            # Objects of several priors are fitted in turn, each through all steps.
+            total = -(-done // steps) * steps
+            bar.update(task, completed=done, total=total, description=text)
 
         yield report

@@ -1,5 +1,7 @@
 """Reconstruction: from an image with masks and depth to a scene of posed, textured meshes."""
 
+from diffrender.reconstruct.classes import ClassPriors as ClassPriors
+from diffrender.reconstruct.classes import priors_by_class as priors_by_class
 from diffrender.reconstruct.noise import depth_noise_of as depth_noise_of
 from diffrender.reconstruct.observations import DepthNoise as DepthNoise
 from diffrender.reconstruct.pipeline import Run as Run

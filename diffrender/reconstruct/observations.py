@@ -10,6 +10,7 @@ import torch
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.instances import Instance, box_of_mask
+from diffrender.reconstruct.classes import depth_span
 
 __all__ = ["DepthNoise", "Observation", "UnusableInstanceError", "inner_mask", "observe"]
 
@@ -17,7 +18,6 @@ _MIN_MASK_PIXELS = 40
 _MIN_INNER_PIXELS = 200
 _MAX_POINTS = 400
 _PATCHES = 150
-_CAR_DEPTH_SPAN = 5.0  # metres: no car is longer seen end on
 _TOUCH = 2  # pixels between a side of the box and what cuts it
 _BEHIND = 4.0  # metres: what is seen so much farther away than an object cannot hide it
 
@@ -80,7 +80,7 @@ def observe(
         depth: metres, 0 = unknown, or None.
     """
     usable, refused = [], []
-    depths = [_median_depth(_depth_points(i.mask, camera, depth), camera) for i in everyone]
+    depths = [_median_depth(_depth_points(i, camera, depth), camera) for i in everyone]
     neighbours = list(zip(everyone, depths, strict=True))
     for instance in instances:
         try:
@@ -108,7 +108,7 @@ def _observe_one(
             f"its mask has {count} pixels, at least {_MIN_MASK_PIXELS} are needed"
         )
     box = np.array(box_of_mask(mask))
-    points = _depth_points(mask, camera, depth)
+    points = _depth_points(instance, camera, depth)
     if depth is not None and len(points) == 0:
         raise UnusableInstanceError("no depth is known inside its mask")
     middle = _median_depth(points, camera)
@@ -149,7 +149,8 @@ def _open_sides(box: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.nda
     return inside & (lined <= 0.1 * lengths)
 
 
-def _depth_points(mask: np.ndarray, camera: Camera, depth: np.ndarray | None) -> np.ndarray:
+def _depth_points(instance: Instance, camera: Camera, depth: np.ndarray | None) -> np.ndarray:
+    mask = instance.mask
     if depth is None or depth.shape != mask.shape:
         return np.zeros((0, 3))
     eroded = inner_mask(mask)
@@ -159,7 +160,7 @@ def _depth_points(mask: np.ndarray, camera: Camera, depth: np.ndarray | None) ->
     z = depth[rows, columns].astype(np.float64)
     if len(z) > 0.5 * eroded.sum():
         rows, columns, z = _patch_medians(rows, columns, z)
-    keep = _densest_window(z, _CAR_DEPTH_SPAN)
+    keep = _densest_window(z, depth_span(instance.category))
     rows, columns, z = rows[keep], columns[keep], z[keep]
     if len(z) > _MAX_POINTS:
         pick = np.linspace(0, len(z) - 1, _MAX_POINTS).astype(int)

@@ -1,4 +1,4 @@
-"""Colours to expect of a car's parts: general knowledge, none fitted to pictures."""
+"""Colours to expect of an object's parts: general knowledge, none fitted to pictures."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ _PALETTE = {
     "grille": PartColour((0.20, 0.20, 0.20), 0.15),
     "bumper": PartColour((0.35, 0.35, 0.35), 0.25),
     "underside": PartColour((0.08, 0.08, 0.08), 0.06),
+    "head": PartColour((0.42, 0.34, 0.29), 0.20),
+    "foot": PartColour((0.18, 0.17, 0.16), 0.15),
+    "cycle_wheel": PartColour((0.25, 0.25, 0.25), 0.20),
 }
 _PAINT = PartColour((0.45, 0.45, 0.45), 0.40)
 

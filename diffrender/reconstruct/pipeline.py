@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +14,9 @@ from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.instances import Instance, Rejected
 from diffrender.native import small_tensors
+from diffrender.reconstruct.classes import sizes_of
 from diffrender.reconstruct.noise import depth_noise_of
-from diffrender.reconstruct.observations import observe
+from diffrender.reconstruct.observations import Observation, observe
 from diffrender.reconstruct.optimizer import Progress
 from diffrender.reconstruct.scene import ReconstructedObject, Scene
 from diffrender.reconstruct.settings import ReconstructSettings
@@ -50,7 +52,7 @@ def reconstruct(
     camera: Camera,
     instances: list[Instance],
     depth: np.ndarray | None,  # (H, W)
-    prior: ShapePrior,
+    prior: ShapePrior | Mapping[str, ShapePrior],
     settings: ReconstructSettings | None = None,
     run: Run | None = None,
 ) -> Scene:
@@ -61,7 +63,9 @@ def reconstruct(
         camera: of that image; its world frame is the frame of the poses (KITTI's camera 0).
         instances: masks with classes, 2D boxes and scores.
         depth: metres, 0 = unknown, or None (then size and ground alone say how far things are).
-        prior: shape prior of the class.
+        prior: one shape prior for all classes in `settings.class_sizes`, or one by class, such
+            as `priors_by_class()`; objects that share a prior are fitted together. A class whose
+            size the settings do not know then has KITTI's average.
 
     Returns:
         A Scene. An instance that cannot be used is in `scene.rejected` with its reason and never
@@ -74,26 +78,39 @@ def reconstruct(
     started = time.perf_counter()
     _check(image, camera, depth)
     rejected = list(run.rejected)
+    if isinstance(prior, Mapping):
+        given = [i.category for i in instances if i.category in prior]
+        settings = dataclasses.replace(settings, class_sizes=sizes_of(given, settings.class_sizes))
+    known = prior if isinstance(prior, Mapping) else settings.class_sizes
     usable: list[Instance] = []
     for instance in instances:
-        if instance.category in settings.class_sizes:
+        if instance.category in known:
             usable.append(instance)
         else:
-            known = ", ".join(settings.class_sizes)
-            reason = f"the class {instance.category!r} has no shape prior here, only {known} have"
+            names = ", ".join(known)
+            reason = f"the class {instance.category!r} has no shape prior here, only {names} have"
             rejected.append(Rejected(instance.name, instance.category, reason))
     observations, refused = observe(usable, instances, camera, depth)
     rejected += [Rejected(i.name, i.category, reason) for i, reason in refused]
     timings = {"observe": time.perf_counter() - started}
 
-    objects: list[ReconstructedObject] = []
-    if observations:
-        noise = settings.depth_noise or depth_noise_of(run.depth_source)
+    found: dict[int, ReconstructedObject] = {}
+    noise = settings.depth_noise or depth_noise_of(run.depth_source)
+    done = 0
+    for own, indices in _by_prior(observations, prior):
+        members = [observations[i] for i in indices]
+        elsewhere = tuple(o for i, o in enumerate(observations) if i not in indices)
+        progress = _counting_on(run.progress, done)
         solver = Solver(
-            image, camera, depth, prior, settings, run.device, run.progress, noise, observations
+            image, camera, depth, own, settings, run.device, progress, noise, members, elsewhere
         )
+        spent: dict[str, float] = {}
         with small_tensors():
-            objects = solver.solve(timings)
+            found.update(zip(indices, solver.solve(spent), strict=True))
+        for name, seconds in spent.items():
+            timings[name] = timings.get(name, 0.0) + seconds
+        done += sum(stage.iterations for stage in settings.stages)
+    objects = [found[i] for i in range(len(observations))]
     timings["total"] = time.perf_counter() - started
     return Scene(
         name=run.name,
@@ -108,6 +125,24 @@ def reconstruct(
         versions=_versions(),
         seed=run.seed,
     )
+
+
+def _by_prior(
+    observations: list[Observation], prior: ShapePrior | Mapping[str, ShapePrior]
+) -> list[tuple[ShapePrior, list[int]]]:
+    """Priors in the order of their first object, each with the numbers of its objects."""
+    groups: dict[int, tuple[ShapePrior, list[int]]] = {}
+    for index, observation in enumerate(observations):
+        own = prior[observation.instance.category] if isinstance(prior, Mapping) else prior
+        groups.setdefault(id(own), (own, []))[1].append(index)
+    return list(groups.values())
+
+
+def _counting_on(progress: Progress | None, done: int) -> Progress | None:
+    """The same report with the iterations of earlier groups counted in."""
+    if progress is None:
+        return None
+    return lambda step, terms: progress(done + step, terms)
 
 
 def _check(image: np.ndarray, camera: Camera, depth: np.ndarray | None) -> None:

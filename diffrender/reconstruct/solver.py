@@ -72,6 +72,8 @@ class Solver:
     progress: Progress | None
     noise: DepthNoise
     observations: list[Observation]
+    # Instances that other solvers fit: what they hide is not held against these.
+    elsewhere: tuple[Observation, ...] = ()
 
     def solve(self, timings: dict[str, float]) -> list[ReconstructedObject]:
         clock = time.perf_counter()
@@ -174,7 +176,8 @@ class Solver:
             drawn.depth[..., 0],
             plain_texture,
         )  # fmt: skip
-        others = [o.instance.mask for o in self.observations if o is not observation]
+        everyone = [*self.observations, *self.elsewhere]
+        others = [o.instance.mask for o in everyone if o is not observation]
         trust = confidence(
             observation.instance, others, silhouette, drawn.depth[..., 0].numpy(), self.depth
         )

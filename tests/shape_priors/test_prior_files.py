@@ -49,7 +49,9 @@ def test_registry(car: ShapePrior) -> None:
     assert car.licence == "Apache-2.0"
     assert car.latent_size == 8
     assert prior_path("car").stat().st_size < 200_000
-    with pytest.raises(InputError, match=r"no shape prior 'cra': expected one of car or the path"):
+    with pytest.raises(
+        InputError, match=r"no shape prior 'cra': expected one of car, .*pedestrian or the path"
+    ):
         load_prior("cra")
 
 

@@ -1,0 +1,296 @@
+"""Train a mesh auto-encoder: points of a surface to a latent, a latent to the template's vertices.
+
+First the decoder, which starts as principal components (see `decoder`), together with a linear
+encoder over vertices; then, the decoder held, the encoder over points, which is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffrender.errors import InputError, check_shape
+from diffrender.shape_priors.checkpoints import load_checkpoint, save_checkpoint
+from diffrender.shape_priors.decoder import DecoderSettings, ShapeDecoder
+from diffrender.shape_priors.decoder_training import (
+    ShapeAutoencoder,
+    mask_step,
+    standardise,
+    start_at_components,
+)
+from diffrender.shape_priors.pca import principal_components
+from diffrender.shape_priors.point_encoder import PointEncoder, surface_points
+
+__all__ = ["AutoencoderSettings", "TrainingReport", "train_point_autoencoder"]
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings:
+    """How an auto-encoder is trained.
+
+    Attributes:
+        latent_size: number D of latents.
+        decoder: sizes and sparsity of the decoder; dynamic masks drop and grow (RigL).
+        encoder_width: features of a point.
+        points: drawn on a surface, anew at every step.
+        steps: of AdamW for the decoder. Small sets want few: what the network adds to the
+            components helps other shapes only at first.
+        encoder_steps: for the encoder over points.
+        batch: shapes a step, drawn with replacement.
+        learning_rate, encoder_rate: the highest of either training; it rises over the first
+            tenth and falls as a cosine.
+        weight_decay: of the decoder's network, which corrects the components.
+        mix: share of the shapes that are a blend of two, for small sets.
+        mask_interval, drop_fraction: steps between changes of dynamic masks, and the share of
+            blocks that the first one replaces; they end at three quarters.
+        checkpoint_every: steps between checkpoints, where a file for them is named.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    latent_size: int = 8
+    decoder: DecoderSettings = field(default_factory=lambda: DecoderSettings(width=128, hidden=2))
+    encoder_width: int = 128
+    points: int = 256
+    steps: int = 400
+    encoder_steps: int = 1500
+    batch: int = 32
+    learning_rate: float = 3e-4
+    encoder_rate: float = 1e-3
+    weight_decay: float = 0.0
+    mix: float = 0.5
+    mask_interval: int = 25
+    drop_fraction: float = 0.3
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        counts = ("latent_size", "points", "steps", "encoder_steps", "batch", "mask_interval")
+        for name in (*counts, "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("learning_rate", "encoder_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}, expected a positive number")
+        if not self.weight_decay >= 0:
+            raise InputError(f"weight_decay is {self.weight_decay}, expected 0 or more")
+        for name in ("mix", "drop_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """Where a training stands.
+
+    Attributes:
+        step, steps: done, and in all, of decoder and encoder together.
+        loss: of the step; mean square error of a coordinate, square metres.
+        rate: steps a second since this process began.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    rate: float
+
+    @property
+    def seconds_left(self) -> float:
+        return (self.steps - self.step) / max(self.rate, 1e-9)
+
+
+def train_point_autoencoder(
+    shapes: Tensor,  # (N, V, 3)
+    topology: tuple[Tensor, Tensor],  # (F, 3), (V,)
+    axis_weights: Tensor,  # (3,)
+    settings: AutoencoderSettings,
+    generator: torch.Generator,
+    checkpoint: Path | None = None,
+    progress: Callable[[TrainingReport], None] | None = None,
+) -> tuple[ShapeDecoder, PointEncoder]:
+    """Fit a decoder and an encoder over points; the latents of the set get unit variance.
+
+    Args:
+        shapes: (N, V, 3) symmetric, in the unit box.
+        topology: faces (F, 3), and the vertex on the other side of each vertex (V,).
+        axis_weights: (3,) metres per unit along x, y, z; errors are in metres.
+        settings: sizes, steps, rates.
+        generator: of weights, masks, batches, points. With a checkpoint that exists its state
+            is taken from there: a resumed run ends with the bits of one that was not stopped.
+        checkpoint: file to go on from and to write to, every `settings.checkpoint_every` steps
+            and at the end; None keeps none.
+        progress: called after every step.
+
+    Raises:
+        InputError: the shapes do not fit, the checkpoint is another run's, or the loss stops
+            being finite.
+    """
+    check_shape("shapes", shapes, None, None, 3)
+    if not bool(torch.isfinite(shapes).all()):
+        raise InputError("shapes hold coordinates that are not finite; leave those meshes out")
+    faces, mirror = topology
+    shapes = shapes.float()
+    run = _Run(shapes, faces, mirror, axis_weights.float(), settings, generator)
+    if checkpoint is not None and checkpoint.is_file():
+        run.load(checkpoint)
+    began, first = time.perf_counter(), run.step
+    total = settings.steps + settings.encoder_steps
+    while run.step < total:
+        loss = run.advance()
+        if progress is not None:
+            rate = (run.step - first) / max(time.perf_counter() - began, 1e-9)
+            progress(TrainingReport(run.step, total, loss, rate))
+        last = run.step == total
+        if checkpoint is not None and (last or run.step % settings.checkpoint_every == 0):
+            run.save(checkpoint)
+    return run.finish()
+
+
+class _Phase:
+    """An optimizer and its learning rate over one of the two trainings."""
+
+    def __init__(
+        self, groups: list[tuple[list[nn.Parameter], float]], steps: int, rate: float
+    ) -> None:
+        listed = [{"params": params, "weight_decay": decay} for params, decay in groups]
+        self.optimizer = torch.optim.AdamW(listed, rate, fused=True)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, rate, total_steps=steps + 1, pct_start=0.1
+        )
+
+    def step(self) -> None:
+        self.optimizer.step()
+        self.schedule.step()
+
+    def state(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+
+
+class _Run:
+    """All that changes while an auto-encoder is trained."""
+
+    def __init__(
+        self,
+        shapes: Tensor,
+        faces: Tensor,
+        mirror: Tensor,
+        axis_weights: Tensor,
+        settings: AutoencoderSettings,
+        generator: torch.Generator,
+    ) -> None:
+        self.shapes, self.faces, self.weights = shapes, faces, axis_weights
+        self.settings, self.generator, self.step = settings, generator, 0
+        mean, basis, _ = principal_components(shapes, settings.latent_size, axis_weights)
+        self.pair: ShapeAutoencoder = start_at_components(
+            (mean.float(), basis.float()), mirror, axis_weights, settings.decoder, generator
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            self.encoder = PointEncoder(settings.latent_size, settings.encoder_width)
+        self.net = nn.ModuleDict({"pair": self.pair, "encoder": self.encoder})
+        network = list(self.pair.decoder.network.parameters())
+        others = [p for p in self.pair.parameters() if all(p is not q for q in network)]
+        self.phases = (
+            _Phase(
+                [(network, settings.weight_decay), (others, 0.0)],
+                settings.steps,
+                settings.learning_rate,
+            ),
+            _Phase(
+                [(list(self.encoder.parameters()), 0.0)],
+                settings.encoder_steps,
+                settings.encoder_rate,
+            ),
+        )
+
+    def advance(self) -> float:
+        """One step; returns its loss."""
+        batch, leads = self._batch(), self.step < self.settings.steps
+        loss = self._lead(batch) if leads else self._read(batch)
+        if not loss < float("inf"):
+            raise InputError(f"the loss is {loss} at step {self.step}: lower learning_rate")
+        self.phases[0 if leads else 1].step()
+        self.step += 1
+        return loss
+
+    def _lead(self, batch: Tensor) -> float:
+        """Gradients of decoder and linear encoder."""
+
+        def loss_of() -> Tensor:
+            return ((self.pair(batch) - batch) * self.weights).square().mean()
+
+        optimizer = self.phases[0].optimizer
+        optimizer.zero_grad()
+        settings, last = self.settings, (3 * self.settings.steps) // 4
+        if 0 < self.step <= last and self.step % settings.mask_interval == 0:
+            share = (self.step, last, settings.drop_fraction)
+            loss = mask_step(self.pair.decoder, loss_of, share, optimizer)
+        else:
+            loss = loss_of()
+            loss.backward()
+        return float(loss.detach())
+
+    def _read(self, batch: Tensor) -> float:
+        """Gradients of the encoder over points."""
+        points = surface_points(
+            batch, self.faces, self.settings.points, self.generator, self.weights
+        )
+        with torch.no_grad():
+            led = self.pair.encode(batch)
+        self.phases[1].optimizer.zero_grad()
+        read = self.encoder(points)
+        error = ((self.pair.decoder(read) - batch) * self.weights).square().mean()
+        # The linear encoder's latents are the smoother aim at first.
+        (error + 1e-2 * (read - led).square().mean()).backward()
+        return float(error.detach())
+
+    def _batch(self) -> Tensor:
+        count, g = self.settings.batch, self.generator
+        first = self.shapes[torch.randint(len(self.shapes), (count,), generator=g)]
+        other = self.shapes[torch.randint(len(self.shapes), (count,), generator=g)]
+        share = torch.rand(count, 1, 1, generator=g)
+        blended = torch.rand(count, 1, 1, generator=g) < self.settings.mix
+        return torch.where(blended, self.pair.decoder.symmetry.fitted(
+            first.lerp(other, share)), first)  # fmt: skip
+
+    def finish(self) -> tuple[ShapeDecoder, PointEncoder]:
+        with torch.no_grad():
+            mean, deviation = standardise(self.pair, self.shapes)
+            last = self.encoder.head[-1]
+            assert isinstance(last, nn.Linear)
+            last.weight.div_(deviation[:, None])
+            last.bias.copy_((last.bias - mean) / deviation)
+        self.net.requires_grad_(False)
+        return self.pair.decoder.eval(), self.encoder.eval()
+
+    def save(self, path: Path) -> None:
+        state = {
+            "net": self.net.state_dict(),
+            "phases": [phase.state() for phase in self.phases],
+            "generator": self.generator.get_state(),
+        }
+        save_checkpoint(path, self._what(), self.step, state)
+
+    def load(self, path: Path) -> None:
+        self.step, state = load_checkpoint(path, self._what())
+        self.net.load_state_dict(state["net"])
+        for phase, saved in zip(self.phases, state["phases"], strict=True):
+            phase.load(saved)
+        self.generator.set_state(state["generator"])
+
+    def _what(self) -> str:
+        """What a checkpoint must agree with: settings, and the shapes by their sum."""
+        plain = dataclasses.asdict(self.settings)
+        total = float(self.shapes.double().abs().sum())
+        return f"autoencoder {sorted(plain.items())} of {tuple(self.shapes.shape)} {total:.6f}"
