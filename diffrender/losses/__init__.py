@@ -9,6 +9,7 @@ The terms are those of MonoDR (Beker et al., ECCV 2020), whose formulas are not 
 docstring states ours. Every term is differentiable to the rendering, never to the evidence.
 """
 
+from diffrender.losses.algebra import Curved as Curved
 from diffrender.losses.algebra import Loss as Loss
 from diffrender.losses.algebra import LossValue as LossValue
 from diffrender.losses.algebra import Term as Term
@@ -21,3 +22,5 @@ from diffrender.losses.prior_terms import LatentPrior as LatentPrior
 from diffrender.losses.prior_terms import SizePrior as SizePrior
 from diffrender.losses.records import Evidence as Evidence
 from diffrender.losses.records import Rendering as Rendering
+from diffrender.losses.tangents import Outline as Outline
+from diffrender.losses.tangents import Tangents as Tangents

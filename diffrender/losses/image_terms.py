@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 from diffrender.errors import InputError
 from diffrender.losses.algebra import Algebra
 from diffrender.losses.records import Evidence, Rendering
+from diffrender.losses.tangents import Tangents
 
 __all__ = ["Box", "Depth", "Photometric", "Silhouette"]
 
@@ -51,6 +52,15 @@ class Silhouette(Algebra):
             losses.append(1 - (both + 1e-3) / (either + 1e-3))
         return torch.stack(losses).mean(0)
 
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        """Of the mismatched area over the union: |d| bends like d^2 / (2 reach) at d = reach."""
+        outline, at = tangents.outline, tangents.outline.target
+        moved = outline.rate * outline.difference[:, :1]
+        union = (torch.maximum(rendering.coverage, evidence.mask) * evidence.care).sum((-2, -1))
+        per_pixel = evidence.care / tangents.reach / (union[:, None, None] + 1e-3)
+        weighted = moved * torch.sqrt(per_pixel.flatten()[at])[:, None]
+        return outline.normal(weighted, len(union))
+
 
 @dataclass(frozen=True)
 class Box(Algebra):
@@ -64,12 +74,37 @@ class Box(Algebra):
     name: str = dataclasses.field(default="box", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        return self._miss(rendering, evidence)[0].sum(-1)
+
+    def _miss(self, rendering: Rendering, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """By how much every side misses its margin, and the box's size, (B, 4) both."""
         extent = evidence.box[:, 2:] - evidence.box[:, :2]
         scale = torch.cat([extent, extent], dim=-1)
         outward = torch.tensor([-1.0, -1.0, 1.0, 1.0]).to(scale)
         beyond = (rendering.box - evidence.box) * outward / scale
         miss = torch.where(evidence.open_sides, beyond.abs(), (-beyond).clamp(min=0))
-        return (miss - self.margin).clamp(min=0).sum(-1)
+        return (miss - self.margin).clamp(min=0), scale
+
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        """Of m^2 / (2 miss) at m = miss, for the sides that miss."""
+        miss, scale = self._miss(rendering, evidence)
+        weight = torch.where(miss > 0, 1 / miss.clamp(min=0.01), 0.0)
+        moved = tangents.box * (torch.sqrt(weight) / scale)[..., None]
+        return moved.mT @ moved
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """Drawn and observed depth by patches, (B, h, w) each."""
+
+    drawn: Tensor
+    residual: Tensor
+    share: Tensor
+    sigma: Tensor
+    frontal: Tensor  # (B, 1, 1)
+    log_scale: Tensor  # (B,)
+    weight: Tensor  # (B, H, W)
+    per_amount: Tensor
 
 
 @dataclass(frozen=True)
@@ -96,6 +131,26 @@ class Depth(Algebra):
     name: str = dataclasses.field(default="depth", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        compared = self._compare(rendering, evidence)
+        share, sigma, s = compared.share, compared.sigma, compared.log_scale
+        likelihood = share * (_charbonnier(compared.residual) + torch.log(sigma / compared.frontal))
+        return likelihood.sum((-2, -1)) + 0.5 * (s / self.scale) ** 2
+
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        """J^T W J of the robust residuals, less what the common factor s takes up by itself."""
+        compared = self._compare(rendering, evidence)
+        factor = torch.exp(compared.log_scale)[:, None, None]
+        moved = avg_pool2d(tangents.depth * compared.weight[:, None], self.patch)
+        moved = moved * (factor * compared.per_amount / compared.sigma)[:, None]  # (B, K, h, w)
+        robust = compared.share / torch.sqrt(1 + compared.residual**2)
+        slope = (factor * compared.drawn / compared.sigma * robust).flatten(1)[..., None]
+        moved, robust = moved.flatten(2), robust.flatten(1)
+        normal = (moved * robust[:, None]) @ moved.mT
+        mixed = moved @ slope  # (B, K, 1)
+        own = (slope[..., 0] ** 2 / robust.clamp(min=1e-12)).sum(-1) + 1 / self.scale**2
+        return normal - mixed @ mixed.mT / own[:, None, None]
+
+    def _compare(self, rendering: Rendering, evidence: Evidence) -> _Patches:
         known = (evidence.depth > 0) & (rendering.depth > 0)
         weight = known * evidence.mask * evidence.care
         facing = torch.ones_like(weight) if rendering.facing is None else rendering.facing.detach()
@@ -112,8 +167,7 @@ class Depth(Algebra):
         s = self._log_scale(drawn.detach(), observed, share, sigma)
         # The drawn surface takes the factor: shrinking the observed one would shrink its noise.
         residual = (drawn * torch.exp(s)[:, None, None] - observed) / sigma
-        likelihood = share * (_charbonnier(residual) + torch.log(sigma / frontal))
-        return likelihood.sum((-2, -1)) + 0.5 * (s / self.scale) ** 2
+        return _Patches(drawn, residual, share, sigma, frontal, s, weight, per_amount)
 
     @torch.no_grad()
     def _log_scale(self, drawn: Tensor, observed: Tensor, share: Tensor, sigma: Tensor) -> Tensor:
@@ -149,6 +203,21 @@ class Photometric(Algebra):
     name: str = dataclasses.field(default="photometric", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        left = self._fit(rendering, evidence)[0]
+        # The noise is not known: its own optimum turns the squares into a logarithm.
+        return 0.5 * torch.log1p(left / self.noise**2)
+
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        """Of the squares that are left, the colours held fixed."""
+        left, colours, share = self._fit(rendering, evidence)
+        outline = tangents.outline
+        change = (outline.difference[:, 1:, None] * colours[outline.image]).sum(1)  # (C, 3)
+        weight = (share / (left + self.noise**2)[:, None]).flatten()[outline.target]
+        rows = (change * torch.sqrt(weight)[:, None])[..., None] * outline.rate[:, None]
+        return outline.normal(rows, len(left))
+
+    def _fit(self, rendering: Rendering, evidence: Evidence) -> tuple[Tensor, Tensor, Tensor]:
+        """Squares left over (B,), colours (B, P, 3), each pixel's share (B, N)."""
         if rendering.parts is None:
             raise InputError("Photometric needs Rendering.parts, got None: render the parts")
         weight = (evidence.mask * evidence.care).flatten(1)  # (B, N)
@@ -163,5 +232,4 @@ class Photometric(Algebra):
             colours = torch.linalg.solve(normal, weighted.mT @ image + trust[:, None] * mean)
             penalty = (trust[:, None] * (colours - mean) ** 2).sum((-2, -1))
         left = (share * ((parts @ colours - image) ** 2).sum(-1)).sum(-1) + penalty
-        # The noise is not known: its own optimum turns the squares into a logarithm.
-        return 0.5 * torch.log1p(left / self.noise**2)
+        return left, colours, share

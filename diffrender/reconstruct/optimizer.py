@@ -11,14 +11,18 @@ import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
+from diffrender.errors import InputError
 from diffrender.losses import Loss, LossValue
+from diffrender.reconstruct.adam import Adam
 from diffrender.reconstruct.crops import Crops
-from diffrender.reconstruct.drawing import draw
+from diffrender.reconstruct.descent import Descent, Objective, mask_reach
 from diffrender.reconstruct.hypotheses import Hypotheses
-from diffrender.reconstruct.settings import ReconstructSettings, StageSettings, StepSizes
+from diffrender.reconstruct.lbfgs import LBFGS
+from diffrender.reconstruct.levenberg import LevenbergMarquardt
+from diffrender.reconstruct.settings import ReconstructSettings, StageSettings
 from diffrender.shape_priors import ShapePrior
 
-__all__ = ["Fit", "Problem", "Progress", "explore"]
+__all__ = ["Fit", "Problem", "Progress", "choose_descent", "explore", "stage_objective"]
 
 Progress = Callable[[int, dict[str, float]], None]
 _WINDOW = 10  # iterations over which convergence is judged
@@ -96,75 +100,58 @@ def explore(problem: Problem, start: Hypotheses, progress: Progress | None = Non
 
 
 def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[LossValue]:
-    """Adam on every hypothesis; afterwards `line` holds the best point each one passed."""
-    crops, loss = problem.crops(stage.size), problem.loss(stage.parts)
-    evidence = crops.evidence[line.hypotheses.owner]
-    variables = _Variables(line.hypotheses, problem.settings)
+    """The chosen descent; afterwards `line` holds the best point each hypothesis passed."""
+    objective = stage_objective(problem, stage)
+    descent = choose_descent(problem.settings.solver, objective)
     best, best_total = line.hypotheses, torch.full((len(line.hypotheses),), math.inf)
     best_total = best_total.to(line.hypotheses.log_depth)
     best_terms: dict[str, Tensor] = {}
     totals: list[Tensor] = []
-    for iteration in range(stage.iterations):
-        now = variables.hypotheses()
-        rendering = draw(
-            problem.prior, now, problem.camera, crops.camera, problem.boxes, stage.parts
-        )
-        value = loss(rendering, evidence)
-        total = value.total
-        variables.step(total, iteration / stage.iterations)
-        with torch.no_grad():
-            seen = torch.where(torch.isfinite(total), total, torch.full_like(total, math.inf))
-            better = seen < best_total
-            best = _where(better, now, best)
-            for name, term in value.terms.items():
-                best_terms[name] = torch.where(better, term, best_terms.get(name, term)).detach()
-            best_total = torch.minimum(seen, best_total).detach()
-            totals.append(seen.detach())
-            _record(line, value)
+    iterations = max(1, round(stage.iterations * descent.share))
+    for iterate in descent.run(objective, line.hypotheses, iterations):
+        value, total = iterate.value, iterate.value.total.detach()
+        seen = torch.where(torch.isfinite(total), total, torch.full_like(total, math.inf))
+        better = seen < best_total
+        best = _where(better, iterate.hypotheses, best)
+        for name, term in value.terms.items():
+            best_terms[name] = torch.where(better, term, best_terms.get(name, term)).detach()
+        best_total = torch.minimum(seen, best_total)
+        totals.append(seen)
+        _record(line, value)
         yield value
     line.hypotheses, line.total, line.terms = best, best_total, best_terms
     line.stop_reason = _stop_reasons(totals, problem.settings.tolerance)
 
 
-class _Variables:
-    """Adam with one step size per variable, one state per hypothesis."""
+def stage_objective(problem: Problem, stage: StageSettings) -> Objective:
+    """What is minimised in a stage: the evidence at its size, the loss with or without parts."""
+    crops = problem.crops(stage.size)
+    return Objective(
+        prior=problem.prior, camera=problem.camera, boxes=problem.boxes, windows=crops.camera,
+        evidence=crops.evidence, reach=mask_reach(crops.evidence.mask),
+        loss=problem.loss(stage.parts), parts=stage.parts, tilt=problem.settings.tilt,
+        steps=problem.settings.steps, tolerance=problem.settings.tolerance,
+    )  # fmt: skip
 
-    def __init__(self, start: Hypotheses, settings: ReconstructSettings) -> None:
-        steps: StepSizes = settings.steps
-        self._owner = start.owner
-        self._names = [f.name for f in dataclasses.fields(start) if f.name != "owner"]
-        self._leaves = [getattr(start, n).detach().clone().requires_grad_() for n in self._names]
-        tilt = steps.tilt if settings.tilt else 0.0
-        angle = torch.tensor([steps.yaw, tilt, tilt]).to(start.angles)
-        sizes: dict[str, float | Tensor] = {
-            "offset": steps.offset, "log_depth": steps.log_depth, "angles": angle,
-            "log_apparent": steps.log_apparent, "latent": steps.latent,
-        }  # fmt: skip
-        self._rates = [sizes[n] for n in self._names]
-        self._first = [torch.zeros_like(v) for v in self._leaves]
-        self._second = [torch.zeros_like(v) for v in self._leaves]
-        self._count = 0
 
-    def hypotheses(self) -> Hypotheses:
-        return Hypotheses(self._owner, **dict(zip(self._names, self._leaves, strict=True)))
+def choose_descent(name: str, objective: Objective) -> Descent:
+    """The method of that name; "auto" is Levenberg-Marquardt where its Jacobian is known.
 
-    def step(self, total: Tensor, share: float) -> None:
-        gradients = torch.autograd.grad(total.sum(), self._leaves, allow_unused=True)
-        self._count += 1
-        slow = 0.5 * (1 + math.cos(math.pi * share)) * 0.95 + 0.05
-        b1, b2 = 0.9, 0.99
-        with torch.no_grad():
-            for leaf, g, m, v, rate in zip(
-                self._leaves, gradients, self._first, self._second, self._rates, strict=True
-            ):
-                if g is None:
-                    continue
-                g = torch.nan_to_num(g, nan=0.0, posinf=0.0, neginf=0.0)
-                m.mul_(b1).add_(g, alpha=1 - b1)
-                v.mul_(b2).addcmul_(g, g, value=1 - b2)
-                ahead = m / (1 - b1**self._count)
-                spread = torch.sqrt(v / (1 - b2**self._count)) + 1e-8
-                leaf.sub_(slow * rate * ahead / spread)
+    Raises:
+        InputError: "lm" for a camera with a lens.
+    """
+    lens = objective.camera.distortion is not None
+    if name == "lm" and lens:
+        raise InputError(
+            "solver is 'lm', whose Jacobian is worked out for a pinhole, and this camera has a "
+            "lens: use solver='adam' or 'lbfgs', or undistort the image"
+        )
+    if name == "auto":
+        name = "adam" if lens else "lm"
+    methods: dict[str, Descent] = {
+        "adam": Adam(), "lbfgs": LBFGS(), "lm": LevenbergMarquardt()
+    }  # fmt: skip
+    return methods[name]
 
 
 def _where(choice: Tensor, yes: Hypotheses, no: Hypotheses) -> Hypotheses:

@@ -15,8 +15,9 @@ __all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
 
 @dataclass(frozen=True)
 class StageSettings:
-    """One run of gradient descent: how long, at which resolution, on how many hypotheses.
+    """One run of descent: how long, at which resolution, on how many hypotheses.
 
+    `iterations` counts steps of Adam; a method that needs fewer takes its share of them.
     `keep` is how many yaws per object enter the stage; each is also tried turned by `turns`,
     degrees: 180 for front against rear, a few degrees for descents that stopped beside the
     heading. `parts` draws the parts so that the photometric term counts.
@@ -75,6 +76,7 @@ class ReconstructSettings:
         class_sizes: mean and spread of the sizes of every class that may be reconstructed.
         ground: use the ground-contact prior (a flat road `camera_height` metres below).
         tilt: also free pitch and roll.
+        solver: "lm" (Levenberg-Marquardt), "lbfgs" or "adam"; "auto" picks.
         texture_size: side of the baked texture, texels.
         tolerance: relative fall of the loss over ten iterations that counts as converged.
     """
@@ -95,12 +97,17 @@ class ReconstructSettings:
     ground: bool = True
     camera_height: float = 1.65
     tilt: bool = False
+    solver: Literal["auto", "adam", "lbfgs", "lm"] = "auto"
     texture_size: int = 128
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.method not in ("render", "box"):
             raise InputError(f"method is {self.method!r}, expected 'render' or 'box'")
+        if self.solver not in ("auto", "adam", "lbfgs", "lm"):
+            raise InputError(
+                f"solver is {self.solver!r}, expected 'auto', 'adam', 'lbfgs' or 'lm'"
+            )
         if self.hypotheses < 1:
             raise InputError(f"hypotheses is {self.hypotheses}, expected at least 1")
         if self.method == "render" and not self.stages:
