@@ -17,6 +17,12 @@ from diffrender.losses.image_terms import Box as Box
 from diffrender.losses.image_terms import Depth as Depth
 from diffrender.losses.image_terms import Photometric as Photometric
 from diffrender.losses.image_terms import Silhouette as Silhouette
+from diffrender.losses.mesh_terms import MeshEdges as MeshEdges
+from diffrender.losses.mesh_terms import edge_length as edge_length
+from diffrender.losses.mesh_terms import laplacian as laplacian
+from diffrender.losses.mesh_terms import laplacian_smoothness as laplacian_smoothness
+from diffrender.losses.mesh_terms import mesh_edges as mesh_edges
+from diffrender.losses.mesh_terms import normal_consistency as normal_consistency
 from diffrender.losses.prior_terms import GroundContact as GroundContact
 from diffrender.losses.prior_terms import LatentPrior as LatentPrior
 from diffrender.losses.prior_terms import SizePrior as SizePrior

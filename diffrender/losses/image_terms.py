@@ -115,12 +115,14 @@ class Depth(Algebra):
     difference in z is counted in standard deviations: the map's own noise, and what an error of
     the shape across the surface makes of z, which is more where a wall is seen at a glancing
     angle (`facing`, held constant). A depth map may be wrong on a whole object: the log of that
-    factor, s, has the prior N(0, scale^2) and is put at its optimum here, so it costs no
+    factor, s, has the prior N(common, scale^2) and is put at its optimum here, so it costs no
     iterations (its own gradient vanishes: envelope theorem). The value is
-    samples * mean(rho(r) + log sigma) + s^2 / (2 scale^2), sigma relative to a frontal patch.
+    samples * mean(rho(r) + log sigma) + (s - common)^2 / (2 scale^2), sigma relative to a frontal
+    patch.
 
     Attributes:
         scale: standard deviation of s.
+        common: mean of s, for example what the objects of an image agree on.
         samples: how many of an object's patches err independently.
         patch: side of a patch, pixels of the window.
     """
@@ -128,13 +130,20 @@ class Depth(Algebra):
     scale: float = 0.05
     samples: float = 20.0
     patch: int = 4
+    common: float = 0.0
     name: str = dataclasses.field(default="depth", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
         compared = self._compare(rendering, evidence)
         share, sigma, s = compared.share, compared.sigma, compared.log_scale
         likelihood = share * (_charbonnier(compared.residual) + torch.log(sigma / compared.frontal))
-        return likelihood.sum((-2, -1)) + 0.5 * (s / self.scale) ** 2
+        return likelihood.sum((-2, -1)) + 0.5 * ((s - self.common) / self.scale) ** 2
+
+    def log_scale(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        """The factor s that each object's depths would have, (B,); NaN where none is compared."""
+        compared = self._compare(rendering, evidence)
+        known = compared.weight.flatten(1).any(1)
+        return torch.where(known, compared.log_scale, torch.full_like(compared.log_scale, torch.nan))
 
     def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
         """J^T W J of the robust residuals, less what the common factor s takes up by itself."""
@@ -177,7 +186,7 @@ class Depth(Algebra):
             expected = drawn * torch.exp(s)[:, None, None]
             residual, slope = (expected - observed) / sigma, expected / sigma
             robust = share / torch.sqrt(1 + residual**2)
-            gradient = (robust * residual * slope).sum((-2, -1)) + s / self.scale**2
+            gradient = (robust * residual * slope).sum((-2, -1)) + (s - self.common) / self.scale**2
             curvature = (robust * slope**2).sum((-2, -1)) + 1 / self.scale**2
             s = (s - gradient / curvature).clamp(-0.5, 0.5)
         return s
@@ -203,13 +212,24 @@ class Photometric(Algebra):
     name: str = dataclasses.field(default="photometric", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
-        left = self._fit(rendering, evidence)[0]
+        share, colours, penalty = self._fit(rendering, evidence)
+        assert rendering.parts is not None
+        parts, image = rendering.parts.flatten(1, 2), evidence.image.flatten(1, 2)
+        left = (share * ((parts @ colours - image) ** 2).sum(-1)).sum(-1) + penalty
         # The noise is not known: its own optimum turns the squares into a logarithm.
         return 0.5 * torch.log1p(left / self.noise**2)
 
     def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
         """Of the squares that are left, the colours held fixed."""
-        left, colours, share = self._fit(rendering, evidence)
+        share, colours, penalty = self._fit(rendering, evidence)
+        assert rendering.parts is not None
+        parts, image = rendering.parts.flatten(1, 2), evidence.image.flatten(1, 2)
+        # The squares again, from sums over pixels instead of pixel by pixel.
+        weighted = parts * share[..., None]
+        cross, own = weighted.mT @ image, weighted.mT @ parts
+        squares = (colours * (own @ colours - 2 * cross)).sum((-2, -1))
+        left = squares + (share * (image**2).sum(-1)).sum(-1) + penalty
+        left = left.clamp(min=0)
         outline = tangents.outline
         change = (outline.difference[:, 1:, None] * colours[outline.image]).sum(1)  # (C, 3)
         weight = (share / (left + self.noise**2)[:, None]).flatten()[outline.target]
@@ -217,7 +237,7 @@ class Photometric(Algebra):
         return outline.normal(rows, len(left))
 
     def _fit(self, rendering: Rendering, evidence: Evidence) -> tuple[Tensor, Tensor, Tensor]:
-        """Squares left over (B,), colours (B, P, 3), each pixel's share (B, N)."""
+        """Each pixel's share (B, N), the parts' colours (B, P, 3), what those cost (B,)."""
         if rendering.parts is None:
             raise InputError("Photometric needs Rendering.parts, got None: render the parts")
         weight = (evidence.mask * evidence.care).flatten(1)  # (B, N)
@@ -231,5 +251,4 @@ class Photometric(Algebra):
             normal = weighted.mT @ parts + torch.diag(trust)
             colours = torch.linalg.solve(normal, weighted.mT @ image + trust[:, None] * mean)
             penalty = (trust[:, None] * (colours - mean) ** 2).sum((-2, -1))
-        left = (share * ((parts @ colours - image) ** 2).sum(-1)).sum(-1) + penalty
-        return left, colours, share
+        return share, colours, penalty

@@ -60,8 +60,10 @@ class Crossings:
             pixels: (sum V, 2, K) how fast the vertices' x and y in the image change, pixels.
         """
         v = self.upright.long()  # x along rows, y along columns
-        moved_start = pixels[self.start, v] - self.slope[:, None] * pixels[self.start, 1 - v]
-        moved_end = pixels[self.end, v] - self.slope[:, None] * pixels[self.end, 1 - v]
+        start, end = 2 * self.start, 2 * self.end
+        flat, slope = pixels.reshape(-1, pixels.shape[-1]), self.slope[:, None]
+        moved_start = flat[start + v] - slope * flat[start + 1 - v]
+        moved_end = flat[end + v] - slope * flat[end + 1 - v]
         moved = torch.lerp(moved_start, moved_end, self.along[:, None])
         return self.sign[:, None] * moved
 

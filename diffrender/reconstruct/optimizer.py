@@ -19,6 +19,7 @@ from diffrender.reconstruct.descent import Descent, Objective, mask_reach
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.lbfgs import LBFGS
 from diffrender.reconstruct.levenberg import LevenbergMarquardt
+from diffrender.reconstruct.moves import turn_between, with_moves
 from diffrender.reconstruct.settings import ReconstructSettings, StageSettings
 from diffrender.shape_priors import ShapePrior
 
@@ -27,7 +28,6 @@ __all__ = ["Fit", "Problem", "Progress", "choose_descent", "explore", "stage_obj
 Progress = Callable[[int, dict[str, float]], None]
 _WINDOW = 10  # iterations over which convergence is judged
 _DISTINCT = math.radians(20)  # yaws nearer than this are one hypothesis when a stage ends
-_SAME = math.radians(10)  # and when it starts
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class Problem:
         crops: evidence at a window size (height, width).
         loss: the objective at a stage, with or without parts.
         settings: of the whole run.
+        together: the problem again, from one hypothesis for each object: with what hides what
+            worked out from all of them drawn, and the depth factor on which they agree. None
+            leaves every object to itself.
     """
 
     prior: ShapePrior
@@ -49,6 +52,7 @@ class Problem:
     crops: Callable[[tuple[int, int]], Crops]
     loss: Callable[[bool], Loss]
     settings: ReconstructSettings
+    together: Callable[[Hypotheses], Problem] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,15 @@ class Fit:
         terms: final unweighted terms and "total", (B,) each.
         history: per object, one dict of terms per iteration of its winning line.
         stop_reason: per object.
+        margin: per object, by how much the loss of the best other heading (more than 20 degrees
+            away) in the last stage is higher; inf where none was tried.
     """
 
     hypotheses: Hypotheses
     terms: dict[str, Tensor]
     history: list[list[dict[str, float]]]
     stop_reason: list[str]
+    margin: list[float]
 
 
 @dataclass
@@ -89,14 +96,17 @@ def explore(problem: Problem, start: Hypotheses, progress: Progress | None = Non
     done = 0
     for number, stage in enumerate(problem.settings.stages):
         if number:
-            line = _with_turns(_select(line, count, stage.keep), stage.turns)
+            if problem.together is not None:
+                problem = problem.together(_select(line, count, 1).hypotheses)
+            line = _with_moves(_select(line, count, stage.keep), stage)
         for value in _descend(problem, line, stage):
             done += 1
             if progress is not None:
                 progress(done, {k: float(v.detach().mean()) for k, v in value.terms.items()})
+    margin = _margins(line, count)
     line = _select(line, count, 1)
     terms = {**line.terms, "total": line.total}
-    return Fit(line.hypotheses, terms, line.history, line.stop_reason)
+    return Fit(line.hypotheses, terms, line.history, line.stop_reason, margin)
 
 
 def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[LossValue]:
@@ -179,16 +189,19 @@ def _select(line: _Line, count: int, keep: int) -> _Line:
         mine = sorted((i for i, o in enumerate(owner) if o == index), key=lambda i: total[i])
         chosen: list[int] = []
         for i in mine:
-            new = all(_turn(yaw[i], yaw[j]) > _DISTINCT for j in chosen)
+            new = all(turn_between(yaw[i], yaw[j]) > _DISTINCT for j in chosen)
             if len(chosen) < keep and new:
                 chosen.append(i)
         picked.extend(chosen)
     return _take(line, picked)
 
 
-def _turn(first: float, second: float) -> float:
-    """Angle between two headings, 0 to pi."""
-    return abs((first - second + math.pi) % (2 * math.pi) - math.pi)
+def _margins(line: _Line, count: int) -> list[float]:
+    two = _select(line, count, 2)
+    totals: list[list[float]] = [[] for _ in range(count)]
+    for owner, total in zip(two.hypotheses.owner.tolist(), two.total.tolist(), strict=True):
+        totals[owner].append(total)
+    return [t[1] - t[0] if len(t) > 1 else math.inf for t in totals]
 
 
 def _take(line: _Line, picked: list[int]) -> _Line:
@@ -202,21 +215,11 @@ def _take(line: _Line, picked: list[int]) -> _Line:
     )
 
 
-def _with_turns(line: _Line, turns: tuple[float, ...]) -> _Line:
-    """Every hypothesis, and each turned by `turns` (degrees) where no other one stands there."""
-    owner = line.hypotheses.owner.tolist()
-    yaws = line.hypotheses.angles[:, 0].tolist()
-    source, angle = list(range(len(owner))), [0.0] * len(owner)
-    taken = [(o, yaw) for o, yaw in zip(owner, yaws, strict=True)]
-    for degrees in turns:
-        for i in range(len(owner)):
-            yaw = yaws[i] + math.radians(degrees)
-            if all(o != owner[i] or _turn(yaw, other) > _SAME for o, other in taken):
-                taken.append((owner[i], yaw))
-                source.append(i)
-                angle.append(math.radians(degrees))
+def _with_moves(line: _Line, stage: StageSettings) -> _Line:
+    """The hypotheses, and what the stage's moves make of them."""
+    moved, source = with_moves(line.hypotheses, stage.turns, stage.jumps, stage.swap)
     widened = _take(line, source)
-    widened.hypotheses = widened.hypotheses.turned(torch.tensor(angle))
+    widened.hypotheses = moved
     return widened
 
 

@@ -73,7 +73,7 @@ class ReconstructedObject:
         pose: pose and size in the frame of the labels.
         mesh: metric mesh in the object frame (x forward, y down, origin at the bottom's centre).
         latent: (D,) shape code of the prior.
-        confidence: mask agreement x depth agreement x 2D score, in [0, 1].
+        confidence: calibrated chance that the 3D IoU is at least 0.7, times the 2D score.
         stop_reason: why the optimizer stopped.
         losses: final value of every named term, and "total".
         history: one dict of the same names per recorded iteration.

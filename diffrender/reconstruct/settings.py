@@ -20,7 +20,9 @@ class StageSettings:
     `iterations` counts steps of Adam; a method that needs fewer takes its share of them.
     `keep` is how many yaws per object enter the stage; each is also tried turned by `turns`,
     degrees: 180 for front against rear, a few degrees for descents that stopped beside the
-    heading. `parts` draws the parts so that the photometric term counts.
+    heading. `jumps` are shares of the depth by which the best one is also tried along its ray, and
+    `swap` its box with length and width exchanged. Each such move is kept only if it ends lower.
+    `parts` draws the parts so that the photometric term counts.
     """
 
     iterations: int
@@ -28,6 +30,8 @@ class StageSettings:
     keep: int
     turns: tuple[float, ...] = ()
     parts: bool = False
+    jumps: tuple[float, ...] = ()
+    swap: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class ReconstructSettings:
         class_sizes: mean and spread of the sizes of every class that may be reconstructed.
         ground: use the ground-contact prior (a flat road `camera_height` metres below).
         tilt: also free pitch and roll.
+        union: between stages, draw all objects together to tell which may hide which.
         solver: "lm" (Levenberg-Marquardt), "lbfgs" or "adam"; "auto" picks.
         texture_size: side of the baked texture, texels.
         tolerance: relative fall of the loss over ten iterations that counts as converged.
@@ -97,6 +102,7 @@ class ReconstructSettings:
     ground: bool = True
     camera_height: float = 1.65
     tilt: bool = False
+    union: bool = True
     solver: Literal["auto", "adam", "lbfgs", "lm"] = "auto"
     texture_size: int = 128
     tolerance: float = 1e-3

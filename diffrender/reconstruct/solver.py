@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.losses import (
     Box,
-    Depth,
     GroundContact,
     LatentPrior,
     Loss,
@@ -23,9 +23,11 @@ from diffrender.losses import (
     SizePrior,
 )
 from diffrender.raster import rasterize
+from diffrender.reconstruct.agreement import agree, depth_term
 from diffrender.reconstruct.box_fit import BoxFit, BoxFitSettings, fit_boxes
-from diffrender.reconstruct.confidence import confidence
+from diffrender.reconstruct.confidence import agreement, probability
 from diffrender.reconstruct.crops import Crops, crop_evidence
+from diffrender.reconstruct.drawing import draw, place
 from diffrender.reconstruct.hypotheses import Hypotheses, start_hypotheses
 from diffrender.reconstruct.observations import DepthNoise, Observation
 from diffrender.reconstruct.optimizer import Fit, Problem, Progress, explore
@@ -33,6 +35,7 @@ from diffrender.reconstruct.palette import part_colour
 from diffrender.reconstruct.scene import Pose, ReconstructedObject
 from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.texture import bake_texture
+from diffrender.reconstruct.union import drawn_depths, reorder
 from diffrender.rotations import wrap_angle
 from diffrender.shape_priors import ShapePrior, default_texture
 
@@ -40,14 +43,20 @@ __all__ = ["Solver", "objective"]
 
 
 def objective(
-    settings: ReconstructSettings, noise: DepthNoise, part_names: tuple[str, ...]
+    settings: ReconstructSettings,
+    noise: DepthNoise,
+    part_names: tuple[str, ...],
+    common: float | None = None,
 ) -> Callable[[bool], Loss]:
-    """The loss of a stage, without or with the photometric term. `repr` prints its formula."""
+    """The loss of a stage, without or with the photometric term. `repr` prints its formula.
+
+    `common` is the log factor of the depth map on which the image's objects agree, once they do.
+    """
     w = settings.weights
     loss = (
         w.silhouette * Silhouette()
         + w.box * Box()
-        + w.depth * Depth(noise.scale)
+        + w.depth * depth_term(noise, common)
         + w.size * SizePrior()
         + w.latent * LatentPrior()
     )
@@ -100,26 +109,45 @@ class Solver:
         return torch.tensor([s.mean for s in sizes]), torch.tensor([s.sigma for s in sizes])
 
     def _problem(self) -> Problem:
+        return self._problem_of(self.observations, None)
+
+    def _problem_of(self, observations: list[Observation], common: float | None) -> Problem:
         device = self.device
-        boxes = torch.tensor(np.stack([o.mask_box for o in self.observations])).float()
+        boxes = torch.tensor(np.stack([o.mask_box for o in observations])).float()
         cache: dict[tuple[int, int], Crops] = {}
 
         def crops(size: tuple[int, int]) -> Crops:
             if size not in cache:
                 made = crop_evidence(
-                    self.observations, self.image, self.depth, self.camera, self.noise, size,
+                    observations, self.image, self.depth, self.camera, self.noise, size,
                     self._class_sizes(),
                 )  # fmt: skip
                 cache[size] = made.to(device)
             return cache[size]
 
+        camera = self.camera.to(torch.float32)
+
+        def together(best: Hypotheses) -> Problem:
+            prior, best = self.prior.to("cpu"), best.to("cpu")
+            drawn = drawn_depths(place(prior, best, camera, boxes)[0], prior.faces, camera)
+            ordered = observations
+            if self.settings.union:
+                ordered = reorder(observations, drawn, self.noise.scale)
+            seen = crops(self.settings.stages[0].size).to("cpu")
+            pictures = draw(prior, best, camera, seen.camera, boxes, False)
+            term = depth_term(self.noise, common)
+            factor = agree(term.log_scale(pictures, seen.evidence), self.noise)
+            return self._problem_of(ordered, factor)
+
+        several = len(observations) > 1 and (self.settings.union or self.noise.shared > 0)
         return Problem(
             prior=self.prior.to(device),
-            camera=self.camera.to(torch.float32).to(device),
+            camera=camera.to(device),
             boxes=boxes.to(device),
             crops=crops,
-            loss=objective(self.settings, self.noise, tuple(self.prior.part_names)),
+            loss=objective(self.settings, self.noise, tuple(self.prior.part_names), common),
             settings=self.settings,
+            together=together if several else None,
         )
 
     def _start(self, fits: list[BoxFit], count: int) -> Hypotheses:
@@ -146,7 +174,7 @@ class Solver:
         cost = torch.tensor([float(f.cost.min()) for f in fits])
         history = [[{"total": c}] for c in cost.tolist()]
         reason = ["grid search finished"] * len(fits)
-        return Fit(start, {"total": cost}, history, reason)
+        return Fit(start, {"total": cost}, history, reason, [math.inf] * len(fits))
 
     def _finish(
         self, index: int, fit: Fit, seconds: float, plain_texture: Tensor
@@ -175,17 +203,20 @@ class Solver:
             plain_texture,
         )  # fmt: skip
         others = [o.instance.mask for o in self.observations if o is not observation]
-        trust = confidence(
-            observation.instance, others, silhouette, drawn.depth[..., 0].numpy(), self.depth
-        )
+        terms = {k: float(v[index]) for k, v in fit.terms.items()}
+        belief = self.noise.scale if self.depth is not None else 0.2
+        agreed = agreement(
+            observation.instance, others, drawn.depth[..., 0].numpy(), self.depth, terms,
+            fit.margin[index], belief,
+        )  # fmt: skip
         return ReconstructedObject(
             instance=observation.instance,
             pose=pose,
             mesh=dataclasses.replace(mesh, texture=texture),
             latent=tuple(hypothesis.latent[0].tolist()),
-            confidence=trust,
+            confidence=probability(agreed) * observation.instance.score,
             stop_reason=fit.stop_reason[index],
-            losses={k: float(v[index]) for k, v in fit.terms.items()},
+            losses=terms,
             history=fit.history[index],
             silhouette=silhouette,
             seconds=seconds,

@@ -119,7 +119,7 @@ def draw_with_tangents(
         layers = torch.cat([layers, parts], dim=-1)
     image, crossings = find_crossings(layers, fragments)
     pixels = (seen @ frame.intrinsics.mT)[..., :2] / seen[..., 2:]
-    motion = _vertex_motion(prior, frame, local, unit, seen, pixels)  # (N, V, 2, K)
+    motion = _vertex_motion(prior, frame, local, unit, seen, pixels)  # (N, K, V, 2)
     box, box_rate = _box(pixels, motion)
     depth, facing, depth_rate = _surface_motion(prior, frame, seen, fragments)
     rendering = Rendering(
@@ -129,7 +129,7 @@ def draw_with_tangents(
     outline = Outline(
         image=crossings.image, target=crossings.target, inside=crossings.inside,
         outside=crossings.outside, alpha=crossings.alpha,
-        rate=crossings.rates(motion.flatten(0, 1)), difference=crossings.difference,
+        rate=crossings.rates(motion.permute(0, 2, 3, 1).flatten(0, 1)), difference=crossings.difference,
         columns=crossings.upright,
     )  # fmt: skip
     place = _place_rates(frame, hypotheses, camera, location, size, tilt)
@@ -151,14 +151,7 @@ def _frame(
     small = windows[hypotheses.owner]
     down = rotation[..., 1] * size[:, 2:] / 2
     centre = camera.world_to_camera(location - down)
-    angles = hypotheses.angles
-    free = range(3 if tilt else 1)
-    turns = [
-        torch.func.jvp(
-            lambda a: euler_to_matrix(*a.unbind(-1)), (angles,), (_unit(angles, k),)
-        )[1]
-        for k in free
-    ]
+    turns = _turn_rates(rotation, hypotheses.angles)[: 3 if tilt else 1]
     box = boxes[hypotheses.owner]
     inverse = torch.linalg.inv(camera.intrinsics)[..., :2]  # (3, 2)
     extent_px = box[:, 2:] - box[:, :2]
@@ -171,36 +164,46 @@ def _frame(
         prior.basis[:, v, axis].transpose(0, 1).reshape(-1, codes, 3) for v in (first, last)
     )
     frame = _Frame(
-        centre=centre, turn=camera.rotation @ rotation, turns=camera.rotation @ torch.stack(turns),
+        centre=centre, turn=camera.rotation @ rotation, turns=camera.rotation @ turns,
         scale=size[:, _AXES], slide=slide, low=low, extent=high - low, low_rate=low_rate,
         extent_rate=high_rate - low_rate, intrinsics=small.intrinsics,
     )  # fmt: skip
     return frame, location, size, raw
 
 
-def _unit(like: Tensor, k: int) -> Tensor:
-    unit = torch.zeros_like(like)
-    unit[..., k] = 1
-    return unit
+def _turn_rates(rotation: Tensor, angles: Tensor) -> Tensor:
+    """d R / d yaw, pitch, roll of R = R_y R_z R_x, (3, N, 3, 3)."""
+    about = torch.zeros(3, 3, 3).to(rotation)  # the generator of a turn about x, y, z
+    for k, (i, j) in enumerate(((1, 2), (2, 0), (0, 1))):
+        about[k, i, j], about[k, j, i] = -1, 1
+    yaw, zero = angles[:, 0], torch.zeros_like(angles[:, 0])
+    only_yaw = euler_to_matrix(yaw, zero, zero)
+    pitch = only_yaw @ about[2] @ only_yaw.mT @ rotation
+    return torch.stack([about[1] @ rotation, pitch, rotation @ about[0]])
 
 
 def _vertex_motion(
     prior: ShapePrior, frame: _Frame, local: Tensor, unit: Tensor, seen: Tensor, pixels: Tensor
 ) -> Tensor:
-    """d pixel / d variables of every vertex, (N, V, 2, K)."""
-    count, vertices, _ = seen.shape
-    column = [frame.slide[:, None].expand(-1, vertices, -1, -1), seen[..., None]]
-    column += [(local @ turn.mT)[..., None] for turn in frame.turns]
-    grown = frame.turn[:, None] * local[:, :, None]  # (N, V, 3, 3): M e_k w_k
-    column.append(grown[..., _AXES])
+    """d pixel / d variables of every vertex, (N, K, V, 2)."""
+    vertices = seen.shape[1]
+    rows = [frame.slide.mT[:, :, None].expand(-1, -1, vertices, -1), seen[:, None]]
+    rows += [(local @ turn.mT)[:, None] for turn in frame.turns]
+    grown = frame.turn.mT[:, :, None] * local.mT[..., None]  # (N, 3, V, 3): M e_k w_k
+    rows.append(grown[:, _AXES])
     # du_d = (B_d - low_d - (u + 1/2) extent_d) / extent; u counts from the centre here.
     rate = prior.basis - frame.low_rate[:, :, None]  # (N, D, V, 3)
-    rate = rate - (unit[:, None] + 0.5) * frame.extent_rate[:, :, None]
-    scaled = rate * (frame.scale / frame.extent)[:, None, None]
-    column.append((scaled @ frame.turn.mT[:, None]).permute(0, 2, 3, 1))
-    moved = torch.cat(column, dim=-1)  # (N, V, 3, K)
-    across = frame.intrinsics[:, None, :2] @ moved
-    return (across - pixels[..., None] * moved[:, :, 2:]) / seen[..., 2:, None]
+    rate = torch.addcmul(rate, unit[:, None] + 0.5, frame.extent_rate[:, :, None], value=-1)
+    spread = (frame.scale / frame.extent)[..., None] * frame.turn.mT  # (N, 3, 3)
+    rows.append((rate.flatten(1, 2) @ spread).unflatten(1, rate.shape[1:3]))
+    moved = torch.cat(rows, dim=1)  # (N, K, V, 3)
+    # (K dX - pixel dz) / z as one small matrix per vertex, written out: bmm is slow on those.
+    x, y, z = moved.unbind(-1)
+    k = frame.intrinsics[:, :, :, None, None]
+    inverse = 1 / seen[:, None, :, 2]
+    across = k[:, 0, 0] * x + k[:, 0, 1] * y + (k[:, 0, 2] - pixels[:, None, :, 0]) * z
+    down = k[:, 1, 1] * y + (k[:, 1, 2] - pixels[:, None, :, 1]) * z
+    return torch.stack([across * inverse, down * inverse], dim=-1)
 
 
 def _box(pixels: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
@@ -209,7 +212,7 @@ def _box(pixels: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
     which = torch.cat([first, last], dim=-1)
     images = torch.arange(len(pixels), device=pixels.device)[:, None]
     axis = torch.tensor([0, 1, 0, 1], device=pixels.device)
-    return torch.cat([low, high], dim=-1), motion[images, which, axis]
+    return torch.cat([low, high], dim=-1), motion[images, :, which, axis]
 
 
 def _surface_motion(
@@ -239,11 +242,13 @@ def _surface_motion(
     planes.append((z * along * local)[..., _AXES].mT)
     share = z * along * (frame.scale / frame.extent)[:, None]  # (N, P, 3)
     codes = prior.latent_size
-    basis = prior.basis.permute(1, 0, 2).flatten(1)  # (V, D * 3)
-    shown = interpolate(basis, fragments).reshape(count, -1, codes, 3)
+    basis = prior.basis.permute(1, 2, 0).flatten(1)  # (V, 3 * D)
+    shown = interpolate(basis, fragments).reshape(count, -1, 3, codes)
     unit = local / frame.scale[:, None] + 0.5
-    latent = torch.einsum("npdk,npk->ndp", shown, share)
-    latent = latent - frame.low_rate @ share.mT - frame.extent_rate @ (share * unit).mT
+    latent = share[..., :1] * shown[:, :, 0]
+    for k in (1, 2):
+        latent = torch.addcmul(latent, share[..., k : k + 1], shown[:, :, k])
+    latent = latent.mT - frame.low_rate @ share.mT - frame.extent_rate @ (share * unit).mT
     rate = torch.cat([*planes, latent], dim=1)
     return depth, facing.unflatten(1, (height, width)), rate.unflatten(2, (height, width))
 
