@@ -36,9 +36,7 @@ class Term(Protocol):
 class Curved(Protocol):
     """A term that also knows its curvature, (B, K, K), positive semi-definite."""
 
-    def curvature(
-        self, rendering: Rendering, evidence: Evidence, tangents: Tangents
-    ) -> Tensor: ...
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,9 @@ class Depth(Algebra):
         """The factor s that each object's depths would have, (B,); NaN where none is compared."""
         compared = self._compare(rendering, evidence)
         known = compared.weight.flatten(1).any(1)
-        return torch.where(known, compared.log_scale, torch.full_like(compared.log_scale, torch.nan))
+        return torch.where(
+            known, compared.log_scale, torch.full_like(compared.log_scale, torch.nan)
+        )
 
     def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
         """J^T W J of the robust residuals, less what the common factor s takes up by itself."""

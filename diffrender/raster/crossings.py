@@ -19,7 +19,7 @@ __all__ = ["Crossings", "find_crossings"]
 
 @dataclass(frozen=True, eq=False)
 class Crossings:
-    """All C blends that `antialias` makes: `image[target] += alpha (image[inside] - image[outside])`.
+    """All C blends of `antialias`: image[target] += alpha (image[inside] - image[outside]).
 
     Those along rows come first and are applied first, all at once; those along columns see their
     result. Pixels are indices into (B * H * W), vertices into the packed vertices. An edge crosses

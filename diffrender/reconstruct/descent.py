@@ -44,9 +44,7 @@ class Descent(Protocol):
         """Iterations that it needs, as a share of Adam's."""
         ...
 
-    def run(
-        self, objective: Objective, start: Hypotheses, iterations: int
-    ) -> Iterator[Iterate]:
+    def run(self, objective: Objective, start: Hypotheses, iterations: int) -> Iterator[Iterate]:
         """One `Iterate` per iteration; may end early, once nothing moves."""
         ...
 
@@ -87,9 +85,7 @@ class Objective:
 
     def value(self, hypotheses: Hypotheses) -> LossValue:
         """Differentiable to the hypotheses' fields."""
-        drawn = draw(
-            self.prior, hypotheses, self.camera, self.windows, self.boxes, self.parts
-        )
+        drawn = draw(self.prior, hypotheses, self.camera, self.windows, self.boxes, self.parts)
         return self.loss(drawn, self.evidence[hypotheses.owner])
 
     def linear(self, hypotheses: Hypotheses) -> Linear:

@@ -98,9 +98,7 @@ class LBFGS:
         return -q / longest.clamp(min=1.0)
 
 
-def _evaluate(
-    objective: Objective, values: Tensor, like: Hypotheses
-) -> tuple[LossValue, Tensor]:
+def _evaluate(objective: Objective, values: Tensor, like: Hypotheses) -> tuple[LossValue, Tensor]:
     """Loss and its gradient in units of the step sizes."""
     leaf = values.detach().requires_grad_()
     value = objective.value(objective.unpack(leaf, like))

@@ -25,10 +25,11 @@ class LevenbergMarquardt:
     gradient and A the generalised Gauss-Newton curvature J^T D J (`diffrender.losses.Tangents`),
     and no variable moves by more than `reach` steps. It is taken only where the loss falls; the
     damping follows the ratio of that fall to the one foreseen. A hypothesis that no longer falls
-    leaves the batch.
+    leaves the batch, and so does one that stands hopelessly above another of the same object.
 
     Attributes:
         damping: at the start.
+        hopeless: so much above the best hypothesis of its object, after `patience` steps.
         reach: the longest step, in units of `StepSizes`.
         share: iterations that it needs, as a share of Adam's.
 
@@ -38,6 +39,8 @@ class LevenbergMarquardt:
 
     damping: float = 0.1
     reach: float = 8.0
+    hopeless: float = 25.0
+    patience: int = 5
     share: float = 0.25
 
     def run(self, objective: Objective, start: Hypotheses, iterations: int) -> Iterator[Iterate]:
@@ -47,7 +50,9 @@ class LevenbergMarquardt:
         here = objective.linear(start)
         now, state = start, _State.start(here, self.damping)
         yield Iterate(now, here.value)
-        for _ in range(iterations - 1):
+        for iteration in range(iterations - 1):
+            if iteration >= self.patience:
+                state.give_up(start.owner, self.hopeless)
             active = torch.nonzero(~state.settled)[:, 0]
             if not len(active):
                 return
@@ -96,6 +101,11 @@ class _State:
         step = -torch.linalg.solve(damped, g[..., None])[..., 0]
         return (_number(step).clamp(-1, 1) * unit).to(self.gradient)
 
+    def give_up(self, owner: Tensor, hopeless: float) -> None:
+        """Settle what stands far above the best of its owner."""
+        best = torch.full_like(self.total, torch.inf).scatter_reduce(0, owner, self.total, "amin")
+        self.settled |= self.total > best[owner] + hopeless
+
     def update(self, active: Tensor, step: Tensor, there: Linear, tolerance: float) -> Tensor:
         """Take what is better, and damp by how well it was foreseen; (A,) which were taken."""
         old, new = self.total[active], _finite(there.value.total)
@@ -109,7 +119,8 @@ class _State:
         self.damping[active] = damping.clamp(min=_LEAST)
         self.growth[active] = torch.where(better, 2.0, 2 * growth)
         little = (old - new < tolerance * old.abs().clamp(min=1.0)) & better
-        self.small[active] = torch.where(better, (self.small[active] + 1) * little, self.small[active])
+        small = self.small[active]
+        self.small[active] = torch.where(better, (small + 1) * little, small)
         self.settled[active] = (self.small[active] >= 2) | (damping > _MOST)
         taken = active[better]
         self.total[taken] = new[better]

@@ -11,7 +11,14 @@ from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.instances import Instance, box_of_mask
 
-__all__ = ["DepthNoise", "Observation", "UnusableInstanceError", "inner_mask", "observe", "open_sides"]
+__all__ = [
+    "DepthNoise",
+    "Observation",
+    "UnusableInstanceError",
+    "inner_mask",
+    "observe",
+    "open_sides",
+]
 
 _MIN_MASK_PIXELS = 40
 _MIN_INNER_PIXELS = 200

@@ -65,7 +65,7 @@ class Fit:
         history: per object, one dict of terms per iteration of its winning line.
         stop_reason: per object.
         margin: per object, by how much the loss of the best other heading (more than 20 degrees
-            away) in the last stage is higher; inf where none was tried.
+            away) is higher, in the last stage that tried one; inf where none did.
     """
 
     hypotheses: Hypotheses
@@ -94,6 +94,7 @@ def explore(problem: Problem, start: Hypotheses, progress: Progress | None = Non
     count = len(problem.boxes)
     line = _Line(start, [[] for _ in range(len(start))], torch.zeros(len(start)), {}, [])
     done = 0
+    margin = [math.inf] * count
     for number, stage in enumerate(problem.settings.stages):
         if number:
             if problem.together is not None:
@@ -103,7 +104,10 @@ def explore(problem: Problem, start: Hypotheses, progress: Progress | None = Non
             done += 1
             if progress is not None:
                 progress(done, {k: float(v.detach().mean()) for k, v in value.terms.items()})
-    margin = _margins(line, count)
+        rivals = _margins(line, count)
+        margin = [
+            new if math.isfinite(new) else old for new, old in zip(rivals, margin, strict=True)
+        ]
     line = _select(line, count, 1)
     terms = {**line.terms, "total": line.total}
     return Fit(line.hypotheses, terms, line.history, line.stop_reason, margin)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from diffrender.errors import InputError
 from diffrender.reconstruct.classes import CLASS_SIZES, ClassSize
+from diffrender.reconstruct.freeform import RefineSettings
 from diffrender.reconstruct.observations import DepthNoise
 
 __all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
@@ -82,6 +83,8 @@ class ReconstructSettings:
         tilt: also free pitch and roll.
         union: between stages, draw all objects together to tell which may hide which.
         solver: "lm" (Levenberg-Marquardt), "lbfgs" or "adam"; "auto" picks.
+        refine: move every vertex after the fit, off the shape prior; None leaves that out. The
+            pose and the size of the box stay.
         texture_size: side of the baked texture, texels.
         tolerance: relative fall of the loss over ten iterations that counts as converged.
     """
@@ -89,11 +92,12 @@ class ReconstructSettings:
     method: Literal["render", "box"] = "render"
     hypotheses: int = 12
     stages: tuple[StageSettings, ...] = (
-        StageSettings(iterations=40, size=(48, 48), keep=12),
-        StageSettings(iterations=40, size=(64, 64), keep=4, turns=(180,), parts=True),
+        StageSettings(iterations=32, size=(48, 48), keep=12),
+        StageSettings(iterations=32, size=(64, 64), keep=4, turns=(180,), parts=True),
         StageSettings(
-            iterations=50, size=(96, 96), keep=1, turns=(180, 15, -15, 165, -165), parts=True
+            iterations=32, size=(64, 64), keep=1, turns=(180, 15, -15, 165, -165), parts=True
         ),
+        StageSettings(iterations=32, size=(96, 96), keep=1, parts=True),
     )
     steps: StepSizes = field(default_factory=StepSizes)
     weights: LossWeights = field(default_factory=LossWeights)
@@ -104,6 +108,7 @@ class ReconstructSettings:
     tilt: bool = False
     union: bool = True
     solver: Literal["auto", "adam", "lbfgs", "lm"] = "auto"
+    refine: RefineSettings | None = None
     texture_size: int = 128
     tolerance: float = 1e-3
 
@@ -111,9 +116,7 @@ class ReconstructSettings:
         if self.method not in ("render", "box"):
             raise InputError(f"method is {self.method!r}, expected 'render' or 'box'")
         if self.solver not in ("auto", "adam", "lbfgs", "lm"):
-            raise InputError(
-                f"solver is {self.solver!r}, expected 'auto', 'adam', 'lbfgs' or 'lm'"
-            )
+            raise InputError(f"solver is {self.solver!r}, expected 'auto', 'adam', 'lbfgs' or 'lm'")
         if self.hypotheses < 1:
             raise InputError(f"hypotheses is {self.hypotheses}, expected at least 1")
         if self.method == "render" and not self.stages:

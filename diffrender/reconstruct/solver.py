@@ -28,6 +28,7 @@ from diffrender.reconstruct.box_fit import BoxFit, BoxFitSettings, fit_boxes
 from diffrender.reconstruct.confidence import agreement, probability
 from diffrender.reconstruct.crops import Crops, crop_evidence
 from diffrender.reconstruct.drawing import draw, place
+from diffrender.reconstruct.freeform import RefineSettings, refine_vertices
 from diffrender.reconstruct.hypotheses import Hypotheses, start_hypotheses
 from diffrender.reconstruct.observations import DepthNoise, Observation
 from diffrender.reconstruct.optimizer import Fit, Problem, Progress, explore
@@ -92,10 +93,18 @@ class Solver:
         else:
             fit = self._optimize(fits)
         timings["optimize"] = time.perf_counter() - clock
+        free = None
+        if self.settings.refine is not None and self.settings.method == "render":
+            clock = time.perf_counter()
+            free = self._refine(fit, self.settings.refine)
+            timings["refine"] = time.perf_counter() - clock
         clock = time.perf_counter()
         seconds = (timings["box"] + timings["optimize"]) / len(self.observations)
         plain = default_texture(self.prior.to("cpu"), resolution=self.settings.texture_size)
-        objects = [self._finish(i, fit, seconds, plain) for i in range(len(self.observations))]
+        objects = [
+            self._finish(i, fit, seconds, plain, None if free is None else free[i])
+            for i in range(len(self.observations))
+        ]
         timings["texture"] = time.perf_counter() - clock
         return objects
 
@@ -156,9 +165,25 @@ class Solver:
             self.observations, fits, self.camera, count, means, self.prior.latent_size
         )
 
+    def starting_point(self) -> tuple[Problem, Hypotheses]:
+        """The problem, and the hypotheses that the box fits give to start from."""
+        fits = [self._box_fit(o) for o in self.observations]
+        return self._problem(), self._start(fits, self.settings.hypotheses).to(self.device)
+
     def _optimize(self, fits: list[BoxFit]) -> Fit:
         start = self._start(fits, self.settings.hypotheses).to(self.device)
         return explore(self._problem(), start, self.progress)
+
+    def _refine(self, fit: Fit, settings: RefineSettings) -> Tensor:
+        """Vertices (B, V, 3) in the frame of the labels, each moved on its own."""
+        problem = self._problem()
+        crops = problem.crops(self.settings.stages[-1].size)
+        hypotheses = fit.hypotheses.to(self.device)
+        vertices, _, _ = place(problem.prior, hypotheses, problem.camera, problem.boxes)
+        refined = refine_vertices(
+            vertices, problem.prior.faces, crops.camera, crops.evidence, settings
+        )
+        return refined.vertices.to("cpu")
 
     def _box_only(self, fits: list[BoxFit]) -> Fit:
         """The baseline's boxes as they stand, dressed in the mean shape."""
@@ -177,7 +202,7 @@ class Solver:
         return Fit(start, {"total": cost}, history, reason, [math.inf] * len(fits))
 
     def _finish(
-        self, index: int, fit: Fit, seconds: float, plain_texture: Tensor
+        self, index: int, fit: Fit, seconds: float, plain_texture: Tensor, free: Tensor | None
     ) -> ReconstructedObject:
         observation = self.observations[index]
         hypothesis = fit.hypotheses[torch.tensor([index])].to("cpu")
@@ -195,6 +220,8 @@ class Solver:
         )
         prior = self.prior.to("cpu")
         mesh = prior.mesh(hypothesis.latent[0], size)
+        if free is not None:
+            mesh = dataclasses.replace(mesh, vertices=(free - location) @ rotation)
         drawn = rasterize(mesh.transformed(rotation, location), camera)
         silhouette = (drawn.face[..., 0] >= 0).numpy()
         texture = bake_texture(
@@ -220,6 +247,7 @@ class Solver:
             history=fit.history[index],
             silhouette=silhouette,
             seconds=seconds,
+            agreement=agreed,
         )
 
 

@@ -105,9 +105,7 @@ def draw_with_tangents(
     unit = (raw - frame.low[:, None]) / frame.extent[:, None] - 0.5  # from the box's centre
     local = unit * frame.scale[:, None]
     seen = local @ frame.turn.mT + frame.centre[:, None]  # (N, V, 3) camera frame
-    lens = Camera(
-        frame.intrinsics, torch.eye(3).to(seen), torch.zeros(3).to(seen), windows.size
-    )
+    lens = Camera(frame.intrinsics, torch.eye(3).to(seen), torch.zeros(3).to(seen), windows.size)
     batch = MeshBatch.shared(seen, prior.faces)
     fragments = rasterize(batch, lens)
     face = fragments.face[..., 0]
@@ -126,11 +124,11 @@ def draw_with_tangents(
         coverage=image[..., 0], depth=depth, facing=facing, box=box, location=location, size=size,
         latent=hypotheses.latent, parts=image[..., 1:] if with_parts else None,
     )  # fmt: skip
+    rate = crossings.rates(motion.permute(0, 2, 3, 1).flatten(0, 1))
     outline = Outline(
         image=crossings.image, target=crossings.target, inside=crossings.inside,
-        outside=crossings.outside, alpha=crossings.alpha,
-        rate=crossings.rates(motion.permute(0, 2, 3, 1).flatten(0, 1)), difference=crossings.difference,
-        columns=crossings.upright,
+        outside=crossings.outside, alpha=crossings.alpha, rate=rate,
+        difference=crossings.difference, columns=crossings.upright,
     )  # fmt: skip
     place = _place_rates(frame, hypotheses, camera, location, size, tilt)
     return Drawing(

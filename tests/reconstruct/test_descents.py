@@ -125,6 +125,23 @@ def test_settled_hypotheses_end_the_run_early() -> None:
     assert len(iterates) < 30
 
 
+def test_a_hopeless_rival_leaves_the_batch() -> None:
+    start = hypotheses([0.9, -0.5])
+    patient = LevenbergMarquardt(hopeless=math.inf)
+    hasty = LevenbergMarquardt(hopeless=3.0, patience=2)
+    full, cut = (list(d.run(problem(), start, 12))[-1] for d in (patient, hasty))
+    assert float(cut.value.total[1]) >= float(full.value.total[1])
+    assert torch.allclose(cut.value.total[0], full.value.total[0], rtol=0.05)
+
+
+class Points(torch.Tensor):
+    """Points that answer for their own owners, one each."""
+
+    @property
+    def owner(self) -> torch.Tensor:
+        return torch.arange(len(self))
+
+
 class Bowl:
     """A quadratic in the variables with a curvature that is told wrong by a factor."""
 
@@ -154,13 +171,13 @@ class Bowl:
 
 @pytest.mark.parametrize("told", [0.2, 1.0, 5.0])
 def test_damping_mends_a_wrong_curvature(told: float) -> None:
-    start = torch.tensor([[3.0, -2.0, 1.0], [0.5, 0.5, -4.0]])
+    start = torch.tensor([[3.0, -2.0, 1.0], [0.5, 0.5, -4.0]]).as_subclass(Points)
     iterates = list(LevenbergMarquardt().run(Bowl(told), start, 40))  # type: ignore[arg-type]
     assert float(iterates[-1].value.total.max()) < 1e-2
 
 
 def test_lbfgs_learns_the_curvature_of_a_bowl() -> None:
-    start = torch.tensor([[3.0, -2.0, 1.0], [0.5, 0.5, -4.0]])
+    start = torch.tensor([[3.0, -2.0, 1.0], [0.5, 0.5, -4.0]]).as_subclass(Points)
     iterates = list(LBFGS().run(Bowl(1.0), start, 40))  # type: ignore[arg-type]
     assert float(iterates[-1].value.total.max()) < 1e-6
 
@@ -172,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_only_its_own_hypothesis() -> None:
             total = torch.where(point[:, 0] > 2, torch.nan, total)
             return LossValue(total, {"bowl": total})
 
-    start = torch.tensor([[3.0, -2.0, 1.0], [0.5, 0.5, -4.0]])
+    start = torch.tensor([[3.0, -2.0, 1.0], [0.5, 0.5, -4.0]]).as_subclass(Points)
     for descent in (LBFGS(), LevenbergMarquardt()):
         last = list(descent.run(Hole(1.0), start, 40))[-1]  # type: ignore[arg-type]
         assert float(last.value.total[1]) < 1e-2
