@@ -13,9 +13,11 @@ from diffrender.losses.algebra import Curved as Curved
 from diffrender.losses.algebra import Loss as Loss
 from diffrender.losses.algebra import LossValue as LossValue
 from diffrender.losses.algebra import Term as Term
+from diffrender.losses.colour import srgb_to_lab as srgb_to_lab
+from diffrender.losses.colour_terms import Photometric as Photometric
+from diffrender.losses.colour_terms import Structure as Structure
 from diffrender.losses.image_terms import Box as Box
 from diffrender.losses.image_terms import Depth as Depth
-from diffrender.losses.image_terms import Photometric as Photometric
 from diffrender.losses.image_terms import Silhouette as Silhouette
 from diffrender.losses.mesh_terms import MeshEdges as MeshEdges
 from diffrender.losses.mesh_terms import edge_length as edge_length

@@ -1,4 +1,4 @@
-"""Terms that compare a rendering with the image: outline, box, depth, colour."""
+"""Terms that compare a rendering with the image: outline, box, depth."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from diffrender.errors import InputError
 from diffrender.losses.algebra import Algebra
 from diffrender.losses.records import Evidence, Rendering
 from diffrender.losses.tangents import Tangents
 
-__all__ = ["Box", "Depth", "Photometric", "Silhouette"]
+__all__ = ["Box", "Depth", "Silhouette"]
 
 
 def _length(x: Tensor, y: Tensor) -> Tensor:
     """sqrt(x^2 + y^2); torch.hypot is many times slower on a CPU."""
     return torch.sqrt(x * x + y * y)
-
-
-_PATCHES = 30.0
-_COLOUR_NOISE = 0.2  # standard deviation of a patch's colour about its part's
 
 
 def _charbonnier(x: Tensor) -> Tensor:
@@ -192,65 +187,3 @@ class Depth(Algebra):
             curvature = (robust * slope**2).sum((-2, -1)) + 1 / self.scale**2
             s = (s - gradient / curvature).clamp(-0.5, 0.5)
         return s
-
-
-@dataclass(frozen=True)
-class Photometric(Algebra):
-    """Colour left over inside the mask when every part has one colour of its own.
-
-    The colours are the least-squares optimum, held by a prior (tyres and glass are dark, tail
-    lamps red), so the term needs no texture yet tells front from rear. The gradient with the
-    colours held fixed is the gradient of the optimum (envelope theorem).
-
-    Attributes:
-        palette: (P, 3) prior mean colours, tuple of tuples.
-        spread: (P,) prior standard deviations.
-        noise: standard deviation below which colours are not compared any more.
-    """
-
-    palette: tuple[tuple[float, float, float], ...]
-    spread: tuple[float, ...]
-    noise: float = 0.05
-    name: str = dataclasses.field(default="photometric", init=False, repr=False)
-
-    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
-        share, colours, penalty = self._fit(rendering, evidence)
-        assert rendering.parts is not None
-        parts, image = rendering.parts.flatten(1, 2), evidence.image.flatten(1, 2)
-        left = (share * ((parts @ colours - image) ** 2).sum(-1)).sum(-1) + penalty
-        # The noise is not known: its own optimum turns the squares into a logarithm.
-        return 0.5 * torch.log1p(left / self.noise**2)
-
-    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
-        """Of the squares that are left, the colours held fixed."""
-        share, colours, penalty = self._fit(rendering, evidence)
-        assert rendering.parts is not None
-        parts, image = rendering.parts.flatten(1, 2), evidence.image.flatten(1, 2)
-        # The squares again, from sums over pixels instead of pixel by pixel.
-        weighted = parts * share[..., None]
-        cross, own = weighted.mT @ image, weighted.mT @ parts
-        squares = (colours * (own @ colours - 2 * cross)).sum((-2, -1))
-        left = squares + (share * (image**2).sum(-1)).sum(-1) + penalty
-        left = left.clamp(min=0)
-        outline = tangents.outline
-        change = (outline.difference[:, 1:, None] * colours[outline.image]).sum(1)  # (C, 3)
-        weight = (share / (left + self.noise**2)[:, None]).flatten()[outline.target]
-        rows = (change * torch.sqrt(weight)[:, None])[..., None] * outline.rate[:, None]
-        return outline.normal(rows, len(left))
-
-    def _fit(self, rendering: Rendering, evidence: Evidence) -> tuple[Tensor, Tensor, Tensor]:
-        """Each pixel's share (B, N), the parts' colours (B, P, 3), what those cost (B,)."""
-        if rendering.parts is None:
-            raise InputError("Photometric needs Rendering.parts, got None: render the parts")
-        weight = (evidence.mask * evidence.care).flatten(1)  # (B, N)
-        parts, image = rendering.parts.flatten(1, 2), evidence.image.flatten(1, 2)
-        mean = torch.tensor(self.palette).to(parts)
-        # Pixels of a part err together: all of an object are worth `_PATCHES` independent ones.
-        share = weight / weight.sum(1, keepdim=True).clamp(min=1)
-        trust = (_COLOUR_NOISE / torch.tensor(self.spread).to(parts)) ** 2 / _PATCHES
-        with torch.no_grad():
-            weighted = parts * share[..., None]
-            normal = weighted.mT @ parts + torch.diag(trust)
-            colours = torch.linalg.solve(normal, weighted.mT @ image + trust[:, None] * mean)
-            penalty = (trust[:, None] * (colours - mean) ** 2).sum((-2, -1))
-        return share, colours, penalty

@@ -58,6 +58,7 @@ class LossWeights:
     depth: 1; the term itself counts how many of an object's pixels err independently.
     photometric: how many patches of an object have a colour of their own.
     size, latent, ground: priors, already in standard deviations.
+    structure: of 1 - SSIM beside the photometric term; 0 leaves it out.
     """
 
     silhouette: float = 40.0
@@ -67,6 +68,7 @@ class LossWeights:
     size: float = 1.0
     latent: float = 0.5
     ground: float = 1.0
+    structure: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class ReconstructSettings:
         ground: use the ground-contact prior (a flat road `camera_height` metres below).
         tilt: also free pitch and roll.
         union: between stages, draw all objects together to tell which may hide which.
+        colour_space, colour_bend: of the photometric term, see `losses.Photometric`.
         solver: "lm" (Levenberg-Marquardt), "lbfgs" or "adam"; "auto" picks.
         refine: move every vertex after the fit, off the shape prior; None leaves that out. The
             pose and the size of the box stay.
@@ -107,6 +110,8 @@ class ReconstructSettings:
     camera_height: float = 1.65
     tilt: bool = False
     union: bool = True
+    colour_space: Literal["rgb", "lab"] = "rgb"
+    colour_bend: float | None = None
     solver: Literal["auto", "adam", "lbfgs", "lm"] = "auto"
     refine: RefineSettings | None = None
     texture_size: int = 128

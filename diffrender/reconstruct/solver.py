@@ -21,6 +21,7 @@ from diffrender.losses import (
     Photometric,
     Silhouette,
     SizePrior,
+    Structure,
 )
 from diffrender.raster import rasterize
 from diffrender.reconstruct.agreement import agree, depth_term
@@ -64,8 +65,13 @@ def objective(
     if settings.ground:
         loss = loss + w.ground * GroundContact(settings.camera_height)
     colours = [part_colour(name) for name in part_names]
-    photometric = Photometric(tuple(c.mean for c in colours), tuple(c.spread for c in colours))
+    palette, spread = tuple(c.mean for c in colours), tuple(c.spread for c in colours)
+    photometric = Photometric(
+        palette, spread, space=settings.colour_space, bend=settings.colour_bend
+    )
     with_parts = loss + w.photometric * photometric
+    if w.structure:
+        with_parts = with_parts + w.structure * Structure(palette, spread)
     return lambda parts: with_parts if parts else loss
 
 
