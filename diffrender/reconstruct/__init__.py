@@ -10,6 +10,7 @@ from diffrender.reconstruct.lbfgs import LBFGS as LBFGS
 from diffrender.reconstruct.levenberg import LevenbergMarquardt as LevenbergMarquardt
 from diffrender.reconstruct.noise import depth_noise_of as depth_noise_of
 from diffrender.reconstruct.observations import DepthNoise as DepthNoise
+from diffrender.reconstruct.optimizer import iteration_limit as iteration_limit
 from diffrender.reconstruct.pipeline import Run as Run
 from diffrender.reconstruct.pipeline import reconstruct as reconstruct
 from diffrender.reconstruct.scene import Pose as Pose

@@ -23,7 +23,15 @@ from diffrender.reconstruct.moves import turn_between, with_moves
 from diffrender.reconstruct.settings import ReconstructSettings, StageSettings
 from diffrender.shape_priors import ShapePrior
 
-__all__ = ["Fit", "Problem", "Progress", "choose_descent", "explore", "stage_objective"]
+__all__ = [
+    "Fit",
+    "Problem",
+    "Progress",
+    "choose_descent",
+    "explore",
+    "iteration_limit",
+    "stage_objective",
+]
 
 Progress = Callable[[int, dict[str, float]], None]
 _WINDOW = 10  # iterations over which convergence is judged
@@ -116,13 +124,12 @@ def explore(problem: Problem, start: Hypotheses, progress: Progress | None = Non
 def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[LossValue]:
     """The chosen descent; afterwards `line` holds the best point each hypothesis passed."""
     objective = stage_objective(problem, stage)
-    descent = choose_descent(problem.settings.solver, objective)
+    descent = choose_descent(problem.settings.solver, problem.camera)
     best, best_total = line.hypotheses, torch.full((len(line.hypotheses),), math.inf)
     best_total = best_total.to(line.hypotheses.log_depth)
     best_terms: dict[str, Tensor] = {}
     totals: list[Tensor] = []
-    iterations = max(1, round(stage.iterations * descent.share))
-    for iterate in descent.run(objective, line.hypotheses, iterations):
+    for iterate in descent.run(objective, line.hypotheses, _iterations(stage, descent)):
         value, total = iterate.value, iterate.value.total.detach()
         seen = torch.where(torch.isfinite(total), total, torch.full_like(total, math.inf))
         better = seen < best_total
@@ -148,13 +155,13 @@ def stage_objective(problem: Problem, stage: StageSettings) -> Objective:
     )  # fmt: skip
 
 
-def choose_descent(name: str, objective: Objective) -> Descent:
+def choose_descent(name: str, camera: Camera) -> Descent:
     """The method of that name; "auto" is Levenberg-Marquardt where its Jacobian is known.
 
     Raises:
         InputError: "lm" for a camera with a lens.
     """
-    lens = objective.camera.distortion is not None
+    lens = camera.distortion is not None
     if name == "lm" and lens:
         raise InputError(
             "solver is 'lm', whose Jacobian is worked out for a pinhole, and this camera has a "
@@ -166,6 +173,18 @@ def choose_descent(name: str, objective: Objective) -> Descent:
         "adam": Adam(), "lbfgs": LBFGS(), "lm": LevenbergMarquardt()
     }  # fmt: skip
     return methods[name]
+
+
+def iteration_limit(settings: ReconstructSettings, camera: Camera) -> int:
+    """The most iterations that all stages together take with the chosen method."""
+    if settings.method != "render":
+        return 0
+    descent = choose_descent(settings.solver, camera)
+    return sum(_iterations(stage, descent) for stage in settings.stages)
+
+
+def _iterations(stage: StageSettings, descent: Descent) -> int:
+    return max(1, round(stage.iterations * descent.share))
 
 
 def _where(choice: Tensor, yes: Hypotheses, no: Hypotheses) -> Hypotheses:

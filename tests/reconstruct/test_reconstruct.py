@@ -174,7 +174,7 @@ def test_progress_is_told_every_iteration() -> None:
     image, depth, instance = drawn()
     steps: list[int] = []
     short = dataclasses.replace(
-        QUICK, stages=(StageSettings(iterations=3, size=(32, 32), keep=8),), hypotheses=2
+        QUICK, stages=(StageSettings(3, (32, 32), keep=8),), hypotheses=2, solver="adam"
     )
     run = Run("progress", progress=lambda done, terms: steps.append(done) or None)
     reconstruct(image, CAMERA, [instance], depth, load_prior("car"), short, run)
