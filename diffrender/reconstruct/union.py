@@ -49,8 +49,8 @@ def reorder(
     A neighbour lies behind, and its mask is background, where its drawn surface is farther than
     ours by half a metre and two standard deviations; medians over the drawn columns nearest to the
     other's mask are compared. A neighbour that is nearer by as much hides wherever it is drawn,
-    also beyond its mask. Between the two, and for instances that were not observed, what `observe`
-    found stays.
+    also beyond its mask. Between the two, for objects cut by the image's border, whose fits are not
+    to be relied on, and for instances that were not observed, what `observe` found stays.
     """
     masks = [o.instance.mask for o in observations]
     ordered = []
@@ -58,6 +58,8 @@ def reorder(
         hiding = observation.hiding.copy()
         for j, mask in enumerate(masks):
             if j == i or not _touch(observation.mask_box, observations[j].mask_box):
+                continue
+            if _cut(masks[i]) or _cut(mask):
                 continue
             here, there = _near(drawn[i], mask), _near(drawn[j], masks[i])
             if here is None or there is None:
@@ -70,6 +72,11 @@ def reorder(
         sides = open_sides(observation.mask_box, masks[i], hiding)
         ordered.append(dataclasses.replace(observation, hiding=hiding, open_sides=sides))
     return ordered
+
+
+def _cut(mask: np.ndarray) -> bool:  # (H, W)
+    """Whether the mask reaches the left or right border, or the lower one."""
+    return bool(mask[:, :2].any() or mask[:, -2:].any() or mask[-2:].any())
 
 
 def _touch(first: np.ndarray, second: np.ndarray) -> bool:  # (4,), (4,)
