@@ -156,7 +156,9 @@ def stage_objective(problem: Problem, stage: StageSettings) -> Objective:
 
 
 def choose_descent(name: str, camera: Camera) -> Descent:
-    """The method of that name; "auto" is Levenberg-Marquardt where its Jacobian is known.
+    """The method of that name; "auto" is Levenberg-Marquardt where its Jacobian is known and fast.
+
+    That is for a pinhole on the CPU; otherwise it is Adam.
 
     Raises:
         InputError: "lm" for a camera with a lens.
@@ -168,7 +170,7 @@ def choose_descent(name: str, camera: Camera) -> Descent:
             "lens: use solver='adam' or 'lbfgs', or undistort the image"
         )
     if name == "auto":
-        name = "adam" if lens else "lm"
+        name = "adam" if lens or camera.intrinsics.is_cuda else "lm"
     methods: dict[str, Descent] = {
         "adam": Adam(), "lbfgs": LBFGS(), "lm": LevenbergMarquardt()
     }  # fmt: skip
