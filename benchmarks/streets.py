@@ -5,8 +5,9 @@
 
 `rows` appends what is not there yet and stops after `--limit` seconds: run it again to go on. The
 depth map of a scene is `--depth`: independent (noise of 10 % on every pixel), network (correlated
-noise of 10 %), lidar, shipped (the shipped depth network looking at the image), or mixed (the first
-three in turn); `--masks noisy` moves the outlines by two pixels and gives neighbours each other's
+noise of 10 %), lidar, shipped (the shipped depth network looking at the image), drift (a factor of
+8 % common to the image, and correlated noise of 3 %; `--alone` keeps the objects from agreeing on
+it), or mixed (the first three in turn); `--masks noisy` moves the outlines by two pixels and gives neighbours each other's
 rims. Truth serves scoring only. `benchmarks/confidence.py` calibrates on the same lines.
 """
 
@@ -35,7 +36,9 @@ NOISE = {
     "network": DepthNoise(relative=0.05, scale=0.08),
     "lidar": depth_noise_of("lidar"),
     "shipped": depth_noise_of("dpt-timm"),
+    "drift": DepthNoise(relative=0.02, scale=0.085, shared=0.88),
 }
+_DRIFT = 0.08  # standard deviation (log) of an image's factor
 _CORRELATION = 60.0  # pixels
 _OUTLINE = 2.0  # pixels, standard deviation of a noisy mask's outline
 
@@ -46,6 +49,9 @@ def depth_map(kind: str, frame: SyntheticFrame, draw: np.random.Generator) -> np
         return add_depth_noise(frame.depth, 0.10, draw)
     if kind == "network":
         return add_depth_noise(frame.depth, 0.10, draw, _CORRELATION)
+    if kind == "drift":
+        factor = np.float32(np.exp(_DRIFT * draw.standard_normal()))
+        return factor * add_depth_noise(frame.depth, 0.03, draw, _CORRELATION)
     if kind == "lidar":
         return frame.lidar_depth()
     from diffrender.depth import create_depth
@@ -153,6 +159,7 @@ def main() -> None:
     make.add_argument("--depth", choices=[*NOISE, "mixed"], default="independent")
     make.add_argument("--masks", choices=["exact", "noisy"], default="exact")
     make.add_argument("--solver", choices=["auto", "adam", "lbfgs", "lm"], default="auto")
+    make.add_argument("--alone", action="store_true")
     make.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
     show = commands.add_parser("report")
     show.add_argument("path", type=Path)
@@ -167,12 +174,13 @@ def main() -> None:
     from diffrender.tools.bench_accuracy import class_sizes
 
     sizes = class_sizes()
-    rows(
-        asked,
-        lambda noise: ReconstructSettings(
-            depth_noise=noise, class_sizes=sizes, solver=asked.solver
-        ),
-    )
+
+    def settings(noise: DepthNoise) -> ReconstructSettings:
+        if asked.alone:
+            noise = dataclasses.replace(noise, shared=0.0)
+        return ReconstructSettings(depth_noise=noise, class_sizes=sizes, solver=asked.solver)
+
+    rows(asked, settings)
 
 
 if __name__ == "__main__":
