@@ -7,8 +7,9 @@
 depth map of a scene is `--depth`: independent (noise of 10 % on every pixel), network (correlated
 noise of 10 %), lidar, shipped (the shipped depth network looking at the image), drift (a factor of
 8 % common to the image, and correlated noise of 3 %; `--alone` keeps the objects from agreeing on
-it), or mixed (the first three in turn); `--masks noisy` moves the outlines by two pixels and gives neighbours each other's
-rims. Truth serves scoring only. `benchmarks/confidence.py` calibrates on the same lines.
+it), or mixed (the first three in turn); `--masks noisy` moves the outlines by two pixels and gives
+neighbours each other's rims. Truth serves scoring only. `benchmarks/confidence.py` calibrates on
+the same lines.
 """
 
 from __future__ import annotations
