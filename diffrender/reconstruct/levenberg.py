@@ -83,10 +83,15 @@ class _State:
         total = _finite(here.value.total)
         one = torch.ones_like(total)
         return cls(
-            total=total, terms={n: t.clone() for n, t in here.value.terms.items()}, gradient=_number(here.gradient),
-            curvature=_number(here.curvature), damping=damping * one, growth=2 * one,
-            small=torch.zeros_like(total), settled=~torch.isfinite(total),
-        )  # fmt: skip
+            total=total,
+            terms={name: term.clone() for name, term in here.value.terms.items()},
+            gradient=_number(here.gradient),
+            curvature=_number(here.curvature),
+            damping=damping * one,
+            growth=2 * one,
+            small=torch.zeros_like(total),
+            settled=~torch.isfinite(total),
+        )
 
     def value(self) -> LossValue:
         return LossValue(self.total.clone(), {n: t.clone() for n, t in self.terms.items()})
