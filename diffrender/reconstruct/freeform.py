@@ -36,7 +36,7 @@ class RefineSettings:
 
     Attributes:
         iterations: steps of Adam.
-        step: of a vertex, metres.
+        step: of the vertex that moves farthest, metres.
         smoothing: lambda of the preconditioner (I + lambda L)^-1; 0 moves every vertex alone.
         silhouette, depth: weights of what was seen, as in `LossWeights`.
         laplacian: weight of the bending of the displacement, per square metre.
@@ -114,9 +114,10 @@ def refine_vertices(
 ) -> Refined:
     """Move every vertex of B posed meshes of one topology so that outline and depth fit.
 
-    The displacement from the start is what is regularized. Adam's second moment is the largest of
-    all coordinates, so that steps keep their direction (Nicolet et al. 2021, sec. 4). The best
-    point that was passed is returned, so the loss never ends higher than it began.
+    The displacement from the start is what is regularized. Adam's second moment is one number for
+    each object, so that steps keep their direction (Nicolet et al. 2021, sec. 4): of the vertex
+    that moves farthest, so that `step` is in metres whatever the smoothing. The best point that was
+    passed is returned, so the loss never ends higher than it began.
 
     Args:
         vertices: (B, V, 3) metres, world.
@@ -159,13 +160,12 @@ def refine_vertices(
         if iteration == settings.iterations:
             break
         (gradient,) = torch.autograd.grad(total.sum(), leaf)
+        longest = (large.to_vertices(gradient) ** 2).amax((1, 2), keepdim=True)
         first = b1 * first + (1 - b1) * gradient
-        second = b2 * second + (1 - b2) * (gradient**2).amax((1, 2), keepdim=True)
-        count = iteration + 1
-        ahead = first / (1 - b1**count)
-        # In u a smooth step is longer by what the smoothing takes from it.
-        spread = torch.sqrt(second / (1 - b2**count)) + 1e-12
-        u = u - settings.step * (1 + settings.smoothing) * ahead / spread
+        second = b2 * second + (1 - b2) * longest
+        ahead = first / (1 - b1 ** (iteration + 1))
+        spread = torch.sqrt(second / (1 - b2 ** (iteration + 1))) + 1e-12
+        u = u - settings.step * ahead / spread
     return Refined(best, history[0], best_total, torch.stack(history))
 
 
