@@ -16,7 +16,7 @@ from diffrender.reconstruct import DepthNoise, ReconstructSettings, Run, Scene, 
 from diffrender.reconstruct.classes import ClassSize
 from diffrender.tools.bench_format import Report, Row, Target
 
-__all__ = ["real_frames", "synthetic_streets"]
+__all__ = ["class_sizes", "real_frames", "synthetic_streets"]
 
 DEPTH_NOISE = 0.10
 _SIZE_SCENES = 20  # of another seed, from which the class's mean size is taken
@@ -40,8 +40,8 @@ def synthetic_streets(report: Report, scenes: int) -> None:
     from diffrender.shape_priors import load_prior
 
     prior = load_prior("car")
-    noise = DepthNoise(relative=DEPTH_NOISE, scale=0.02, correlation=1.0)
-    base = ReconstructSettings(depth_noise=noise, class_sizes=_population())
+    noise = DepthNoise(relative=DEPTH_NOISE, scale=0.003, correlation=1.0)
+    base = ReconstructSettings(depth_noise=noise, class_sizes=class_sizes())
     streets = SyntheticStreets(HELD_OUT_SEED, scenes)
     groups: dict[tuple[str, str], list[PoseError | None]] = {}
     seconds: dict[str, list[float]] = {}
@@ -93,7 +93,7 @@ def synthetic_streets(report: Report, scenes: int) -> None:
     )
 
 
-def _population() -> dict[str, ClassSize]:
+def class_sizes() -> dict[str, ClassSize]:
     """Mean and spread of the sizes on other streets: the class average is the method's input."""
     from diffrender.datasets.synthetic import TRAINING_SEED, SyntheticStreets
 

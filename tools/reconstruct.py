@@ -147,13 +147,13 @@ def run(
 ) -> Scene:
     """Reconstruct with a progress bar on standard error, and warn of what was refused."""
     from diffrender.depth.model import pick_device
-    from diffrender.reconstruct import Run
+    from diffrender.reconstruct import Run, iteration_limit
     from diffrender.reconstruct import reconstruct as reconstruct_scene
     from diffrender.reconstruct.classes import named_prior
 
     pick_device(device)  # an unusable one is refused before anything is computed
     settings = dataclasses.replace(settings, camera_height=inputs.camera_height)
-    steps = sum(stage.iterations for stage in settings.stages) if settings.method != "box" else 0
+    steps = iteration_limit(settings, inputs.camera)
     with _progress(steps) as progress:
         scene = reconstruct_scene(
             inputs.image,

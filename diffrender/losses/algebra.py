@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
 from diffrender.losses.records import Evidence, Rendering
+from diffrender.losses.tangents import Tangents
 
-__all__ = ["Algebra", "Loss", "LossValue", "Term"]
+__all__ = ["Algebra", "Curved", "Loss", "LossValue", "Term"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class Term(Protocol):
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor: ...
 
 
+@runtime_checkable
+class Curved(Protocol):
+    """A term that also knows its curvature, (B, K, K), positive semi-definite."""
+
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Loss:
     """A weighted sum of terms; `repr` is its formula."""
@@ -48,6 +56,16 @@ class Loss:
         for weight, term in self.parts:
             total = total + weight * terms[term.name]
         return LossValue(total, terms)
+
+    @torch.no_grad()
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        """Weighted sum of the terms' J^T D J, (B, K, K); a term without one adds nothing."""
+        count, variables = len(rendering.box), tangents.box.shape[-1]
+        total = rendering.box.new_zeros(count, variables, variables)
+        for weight, term in self.parts:
+            if isinstance(term, Curved):
+                total = total + weight * term.curvature(rendering, evidence, tangents)
+        return total
 
     def __add__(self, other: Loss | Algebra) -> Loss:
         return Loss(self.parts + _as_loss(other).parts)

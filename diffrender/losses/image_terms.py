@@ -1,4 +1,4 @@
-"""Terms that compare a rendering with the image: outline, box, depth, colour."""
+"""Terms that compare a rendering with the image: outline, box, depth."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from diffrender.errors import InputError
 from diffrender.losses.algebra import Algebra
 from diffrender.losses.records import Evidence, Rendering
+from diffrender.losses.tangents import Tangents
 
-__all__ = ["Box", "Depth", "Photometric", "Silhouette"]
+__all__ = ["Box", "Depth", "Silhouette"]
 
 
 def _length(x: Tensor, y: Tensor) -> Tensor:
     """sqrt(x^2 + y^2); torch.hypot is many times slower on a CPU."""
     return torch.sqrt(x * x + y * y)
-
-
-_PATCHES = 30.0
-_COLOUR_NOISE = 0.2  # standard deviation of a patch's colour about its part's
 
 
 def _charbonnier(x: Tensor) -> Tensor:
@@ -51,6 +47,15 @@ class Silhouette(Algebra):
             losses.append(1 - (both + 1e-3) / (either + 1e-3))
         return torch.stack(losses).mean(0)
 
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        """Of the mismatched area over the union: |d| bends like d^2 / (2 reach) at d = reach."""
+        outline, at = tangents.outline, tangents.outline.target
+        moved = outline.rate * outline.difference[:, :1]
+        union = (torch.maximum(rendering.coverage, evidence.mask) * evidence.care).sum((-2, -1))
+        per_pixel = evidence.care / tangents.reach / (union[:, None, None] + 1e-3)
+        weighted = moved * torch.sqrt(per_pixel.flatten()[at])[:, None]
+        return outline.normal(weighted, len(union))
+
 
 @dataclass(frozen=True)
 class Box(Algebra):
@@ -64,12 +69,37 @@ class Box(Algebra):
     name: str = dataclasses.field(default="box", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        return self._miss(rendering, evidence)[0].sum(-1)
+
+    def _miss(self, rendering: Rendering, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """By how much every side misses its margin, and the box's size, (B, 4) both."""
         extent = evidence.box[:, 2:] - evidence.box[:, :2]
         scale = torch.cat([extent, extent], dim=-1)
         outward = torch.tensor([-1.0, -1.0, 1.0, 1.0]).to(scale)
         beyond = (rendering.box - evidence.box) * outward / scale
         miss = torch.where(evidence.open_sides, beyond.abs(), (-beyond).clamp(min=0))
-        return (miss - self.margin).clamp(min=0).sum(-1)
+        return (miss - self.margin).clamp(min=0), scale
+
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        """Of m^2 / (2 miss) at m = miss, for the sides that miss."""
+        miss, scale = self._miss(rendering, evidence)
+        weight = torch.where(miss > 0, 1 / miss.clamp(min=0.01), 0.0)
+        moved = tangents.box * (torch.sqrt(weight) / scale)[..., None]
+        return moved.mT @ moved
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """Drawn and observed depth by patches, (B, h, w) each."""
+
+    drawn: Tensor
+    residual: Tensor
+    share: Tensor
+    sigma: Tensor
+    frontal: Tensor  # (B, 1, 1)
+    log_scale: Tensor  # (B,)
+    weight: Tensor  # (B, H, W)
+    per_amount: Tensor
 
 
 @dataclass(frozen=True)
@@ -80,12 +110,14 @@ class Depth(Algebra):
     difference in z is counted in standard deviations: the map's own noise, and what an error of
     the shape across the surface makes of z, which is more where a wall is seen at a glancing
     angle (`facing`, held constant). A depth map may be wrong on a whole object: the log of that
-    factor, s, has the prior N(0, scale^2) and is put at its optimum here, so it costs no
+    factor, s, has the prior N(common, scale^2) and is put at its optimum here, so it costs no
     iterations (its own gradient vanishes: envelope theorem). The value is
-    samples * mean(rho(r) + log sigma) + s^2 / (2 scale^2), sigma relative to a frontal patch.
+    samples * mean(rho(r) + log sigma) + (s - common)^2 / (2 scale^2), sigma relative to a frontal
+    patch.
 
     Attributes:
         scale: standard deviation of s.
+        common: mean of s, for example what the objects of an image agree on.
         samples: how many of an object's patches err independently.
         patch: side of a patch, pixels of the window.
     """
@@ -93,9 +125,38 @@ class Depth(Algebra):
     scale: float = 0.05
     samples: float = 20.0
     patch: int = 4
+    common: float = 0.0
     name: str = dataclasses.field(default="depth", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        compared = self._compare(rendering, evidence)
+        share, sigma, s = compared.share, compared.sigma, compared.log_scale
+        likelihood = share * (_charbonnier(compared.residual) + torch.log(sigma / compared.frontal))
+        return likelihood.sum((-2, -1)) + 0.5 * ((s - self.common) / self.scale) ** 2
+
+    def log_scale(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        """The factor s that each object's depths would have, (B,); NaN where none is compared."""
+        compared = self._compare(rendering, evidence)
+        known = compared.weight.flatten(1).any(1)
+        return torch.where(
+            known, compared.log_scale, torch.full_like(compared.log_scale, torch.nan)
+        )
+
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        """J^T W J of the robust residuals, less what the common factor s takes up by itself."""
+        compared = self._compare(rendering, evidence)
+        factor = torch.exp(compared.log_scale)[:, None, None]
+        moved = avg_pool2d(tangents.depth * compared.weight[:, None], self.patch)
+        moved = moved * (factor * compared.per_amount / compared.sigma)[:, None]  # (B, K, h, w)
+        robust = compared.share / torch.sqrt(1 + compared.residual**2)
+        slope = (factor * compared.drawn / compared.sigma * robust).flatten(1)[..., None]
+        moved, robust = moved.flatten(2), robust.flatten(1)
+        normal = (moved * robust[:, None]) @ moved.mT
+        mixed = moved @ slope  # (B, K, 1)
+        own = (slope[..., 0] ** 2 / robust.clamp(min=1e-12)).sum(-1) + 1 / self.scale**2
+        return normal - mixed @ mixed.mT / own[:, None, None]
+
+    def _compare(self, rendering: Rendering, evidence: Evidence) -> _Patches:
         known = (evidence.depth > 0) & (rendering.depth > 0)
         weight = known * evidence.mask * evidence.care
         facing = torch.ones_like(weight) if rendering.facing is None else rendering.facing.detach()
@@ -112,8 +173,7 @@ class Depth(Algebra):
         s = self._log_scale(drawn.detach(), observed, share, sigma)
         # The drawn surface takes the factor: shrinking the observed one would shrink its noise.
         residual = (drawn * torch.exp(s)[:, None, None] - observed) / sigma
-        likelihood = share * (_charbonnier(residual) + torch.log(sigma / frontal))
-        return likelihood.sum((-2, -1)) + 0.5 * (s / self.scale) ** 2
+        return _Patches(drawn, residual, share, sigma, frontal, s, weight, per_amount)
 
     @torch.no_grad()
     def _log_scale(self, drawn: Tensor, observed: Tensor, share: Tensor, sigma: Tensor) -> Tensor:
@@ -123,45 +183,7 @@ class Depth(Algebra):
             expected = drawn * torch.exp(s)[:, None, None]
             residual, slope = (expected - observed) / sigma, expected / sigma
             robust = share / torch.sqrt(1 + residual**2)
-            gradient = (robust * residual * slope).sum((-2, -1)) + s / self.scale**2
+            gradient = (robust * residual * slope).sum((-2, -1)) + (s - self.common) / self.scale**2
             curvature = (robust * slope**2).sum((-2, -1)) + 1 / self.scale**2
             s = (s - gradient / curvature).clamp(-0.5, 0.5)
         return s
-
-
-@dataclass(frozen=True)
-class Photometric(Algebra):
-    """Colour left over inside the mask when every part has one colour of its own.
-
-    The colours are the least-squares optimum, held by a prior (tyres and glass are dark, tail
-    lamps red), so the term needs no texture yet tells front from rear. The gradient with the
-    colours held fixed is the gradient of the optimum (envelope theorem).
-
-    Attributes:
-        palette: (P, 3) prior mean colours, tuple of tuples.
-        spread: (P,) prior standard deviations.
-        noise: standard deviation below which colours are not compared any more.
-    """
-
-    palette: tuple[tuple[float, float, float], ...]
-    spread: tuple[float, ...]
-    noise: float = 0.05
-    name: str = dataclasses.field(default="photometric", init=False, repr=False)
-
-    def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
-        if rendering.parts is None:
-            raise InputError("Photometric needs Rendering.parts, got None: render the parts")
-        weight = (evidence.mask * evidence.care).flatten(1)  # (B, N)
-        parts, image = rendering.parts.flatten(1, 2), evidence.image.flatten(1, 2)
-        mean = torch.tensor(self.palette).to(parts)
-        # Pixels of a part err together: all of an object are worth `_PATCHES` independent ones.
-        share = weight / weight.sum(1, keepdim=True).clamp(min=1)
-        trust = (_COLOUR_NOISE / torch.tensor(self.spread).to(parts)) ** 2 / _PATCHES
-        with torch.no_grad():
-            weighted = parts * share[..., None]
-            normal = weighted.mT @ parts + torch.diag(trust)
-            colours = torch.linalg.solve(normal, weighted.mT @ image + trust[:, None] * mean)
-            penalty = (trust[:, None] * (colours - mean) ** 2).sum((-2, -1))
-        left = (share * ((parts @ colours - image) ** 2).sum(-1)).sum(-1) + penalty
-        # The noise is not known: its own optimum turns the squares into a logarithm.
-        return 0.5 * torch.log1p(left / self.noise**2)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffrender.losses.algebra import Algebra
 from diffrender.losses.records import Evidence, Rendering
+from diffrender.losses.tangents import Tangents
 
 __all__ = ["GroundContact", "LatentPrior", "SizePrior"]
 
@@ -24,6 +25,10 @@ class SizePrior(Algebra):
         deviation = (rendering.size - evidence.size_mean) / evidence.size_sigma
         return 0.5 * (deviation**2).sum(-1)
 
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        moved = tangents.size / evidence.size_sigma[..., None]
+        return moved.mT @ moved
+
 
 @dataclass(frozen=True)
 class LatentPrior(Algebra):
@@ -33,6 +38,9 @@ class LatentPrior(Algebra):
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
         return 0.5 * (rendering.latent**2).sum(-1)
+
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        return tangents.latent.mT @ tangents.latent
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,13 @@ class GroundContact(Algebra):
     name: str = dataclasses.field(default="ground", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
-        height, z = rendering.location[:, 1], rendering.location[:, 2]
-        sigma = torch.sqrt(self.near**2 + (self.slope * z) ** 2).detach()
-        return 0.5 * ((height - self.camera_height) / sigma) ** 2
+        height = rendering.location[:, 1]
+        return 0.5 * ((height - self.camera_height) / self._sigma(rendering)) ** 2
+
+    def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
+        moved = tangents.location[:, 1:2] / self._sigma(rendering)[:, None, None]
+        return moved.mT @ moved
+
+    def _sigma(self, rendering: Rendering) -> Tensor:
+        z = rendering.location[:, 2]
+        return torch.sqrt(self.near**2 + (self.slope * z) ** 2).detach()

@@ -89,9 +89,7 @@ def _run(command: list[str]) -> None:
         raise NoCompilerError(f"{shlex.join(command)} failed:\n{message}")
 
 
-def build(
-    target: Path, jobs: int | None = None, only: Collection[str] | None = None
-) -> list[Path]:
+def build(target: Path, jobs: int | None = None, only: Collection[str] | None = None) -> list[Path]:
     """Compile every level, or `only` those named, into `target`; returns the libraries written.
 
     A level other than the baseline that does not compile is left out (an old compiler). Libraries

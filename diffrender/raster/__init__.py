@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from diffrender.raster.antialias import antialias as antialias
 from diffrender.raster.backends import backends as backends
+from diffrender.raster.crossings import Crossings as Crossings
+from diffrender.raster.crossings import find_crossings as find_crossings
 from diffrender.raster.derivatives import interpolate_derivatives as interpolate_derivatives
 from diffrender.raster.fragments import Fragments as Fragments
 from diffrender.raster.interpolate import interpolate as interpolate
@@ -27,6 +29,7 @@ from diffrender.raster.soft import soft_silhouette as soft_silhouette
 from diffrender.raster.texture import sample_texture as sample_texture
 
 __all__ = [
+    "Crossings",
     "Fragments",
     "MemoryEstimate",
     "PointFragments",
@@ -34,6 +37,7 @@ __all__ = [
     "antialias",
     "backends",
     "estimate_memory",
+    "find_crossings",
     "interpolate",
     "interpolate_derivatives",
     "rasterize",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diffrender.raster._topology import Topology
+from diffrender.raster.crossings import Crossings
 from diffrender.raster.fragments import NEAR
 
 __all__ = ["antialias"]
@@ -28,6 +29,7 @@ class _Edges:
     end: Tensor  # (S, 2)
     inverse: Tensor  # (S, 2) 1 / z of both ends
     side: Tensor  # (S,) +1 where the faces lie at (start x end) . p > 0, else -1
+    vertex: Tensor  # (S, 2) which packed vertices the ends are
 
 
 def _silhouettes(h: Tensor, vertex_offsets: Tensor, table: Topology) -> _Edges:
@@ -66,10 +68,17 @@ def _silhouettes(h: Tensor, vertex_offsets: Tensor, table: Topology) -> _Edges:
     pixel = corners[..., :2] / corners[..., 2:]
     sign = torch.where(positive[keep], 1.0, -1.0).double()
     inverse = 1.0 / corners[..., 2].detach()
-    return _Edges(torch.cat(image)[keep], pixel[:, 0], pixel[:, 1], inverse, sign)
+    return _Edges(torch.cat(image)[keep], pixel[:, 0], pixel[:, 1], inverse, sign, ends[keep])
 
 
-def _blend(image: Tensor, edges: _Edges, face: Tensor, depth: Tensor, upright: bool) -> Tensor:
+def _blend(
+    image: Tensor,
+    edges: _Edges,
+    face: Tensor,
+    depth: Tensor,
+    upright: bool,
+    found: list[Crossings] | None,
+) -> Tensor:
     """Blend along rows, or along columns if `upright`. Shape (B, H, W, C)."""
     _, height, width, channels = image.shape
     u, v = (0, 1) if upright else (1, 0)  # u across the lines of pixel centres, v along them
@@ -126,7 +135,25 @@ def _blend(image: Tensor, edges: _Edges, face: Tensor, depth: Tensor, upright: b
     alpha = (reach - 0.5).to(image.dtype)
     flat = image.reshape(-1, channels)
     target = torch.where(alpha > 0, at_out, at_in)
-    change = alpha[:, None] * (flat[at_in] - flat[at_out])
+    difference = flat[at_in] - flat[at_out]
+    if found is not None:
+        edge = which[chosen]
+        found.append(
+            Crossings(
+                image=edges.image[edge],
+                inside=at_in,
+                outside=at_out,
+                start=edges.vertex[edge, 0],
+                end=edges.vertex[edge, 1],
+                along=along[chosen].to(image.dtype),
+                slope=((v1 - v0) / (u1 - u0))[edge].to(image.dtype),
+                sign=torch.where(ahead, -1.0, 1.0).to(image.dtype),
+                alpha=alpha,
+                upright=torch.full_like(at_in, upright, dtype=torch.bool),
+                difference=difference,
+            )
+        )
+    change = alpha[:, None] * difference
     return flat.index_add(0, target, change).reshape(image.shape)
 
 
@@ -137,8 +164,9 @@ def antialias(
     depth: Tensor,  # (B, H, W)
     vertex_offsets: Tensor,  # (B + 1,)
     table: Topology,
+    found: list[Crossings] | None = None,
 ) -> Tensor:
-    """Rows first, then columns. Shape (B, H, W, C)."""
+    """Rows first, then columns. Shape (B, H, W, C). The blends are appended to `found`."""
     edges = _silhouettes(h, vertex_offsets, table)
-    rows = _blend(image, edges, face, depth, upright=False)
-    return _blend(rows, edges, face, depth, upright=True)
+    rows = _blend(image, edges, face, depth, False, found)
+    return _blend(rows, edges, face, depth, True, found)

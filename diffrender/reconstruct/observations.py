@@ -12,7 +12,14 @@ from diffrender.errors import InputError
 from diffrender.instances import Instance, box_of_mask
 from diffrender.reconstruct.classes import depth_span
 
-__all__ = ["DepthNoise", "Observation", "UnusableInstanceError", "inner_mask", "observe"]
+__all__ = [
+    "DepthNoise",
+    "Observation",
+    "UnusableInstanceError",
+    "inner_mask",
+    "observe",
+    "open_sides",
+]
 
 _MIN_MASK_PIXELS = 40
 _MIN_INNER_PIXELS = 200
@@ -34,6 +41,8 @@ class DepthNoise:
         relative: standard deviation of one pixel's depth, as a share of it.
         scale: standard deviation (log) of the error common to all pixels of one object.
         floor: metres, never believe the surface more than this: shapes are not exact.
+        shared: share of the variance of `scale` that all objects of an image have in common, in
+            [0, 1]: then they agree on one factor while they are fitted.
         correlation: pixels over which errors are alike. None: all of an object's pixels err
             alike, as a network's do; 1: every pixel errs on its own.
     """
@@ -42,6 +51,11 @@ class DepthNoise:
     scale: float = 0.05
     floor: float = 0.10
     correlation: float | None = None
+    shared: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shared <= 1:
+            raise InputError(f"DepthNoise.shared is {self.shared}, expected a share in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -118,7 +132,7 @@ def _observe_one(
         behind = its_middle > middle + _BEHIND
         if other is not instance and other.mask.shape == mask.shape and not behind:
             hiding |= other.mask
-    return Observation(instance, box, _open_sides(box, mask, hiding), points, middle, hiding)
+    return Observation(instance, box, open_sides(box, mask, hiding), points, middle, hiding)
 
 
 def _median_depth(points: np.ndarray, camera: Camera) -> float:  # (N, 3)
@@ -129,7 +143,7 @@ def _median_depth(points: np.ndarray, camera: Camera) -> float:  # (N, 3)
     return float(camera.to(torch.float64).world_to_camera(world)[:, 2].median())
 
 
-def _open_sides(box: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.ndarray:
+def open_sides(box: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.ndarray:
     """A side is closed where the border or another mask lies just beyond the mask's own edge."""
     height, width = mask.shape
     left, top, right, bottom = box.astype(int)

@@ -11,19 +11,31 @@ import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
+from diffrender.errors import InputError
 from diffrender.losses import Loss, LossValue
+from diffrender.reconstruct.adam import Adam
 from diffrender.reconstruct.crops import Crops
-from diffrender.reconstruct.drawing import draw
+from diffrender.reconstruct.descent import Descent, Objective, mask_reach
 from diffrender.reconstruct.hypotheses import Hypotheses
-from diffrender.reconstruct.settings import ReconstructSettings, StageSettings, StepSizes
+from diffrender.reconstruct.lbfgs import LBFGS
+from diffrender.reconstruct.levenberg import LevenbergMarquardt
+from diffrender.reconstruct.moves import turn_between, with_moves
+from diffrender.reconstruct.settings import ReconstructSettings, StageSettings
 from diffrender.shape_priors import ShapePrior
 
-__all__ = ["Fit", "Problem", "Progress", "explore"]
+__all__ = [
+    "Fit",
+    "Problem",
+    "Progress",
+    "choose_descent",
+    "explore",
+    "iteration_limit",
+    "stage_objective",
+]
 
 Progress = Callable[[int, dict[str, float]], None]
 _WINDOW = 10  # iterations over which convergence is judged
 _DISTINCT = math.radians(20)  # yaws nearer than this are one hypothesis when a stage ends
-_SAME = math.radians(10)  # and when it starts
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,9 @@ class Problem:
         crops: evidence at a window size (height, width).
         loss: the objective at a stage, with or without parts.
         settings: of the whole run.
+        together: the problem again, from one hypothesis for each object: with what hides what
+            worked out from all of them drawn, and the depth factor on which they agree. None
+            leaves every object to itself.
     """
 
     prior: ShapePrior
@@ -45,6 +60,7 @@ class Problem:
     crops: Callable[[tuple[int, int]], Crops]
     loss: Callable[[bool], Loss]
     settings: ReconstructSettings
+    together: Callable[[Hypotheses], Problem] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +72,15 @@ class Fit:
         terms: final unweighted terms and "total", (B,) each.
         history: per object, one dict of terms per iteration of its winning line.
         stop_reason: per object.
+        margin: per object, by how much the loss of the best other heading (more than 20 degrees
+            away) is higher, in the last stage that tried one; inf where none did.
     """
 
     hypotheses: Hypotheses
     terms: dict[str, Tensor]
     history: list[list[dict[str, float]]]
     stop_reason: list[str]
+    margin: list[float]
 
 
 @dataclass
@@ -83,88 +102,91 @@ def explore(problem: Problem, start: Hypotheses, progress: Progress | None = Non
     count = len(problem.boxes)
     line = _Line(start, [[] for _ in range(len(start))], torch.zeros(len(start)), {}, [])
     done = 0
+    margin = [math.inf] * count
     for number, stage in enumerate(problem.settings.stages):
         if number:
-            line = _with_turns(_select(line, count, stage.keep), stage.turns)
+            if problem.together is not None:
+                problem = problem.together(_select(line, count, 1).hypotheses)
+            line = _with_moves(_select(line, count, stage.keep), stage)
         for value in _descend(problem, line, stage):
             done += 1
             if progress is not None:
                 progress(done, {k: float(v.detach().mean()) for k, v in value.terms.items()})
+        rivals = _margins(line, count)
+        margin = [
+            new if math.isfinite(new) else old for new, old in zip(rivals, margin, strict=True)
+        ]
     line = _select(line, count, 1)
     terms = {**line.terms, "total": line.total}
-    return Fit(line.hypotheses, terms, line.history, line.stop_reason)
+    return Fit(line.hypotheses, terms, line.history, line.stop_reason, margin)
 
 
 def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[LossValue]:
-    """Adam on every hypothesis; afterwards `line` holds the best point each one passed."""
-    crops, loss = problem.crops(stage.size), problem.loss(stage.parts)
-    evidence = crops.evidence[line.hypotheses.owner]
-    variables = _Variables(line.hypotheses, problem.settings)
+    """The chosen descent; afterwards `line` holds the best point each hypothesis passed."""
+    objective = stage_objective(problem, stage)
+    descent = choose_descent(problem.settings.solver, problem.camera)
     best, best_total = line.hypotheses, torch.full((len(line.hypotheses),), math.inf)
     best_total = best_total.to(line.hypotheses.log_depth)
     best_terms: dict[str, Tensor] = {}
     totals: list[Tensor] = []
-    for iteration in range(stage.iterations):
-        now = variables.hypotheses()
-        rendering = draw(
-            problem.prior, now, problem.camera, crops.camera, problem.boxes, stage.parts
-        )
-        value = loss(rendering, evidence)
-        total = value.total
-        variables.step(total, iteration / stage.iterations)
-        with torch.no_grad():
-            seen = torch.where(torch.isfinite(total), total, torch.full_like(total, math.inf))
-            better = seen < best_total
-            best = _where(better, now, best)
-            for name, term in value.terms.items():
-                best_terms[name] = torch.where(better, term, best_terms.get(name, term)).detach()
-            best_total = torch.minimum(seen, best_total).detach()
-            totals.append(seen.detach())
-            _record(line, value)
+    for iterate in descent.run(objective, line.hypotheses, _iterations(stage, descent)):
+        value, total = iterate.value, iterate.value.total.detach()
+        seen = torch.where(torch.isfinite(total), total, torch.full_like(total, math.inf))
+        better = seen < best_total
+        best = _where(better, iterate.hypotheses, best)
+        for name, term in value.terms.items():
+            best_terms[name] = torch.where(better, term, best_terms.get(name, term)).detach()
+        best_total = torch.minimum(seen, best_total)
+        totals.append(seen)
+        _record(line, value)
         yield value
     line.hypotheses, line.total, line.terms = best, best_total, best_terms
     line.stop_reason = _stop_reasons(totals, problem.settings.tolerance)
 
 
-class _Variables:
-    """Adam with one step size per variable, one state per hypothesis."""
+def stage_objective(problem: Problem, stage: StageSettings) -> Objective:
+    """What is minimised in a stage: the evidence at its size, the loss with or without parts."""
+    crops = problem.crops(stage.size)
+    return Objective(
+        prior=problem.prior, camera=problem.camera, boxes=problem.boxes, windows=crops.camera,
+        evidence=crops.evidence, reach=mask_reach(crops.evidence.mask),
+        loss=problem.loss(stage.parts), parts=stage.parts, tilt=problem.settings.tilt,
+        steps=problem.settings.steps, tolerance=problem.settings.tolerance,
+    )  # fmt: skip
 
-    def __init__(self, start: Hypotheses, settings: ReconstructSettings) -> None:
-        steps: StepSizes = settings.steps
-        self._owner = start.owner
-        self._names = [f.name for f in dataclasses.fields(start) if f.name != "owner"]
-        self._leaves = [getattr(start, n).detach().clone().requires_grad_() for n in self._names]
-        tilt = steps.tilt if settings.tilt else 0.0
-        angle = torch.tensor([steps.yaw, tilt, tilt]).to(start.angles)
-        sizes: dict[str, float | Tensor] = {
-            "offset": steps.offset, "log_depth": steps.log_depth, "angles": angle,
-            "log_apparent": steps.log_apparent, "latent": steps.latent,
-        }  # fmt: skip
-        self._rates = [sizes[n] for n in self._names]
-        self._first = [torch.zeros_like(v) for v in self._leaves]
-        self._second = [torch.zeros_like(v) for v in self._leaves]
-        self._count = 0
 
-    def hypotheses(self) -> Hypotheses:
-        return Hypotheses(self._owner, **dict(zip(self._names, self._leaves, strict=True)))
+def choose_descent(name: str, camera: Camera) -> Descent:
+    """The method of that name; "auto" is Levenberg-Marquardt where its Jacobian is known and fast.
 
-    def step(self, total: Tensor, share: float) -> None:
-        gradients = torch.autograd.grad(total.sum(), self._leaves, allow_unused=True)
-        self._count += 1
-        slow = 0.5 * (1 + math.cos(math.pi * share)) * 0.95 + 0.05
-        b1, b2 = 0.9, 0.99
-        with torch.no_grad():
-            for leaf, g, m, v, rate in zip(
-                self._leaves, gradients, self._first, self._second, self._rates, strict=True
-            ):
-                if g is None:
-                    continue
-                g = torch.nan_to_num(g, nan=0.0, posinf=0.0, neginf=0.0)
-                m.mul_(b1).add_(g, alpha=1 - b1)
-                v.mul_(b2).addcmul_(g, g, value=1 - b2)
-                ahead = m / (1 - b1**self._count)
-                spread = torch.sqrt(v / (1 - b2**self._count)) + 1e-8
-                leaf.sub_(slow * rate * ahead / spread)
+    That is for a pinhole on the CPU; otherwise it is Adam.
+
+    Raises:
+        InputError: "lm" for a camera with a lens.
+    """
+    lens = camera.distortion is not None
+    if name == "lm" and lens:
+        raise InputError(
+            "solver is 'lm', whose Jacobian is worked out for a pinhole, and this camera has a "
+            "lens: use solver='adam' or 'lbfgs', or undistort the image"
+        )
+    if name == "auto":
+        name = "adam" if lens or camera.intrinsics.is_cuda else "lm"
+    methods: dict[str, Descent] = {
+        "adam": Adam(), "lbfgs": LBFGS(), "lm": LevenbergMarquardt()
+    }  # fmt: skip
+    return methods[name]
+
+
+def iteration_limit(settings: ReconstructSettings, camera: Camera) -> int:
+    """The most iterations that all stages together take with the chosen method."""
+    if settings.method != "render":
+        return 0
+    descent = choose_descent(settings.solver, camera)
+    return sum(_iterations(stage, descent) for stage in settings.stages)
+
+
+def _iterations(stage: StageSettings, descent: Descent) -> int:
+    return max(1, round(stage.iterations * descent.share))
 
 
 def _where(choice: Tensor, yes: Hypotheses, no: Hypotheses) -> Hypotheses:
@@ -192,16 +214,19 @@ def _select(line: _Line, count: int, keep: int) -> _Line:
         mine = sorted((i for i, o in enumerate(owner) if o == index), key=lambda i: total[i])
         chosen: list[int] = []
         for i in mine:
-            new = all(_turn(yaw[i], yaw[j]) > _DISTINCT for j in chosen)
+            new = all(turn_between(yaw[i], yaw[j]) > _DISTINCT for j in chosen)
             if len(chosen) < keep and new:
                 chosen.append(i)
         picked.extend(chosen)
     return _take(line, picked)
 
 
-def _turn(first: float, second: float) -> float:
-    """Angle between two headings, 0 to pi."""
-    return abs((first - second + math.pi) % (2 * math.pi) - math.pi)
+def _margins(line: _Line, count: int) -> list[float]:
+    two = _select(line, count, 2)
+    totals: list[list[float]] = [[] for _ in range(count)]
+    for owner, total in zip(two.hypotheses.owner.tolist(), two.total.tolist(), strict=True):
+        totals[owner].append(total)
+    return [t[1] - t[0] if len(t) > 1 else math.inf for t in totals]
 
 
 def _take(line: _Line, picked: list[int]) -> _Line:
@@ -215,21 +240,11 @@ def _take(line: _Line, picked: list[int]) -> _Line:
     )
 
 
-def _with_turns(line: _Line, turns: tuple[float, ...]) -> _Line:
-    """Every hypothesis, and each turned by `turns` (degrees) where no other one stands there."""
-    owner = line.hypotheses.owner.tolist()
-    yaws = line.hypotheses.angles[:, 0].tolist()
-    source, angle = list(range(len(owner))), [0.0] * len(owner)
-    taken = [(o, yaw) for o, yaw in zip(owner, yaws, strict=True)]
-    for degrees in turns:
-        for i in range(len(owner)):
-            yaw = yaws[i] + math.radians(degrees)
-            if all(o != owner[i] or _turn(yaw, other) > _SAME for o, other in taken):
-                taken.append((owner[i], yaw))
-                source.append(i)
-                angle.append(math.radians(degrees))
+def _with_moves(line: _Line, stage: StageSettings) -> _Line:
+    """The hypotheses, and what the stage's moves make of them."""
+    moved, source = with_moves(line.hypotheses, stage.turns, stage.jumps, stage.swap)
     widened = _take(line, source)
-    widened.hypotheses = widened.hypotheses.turned(torch.tensor(angle))
+    widened.hypotheses = moved
     return widened
 
 

@@ -12,6 +12,7 @@ import torch
 from diffrender.cameras import Camera
 from diffrender.instances import Instance, Rejected
 from diffrender.meshes import Mesh
+from diffrender.reconstruct.confidence import Agreement
 from diffrender.rotations import euler_to_matrix, yaw_to_alpha
 
 __all__ = ["Pose", "ReconstructedObject", "Scene"]
@@ -73,12 +74,13 @@ class ReconstructedObject:
         pose: pose and size in the frame of the labels.
         mesh: metric mesh in the object frame (x forward, y down, origin at the bottom's centre).
         latent: (D,) shape code of the prior.
-        confidence: mask agreement x depth agreement x 2D score, in [0, 1].
+        confidence: calibrated chance that the 3D IoU is at least 0.7, times the 2D score.
         stop_reason: why the optimizer stopped.
         losses: final value of every named term, and "total".
         history: one dict of the same names per recorded iteration.
         silhouette: (H, W) bool, the rendered object in the full image.
         seconds: time spent on the object's share of the batch.
+        agreement: what the confidence was worked out from.
     """
 
     instance: Instance
@@ -91,6 +93,7 @@ class ReconstructedObject:
     history: list[dict[str, float]]
     silhouette: np.ndarray  # (H, W)
     seconds: float
+    agreement: Agreement | None = None
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from diffrender.errors import InputError
 from diffrender.reconstruct.classes import CLASS_SIZES, ClassSize
+from diffrender.reconstruct.freeform import RefineSettings
 from diffrender.reconstruct.observations import DepthNoise
 
 __all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
@@ -15,11 +16,14 @@ __all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
 
 @dataclass(frozen=True)
 class StageSettings:
-    """One run of gradient descent: how long, at which resolution, on how many hypotheses.
+    """One run of descent: how long, at which resolution, on how many hypotheses.
 
+    `iterations` counts steps of Adam; a method that needs fewer takes its share of them.
     `keep` is how many yaws per object enter the stage; each is also tried turned by `turns`,
     degrees: 180 for front against rear, a few degrees for descents that stopped beside the
-    heading. `parts` draws the parts so that the photometric term counts.
+    heading. `jumps` are shares of the depth by which the best one is also tried along its ray, and
+    `swap` its box with length and width exchanged. Each such move is kept only if it ends lower.
+    `parts` draws the parts so that the photometric term counts.
     """
 
     iterations: int
@@ -27,6 +31,8 @@ class StageSettings:
     keep: int
     turns: tuple[float, ...] = ()
     parts: bool = False
+    jumps: tuple[float, ...] = ()
+    swap: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class LossWeights:
     depth: 1; the term itself counts how many of an object's pixels err independently.
     photometric: how many patches of an object have a colour of their own.
     size, latent, ground: priors, already in standard deviations.
+    structure: of 1 - SSIM beside the photometric term; 0 leaves it out.
     """
 
     silhouette: float = 40.0
@@ -61,6 +68,7 @@ class LossWeights:
     size: float = 1.0
     latent: float = 0.5
     ground: float = 1.0
+    structure: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,11 @@ class ReconstructSettings:
         class_sizes: mean and spread of the sizes of every class that may be reconstructed.
         ground: use the ground-contact prior (a flat road `camera_height` metres below).
         tilt: also free pitch and roll.
+        union: between stages, draw all objects together to tell which may hide which.
+        colour_space, colour_bend: of the photometric term, see `losses.Photometric`.
+        solver: "lm" (Levenberg-Marquardt), "lbfgs" or "adam"; "auto" picks.
+        refine: move every vertex after the fit, off the shape prior; None leaves that out. The
+            pose and the size of the box stay.
         texture_size: side of the baked texture, texels.
         tolerance: relative fall of the loss over ten iterations that counts as converged.
     """
@@ -82,11 +95,12 @@ class ReconstructSettings:
     method: Literal["render", "box"] = "render"
     hypotheses: int = 12
     stages: tuple[StageSettings, ...] = (
-        StageSettings(iterations=40, size=(48, 48), keep=12),
-        StageSettings(iterations=40, size=(64, 64), keep=4, turns=(180,), parts=True),
+        StageSettings(iterations=32, size=(48, 48), keep=12),
+        StageSettings(iterations=32, size=(64, 64), keep=4, turns=(180,), parts=True),
         StageSettings(
-            iterations=50, size=(96, 96), keep=1, turns=(180, 15, -15, 165, -165), parts=True
+            iterations=32, size=(64, 64), keep=1, turns=(180, 15, -15, 165, -165), parts=True
         ),
+        StageSettings(iterations=32, size=(96, 96), keep=1, parts=True),
     )
     steps: StepSizes = field(default_factory=StepSizes)
     weights: LossWeights = field(default_factory=LossWeights)
@@ -95,12 +109,19 @@ class ReconstructSettings:
     ground: bool = True
     camera_height: float = 1.65
     tilt: bool = False
+    union: bool = True
+    colour_space: Literal["rgb", "lab"] = "rgb"
+    colour_bend: float | None = None
+    solver: Literal["auto", "adam", "lbfgs", "lm"] = "auto"
+    refine: RefineSettings | None = None
     texture_size: int = 128
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.method not in ("render", "box"):
             raise InputError(f"method is {self.method!r}, expected 'render' or 'box'")
+        if self.solver not in ("auto", "adam", "lbfgs", "lm"):
+            raise InputError(f"solver is {self.solver!r}, expected 'auto', 'adam', 'lbfgs' or 'lm'")
         if self.hypotheses < 1:
             raise InputError(f"hypotheses is {self.hypotheses}, expected at least 1")
         if self.method == "render" and not self.stages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,18 +15,21 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.losses import (
     Box,
-    Depth,
     GroundContact,
     LatentPrior,
     Loss,
     Photometric,
     Silhouette,
     SizePrior,
+    Structure,
 )
 from diffrender.raster import rasterize
+from diffrender.reconstruct.agreement import agree, depth_term
 from diffrender.reconstruct.box_fit import BoxFit, BoxFitSettings, fit_boxes
-from diffrender.reconstruct.confidence import confidence
+from diffrender.reconstruct.confidence import agreement, probability
 from diffrender.reconstruct.crops import Crops, crop_evidence
+from diffrender.reconstruct.drawing import draw, place
+from diffrender.reconstruct.freeform import RefineSettings, refine_vertices
 from diffrender.reconstruct.hypotheses import Hypotheses, start_hypotheses
 from diffrender.reconstruct.observations import DepthNoise, Observation
 from diffrender.reconstruct.optimizer import Fit, Problem, Progress, explore
@@ -33,6 +37,7 @@ from diffrender.reconstruct.palette import part_colour
 from diffrender.reconstruct.scene import Pose, ReconstructedObject
 from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.texture import bake_texture
+from diffrender.reconstruct.union import drawn_depths, reorder
 from diffrender.rotations import wrap_angle
 from diffrender.shape_priors import ShapePrior, default_texture
 
@@ -40,22 +45,33 @@ __all__ = ["Solver", "objective"]
 
 
 def objective(
-    settings: ReconstructSettings, noise: DepthNoise, part_names: tuple[str, ...]
+    settings: ReconstructSettings,
+    noise: DepthNoise,
+    part_names: tuple[str, ...],
+    common: float | None = None,
 ) -> Callable[[bool], Loss]:
-    """The loss of a stage, without or with the photometric term. `repr` prints its formula."""
+    """The loss of a stage, without or with the photometric term. `repr` prints its formula.
+
+    `common` is the log factor of the depth map on which the image's objects agree, once they do.
+    """
     w = settings.weights
     loss = (
         w.silhouette * Silhouette()
         + w.box * Box()
-        + w.depth * Depth(noise.scale)
+        + w.depth * depth_term(noise, common)
         + w.size * SizePrior()
         + w.latent * LatentPrior()
     )
     if settings.ground:
         loss = loss + w.ground * GroundContact(settings.camera_height)
     colours = [part_colour(name) for name in part_names]
-    photometric = Photometric(tuple(c.mean for c in colours), tuple(c.spread for c in colours))
+    palette, spread = tuple(c.mean for c in colours), tuple(c.spread for c in colours)
+    photometric = Photometric(
+        palette, spread, space=settings.colour_space, bend=settings.colour_bend
+    )
     with_parts = loss + w.photometric * photometric
+    if w.structure:
+        with_parts = with_parts + w.structure * Structure(palette, spread)
     return lambda parts: with_parts if parts else loss
 
 
@@ -85,10 +101,18 @@ class Solver:
         else:
             fit = self._optimize(fits)
         timings["optimize"] = time.perf_counter() - clock
+        free = None
+        if self.settings.refine is not None and self.settings.method == "render":
+            clock = time.perf_counter()
+            free = self._refine(fit, self.settings.refine)
+            timings["refine"] = time.perf_counter() - clock
         clock = time.perf_counter()
         seconds = (timings["box"] + timings["optimize"]) / len(self.observations)
         plain = default_texture(self.prior.to("cpu"), resolution=self.settings.texture_size)
-        objects = [self._finish(i, fit, seconds, plain) for i in range(len(self.observations))]
+        objects = [
+            self._finish(i, fit, seconds, plain, None if free is None else free[i])
+            for i in range(len(self.observations))
+        ]
         timings["texture"] = time.perf_counter() - clock
         return objects
 
@@ -102,26 +126,45 @@ class Solver:
         return torch.tensor([s.mean for s in sizes]), torch.tensor([s.sigma for s in sizes])
 
     def _problem(self) -> Problem:
+        return self._problem_of(self.observations, None)
+
+    def _problem_of(self, observations: list[Observation], common: float | None) -> Problem:
         device = self.device
-        boxes = torch.tensor(np.stack([o.mask_box for o in self.observations])).float()
+        boxes = torch.tensor(np.stack([o.mask_box for o in observations])).float()
         cache: dict[tuple[int, int], Crops] = {}
 
         def crops(size: tuple[int, int]) -> Crops:
             if size not in cache:
                 made = crop_evidence(
-                    self.observations, self.image, self.depth, self.camera, self.noise, size,
+                    observations, self.image, self.depth, self.camera, self.noise, size,
                     self._class_sizes(),
                 )  # fmt: skip
                 cache[size] = made.to(device)
             return cache[size]
 
+        camera = self.camera.to(torch.float32)
+
+        def together(best: Hypotheses) -> Problem:
+            prior, best = self.prior.to("cpu"), best.to("cpu")
+            drawn = drawn_depths(place(prior, best, camera, boxes)[0], prior.faces, camera)
+            ordered = observations
+            if self.settings.union:
+                ordered = reorder(observations, drawn, self.noise.scale)
+            seen = crops(self.settings.stages[0].size).to("cpu")
+            pictures = draw(prior, best, camera, seen.camera, boxes, False)
+            term = depth_term(self.noise, common)
+            factor = agree(term.log_scale(pictures, seen.evidence), self.noise)
+            return self._problem_of(ordered, factor)
+
+        several = len(observations) > 1 and (self.settings.union or self.noise.shared > 0)
         return Problem(
             prior=self.prior.to(device),
-            camera=self.camera.to(torch.float32).to(device),
+            camera=camera.to(device),
             boxes=boxes.to(device),
             crops=crops,
-            loss=objective(self.settings, self.noise, tuple(self.prior.part_names)),
+            loss=objective(self.settings, self.noise, tuple(self.prior.part_names), common),
             settings=self.settings,
+            together=together if several else None,
         )
 
     def _start(self, fits: list[BoxFit], count: int) -> Hypotheses:
@@ -130,9 +173,25 @@ class Solver:
             self.observations, fits, self.camera, count, means, self.prior.latent_size
         )
 
+    def starting_point(self) -> tuple[Problem, Hypotheses]:
+        """The problem, and the hypotheses that the box fits give to start from."""
+        fits = [self._box_fit(o) for o in self.observations]
+        return self._problem(), self._start(fits, self.settings.hypotheses).to(self.device)
+
     def _optimize(self, fits: list[BoxFit]) -> Fit:
         start = self._start(fits, self.settings.hypotheses).to(self.device)
         return explore(self._problem(), start, self.progress)
+
+    def _refine(self, fit: Fit, settings: RefineSettings) -> Tensor:
+        """Vertices (B, V, 3) in the frame of the labels, each moved on its own."""
+        problem = self._problem()
+        crops = problem.crops(self.settings.stages[-1].size)
+        hypotheses = fit.hypotheses.to(self.device)
+        vertices, _, _ = place(problem.prior, hypotheses, problem.camera, problem.boxes)
+        refined = refine_vertices(
+            vertices, problem.prior.faces, crops.camera, crops.evidence, settings
+        )
+        return refined.vertices.to("cpu")
 
     def _box_only(self, fits: list[BoxFit]) -> Fit:
         """The baseline's boxes as they stand, dressed in the mean shape."""
@@ -148,10 +207,10 @@ class Solver:
         cost = torch.tensor([float(f.cost.min()) for f in fits])
         history = [[{"total": c}] for c in cost.tolist()]
         reason = ["grid search finished"] * len(fits)
-        return Fit(start, {"total": cost}, history, reason)
+        return Fit(start, {"total": cost}, history, reason, [math.inf] * len(fits))
 
     def _finish(
-        self, index: int, fit: Fit, seconds: float, plain_texture: Tensor
+        self, index: int, fit: Fit, seconds: float, plain_texture: Tensor, free: Tensor | None
     ) -> ReconstructedObject:
         observation = self.observations[index]
         hypothesis = fit.hypotheses[torch.tensor([index])].to("cpu")
@@ -169,6 +228,8 @@ class Solver:
         )
         prior = self.prior.to("cpu")
         mesh = prior.mesh(hypothesis.latent[0], size)
+        if free is not None:
+            mesh = dataclasses.replace(mesh, vertices=(free - location) @ rotation)
         drawn = rasterize(mesh.transformed(rotation, location), camera)
         silhouette = (drawn.face[..., 0] >= 0).numpy()
         texture = bake_texture(
@@ -178,20 +239,24 @@ class Solver:
         )  # fmt: skip
         everyone = [*self.observations, *self.elsewhere]
         others = [o.instance.mask for o in everyone if o is not observation]
-        trust = confidence(
-            observation.instance, others, silhouette, drawn.depth[..., 0].numpy(), self.depth
-        )
+        terms = {k: float(v[index]) for k, v in fit.terms.items()}
+        belief = self.noise.scale if self.depth is not None else 0.2
+        agreed = agreement(
+            observation.instance, others, drawn.depth[..., 0].numpy(), self.depth, terms,
+            fit.margin[index], belief,
+        )  # fmt: skip
         return ReconstructedObject(
             instance=observation.instance,
             pose=pose,
             mesh=dataclasses.replace(mesh, texture=texture),
             latent=tuple(hypothesis.latent[0].tolist()),
-            confidence=trust,
+            confidence=probability(agreed) * observation.instance.score,
             stop_reason=fit.stop_reason[index],
-            losses={k: float(v[index]) for k, v in fit.terms.items()},
+            losses=terms,
             history=fit.history[index],
             silhouette=silhouette,
             seconds=seconds,
+            agreement=agreed,
         )
 
 

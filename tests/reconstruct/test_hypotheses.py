@@ -9,7 +9,8 @@ import torch
 
 from diffrender.cameras import Camera
 from diffrender.reconstruct.hypotheses import Hypotheses
-from diffrender.reconstruct.optimizer import _Line, _select, _stop_reasons, _with_turns
+from diffrender.reconstruct.optimizer import _Line, _select, _stop_reasons, _with_moves
+from diffrender.reconstruct.settings import StageSettings
 
 CAMERA = Camera.from_intrinsics(
     torch.tensor([[700.0, 0, 600], [0, 700, 180], [0, 0, 1]], dtype=torch.float64),
@@ -80,13 +81,17 @@ def test_selection_keeps_the_best_distinct_yaws_of_every_object() -> None:
     assert kept.history[0] == [{"total": 1.0}]
 
 
+def turned(turns: tuple[float, ...]) -> StageSettings:
+    return StageSettings(iterations=1, size=(32, 32), keep=1, turns=turns)
+
+
 def test_turns_are_added_where_no_hypothesis_stands_yet() -> None:
-    alone = _with_turns(line([0.3], [1.0]), (180, 15, 5))
+    alone = _with_moves(line([0.3], [1.0]), turned((180, 15, 5)))
     yaws = alone.hypotheses.angles[:, 0].tolist()
     assert yaws == pytest.approx([0.3, 0.3 + math.pi, 0.3 + math.radians(15)])  # 5 is too near
-    both = _with_turns(line([0.3, 0.3 + math.pi], [1.0, 2.0]), (180,))
+    both = _with_moves(line([0.3, 0.3 + math.pi], [1.0, 2.0]), turned((180,)))
     assert len(both.hypotheses) == 2
-    others = _with_turns(line([0.3, 0.3 + math.pi], [1.0, 2.0], [0, 1]), (180,))
+    others = _with_moves(line([0.3, 0.3 + math.pi], [1.0, 2.0], [0, 1]), turned((180,)))
     assert others.hypotheses.owner.tolist() == [0, 1, 0, 1]  # another object's yaw is no rival
 
 

@@ -90,7 +90,7 @@ def test_the_outcome_says_how_it_went() -> None:
     assert car.stop_reason in ("iteration limit",) or car.stop_reason.startswith("converged")
     names = {"silhouette", "box", "depth", "photometric", "size", "latent", "ground", "total"}
     assert set(car.losses) == names
-    assert len(car.history) == 50
+    assert 4 < len(car.history) <= 50  # what needs fewer steps than Adam takes fewer
     assert car.history[-1]["silhouette"] < 0.5 * car.history[0]["silhouette"]
     assert scene.settings["stages"][0]["iterations"] == 25
     assert scene.versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
@@ -174,7 +174,7 @@ def test_progress_is_told_every_iteration() -> None:
     image, depth, instance = drawn()
     steps: list[int] = []
     short = dataclasses.replace(
-        QUICK, stages=(StageSettings(iterations=3, size=(32, 32), keep=8),), hypotheses=2
+        QUICK, stages=(StageSettings(3, (32, 32), keep=8),), hypotheses=2, solver="adam"
     )
     run = Run("progress", progress=lambda done, terms: steps.append(done) or None)
     reconstruct(image, CAMERA, [instance], depth, load_prior("car"), short, run)

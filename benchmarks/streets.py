@@ -1,0 +1,188 @@
+"""Reconstruct synthetic streets piece by piece, one line of JSON per car, and sum them up.
+
+    python benchmarks/streets.py rows cars.jsonl --seed 20260101 --scenes 100 --limit 100
+    python benchmarks/streets.py report cars.jsonl --json FILE
+
+`rows` appends what is not there yet and stops after `--limit` seconds: run it again to go on. The
+depth map of a scene is `--depth`: independent (noise of 10 % on every pixel), network (correlated
+noise of 10 %), lidar, shipped (the shipped depth network looking at the image), drift (a factor of
+8 % common to the image, and correlated noise of 3 %; `--alone` keeps the objects from agreeing on
+it), or mixed (the first three in turn); `--masks noisy` moves the outlines by two pixels and gives
+neighbours each other's rims. Truth serves scoring only. `benchmarks/confidence.py` calibrates on
+the same lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffrender._files import write_text_atomic
+from diffrender.datasets.synthetic import SyntheticFrame, SyntheticStreets, add_depth_noise
+from diffrender.evaluate import PoseError, pose_error, summarise
+from diffrender.instances import Instance, box_of_mask
+from diffrender.reconstruct import DepthNoise, ReconstructSettings, Run, reconstruct
+from diffrender.reconstruct.noise import depth_noise_of
+from diffrender.tools.bench_format import machine
+
+NOISE = {
+    "independent": DepthNoise(relative=0.10, scale=0.003, correlation=1.0),
+    "network": DepthNoise(relative=0.05, scale=0.08),
+    "lidar": depth_noise_of("lidar"),
+    "shipped": depth_noise_of("dpt-timm"),
+    "drift": DepthNoise(relative=0.02, scale=0.085, shared=0.88),
+}
+_DRIFT = 0.08  # standard deviation (log) of an image's factor
+_CORRELATION = 60.0  # pixels
+_OUTLINE = 2.0  # pixels, standard deviation of a noisy mask's outline
+
+
+def depth_map(kind: str, frame: SyntheticFrame, draw: np.random.Generator) -> np.ndarray:
+    """(H, W) metres."""
+    if kind == "independent":
+        return add_depth_noise(frame.depth, 0.10, draw)
+    if kind == "network":
+        return add_depth_noise(frame.depth, 0.10, draw, _CORRELATION)
+    if kind == "drift":
+        factor = np.float32(np.exp(_DRIFT * draw.standard_normal()))
+        return factor * add_depth_noise(frame.depth, 0.03, draw, _CORRELATION)
+    if kind == "lidar":
+        return frame.lidar_depth()
+    from diffrender.depth import create_depth
+
+    return np.asarray(create_depth("dpt-timm").predict(frame.image, frame.camera), np.float32)
+
+
+def noisy(instances: list[Instance], draw: np.random.Generator) -> list[Instance]:
+    """Masks whose outlines wander by `_OUTLINE` pixels; where two meet, the first one takes it.
+
+    The outline is the zero of the distance from it plus a smooth noise field: a detector's masks
+    err over stretches of the outline and run into their neighbours.
+    """
+    import cv2
+
+    taken: np.ndarray | None = None
+    made = []
+    for instance in instances:
+        mask = instance.mask.astype(np.uint8)
+        inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+        outside = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
+        wave = cv2.GaussianBlur(draw.standard_normal(mask.shape).astype(np.float32), (0, 0), 6)
+        away = inside - outside + _OUTLINE * wave / wave.std()
+        moved = away > 0
+        taken = np.zeros_like(moved) if taken is None else taken
+        moved &= ~taken
+        taken |= moved
+        if moved.any():
+            made.append(dataclasses.replace(instance, mask=moved, box=box_of_mask(moved)))
+    return made
+
+
+def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], ReconstructSettings]) -> None:
+    """Append the cars of every scene that the file does not hold yet."""
+    from diffrender.shape_priors import load_prior
+
+    path: Path = asked.path
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    done = {json.loads(line)["scene"] for line in lines}
+    prior, started = load_prior("car"), time.monotonic()
+    streets = SyntheticStreets(asked.seed, asked.scenes)
+    for index in range(asked.scenes):
+        if index in done:
+            continue
+        if time.monotonic() - started > asked.limit:
+            print(f"up to scene {index} of {asked.scenes}; run again to go on")
+            return
+        kind = list(NOISE)[index % 3] if asked.depth == "mixed" else asked.depth
+        frame, draw = streets[index], np.random.default_rng([asked.seed, index])
+        depth, instances = depth_map(kind, frame, draw), frame.instances()
+        if asked.masks == "noisy":
+            instances = noisy(instances, draw)
+        given = {instance.name for instance in instances}
+        scene = reconstruct(
+            frame.image, frame.camera, instances, depth, prior, settings(NOISE[kind]),
+            Run(frame.name),
+        )  # fmt: skip
+        found = {item.name: item for item in scene.objects}
+        out: list[dict[str, Any]] = [
+            {"scene": index, "kind": kind, "name": None, "seconds": scene.timings["total"]}
+        ]
+        for car in frame.truth:
+            if car.name not in given:
+                continue  # wholly hidden: no mask, so nothing to reconstruct
+            row: dict[str, Any] = {"scene": index, "kind": kind, "name": car.name, "error": None}
+            row["clear"] = bool(car.label.occluded == 0 and car.truncated <= 0.05)
+            if car.name in found:
+                item = found[car.name]
+                box = np.array([*item.pose.location, *item.size, item.yaw])
+                truth = np.array([*car.pose.location, *car.pose.size, car.pose.yaw])
+                row["error"] = dataclasses.asdict(pose_error(box, truth))
+                assert item.agreement is not None
+                row["agreement"] = dataclasses.asdict(item.agreement)
+            out.append(row)
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in out))
+    print(f"all {asked.scenes} scenes done")
+
+
+def report(path: Path) -> dict[str, Any]:
+    """Summaries of all cars and of the unoccluded ones, and seconds a car."""
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    cars = [row for row in found if row["name"] is not None]
+    scenes = [row for row in found if row["name"] is None]
+    groups = {"all cars": cars, "unoccluded": [row for row in cars if row["clear"]]}
+    summaries = {}
+    for name, group in groups.items():
+        errors = [None if r["error"] is None else PoseError(**r["error"]) for r in group]
+        summaries[name] = dataclasses.asdict(summarise(errors))
+    seconds = sum(row["seconds"] for row in scenes)
+    return {
+        "machine": machine(), "scenes": len(scenes), "seconds a car": seconds / max(len(cars), 1),
+        "summaries": summaries,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """The command line above."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("rows")
+    make.add_argument("path", type=Path)
+    make.add_argument("--seed", type=int, required=True)
+    make.add_argument("--scenes", type=int, default=40)
+    make.add_argument("--depth", choices=[*NOISE, "mixed"], default="independent")
+    make.add_argument("--masks", choices=["exact", "noisy"], default="exact")
+    make.add_argument("--solver", choices=["auto", "adam", "lbfgs", "lm"], default="auto")
+    make.add_argument("--alone", action="store_true")
+    make.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
+    show = commands.add_parser("report")
+    show.add_argument("path", type=Path)
+    show.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    if asked.command == "report":
+        text = json.dumps(report(asked.path), indent=1)
+        print(text)
+        if asked.json:
+            write_text_atomic(asked.json, text + "\n")
+        return
+    from diffrender.tools.bench_accuracy import class_sizes
+
+    sizes = class_sizes()
+
+    def settings(noise: DepthNoise) -> ReconstructSettings:
+        if asked.alone:
+            noise = dataclasses.replace(noise, shared=0.0)
+        return ReconstructSettings(depth_noise=noise, class_sizes=sizes, solver=asked.solver)
+
+    rows(asked, settings)
+
+
+if __name__ == "__main__":
+    main()

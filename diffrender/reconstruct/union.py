@@ -1,0 +1,98 @@
+"""All objects of an image in one depth buffer: who hides whom, from the poses fitted so far.
+
+A neighbour's mask says "don't care" to an object only where the neighbour may stand in front. The
+depth map's medians tell that for objects far apart; drawn objects tell it for close ones, so that
+the front one of two parked cars keeps its whole outline, and the far one is judged only where what
+stands in front leaves it visible.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffrender.cameras import Camera
+from diffrender.meshes import MeshBatch
+from diffrender.raster import rasterize
+from diffrender.reconstruct.observations import Observation, open_sides
+
+__all__ = ["drawn_depths", "reorder"]
+
+_MARGIN = 0.5  # metres: fitted surfaces are not exact
+
+
+@torch.no_grad()
+def drawn_depths(
+    vertices: Tensor,  # (B, V, 3)
+    faces: Tensor,  # (F, 3)
+    camera: Camera,
+) -> np.ndarray:
+    """Every object drawn alone into the image: depth (B, H, W), metres, 0 where empty."""
+    fragments = rasterize(MeshBatch.shared(vertices, faces), camera.expand(len(vertices)))
+    return fragments.depth[..., 0].cpu().numpy()
+
+
+def reorder(
+    observations: list[Observation],
+    drawn: np.ndarray,  # (B, H, W)
+    relative: float,
+) -> list[Observation]:
+    """The observations, with what may hide each worked out from the drawn depths.
+
+    Args:
+        drawn: every observation's object, as `drawn_depths` gives it.
+        relative: standard deviation of the depth of an object against another's, as a share.
+
+    A neighbour lies behind, and its mask is background, where its drawn surface is farther than
+    ours by half a metre and two standard deviations; medians over the drawn columns nearest to the
+    other's mask are compared. A neighbour that is nearer by as much hides wherever it is drawn,
+    also beyond its mask. Between the two, for objects cut by the image's border, whose fits are not
+    to be relied on, and for instances that were not observed, what `observe` found stays.
+    """
+    masks = [o.instance.mask for o in observations]
+    ordered = []
+    for i, observation in enumerate(observations):
+        hiding = observation.hiding.copy()
+        for j, mask in enumerate(masks):
+            if j == i or not _touch(observation.mask_box, observations[j].mask_box):
+                continue
+            if _cut(masks[i]) or _cut(mask):
+                continue
+            here, there = _near(drawn[i], mask), _near(drawn[j], masks[i])
+            if here is None or there is None:
+                continue
+            slack = _MARGIN + 2 * relative * here
+            if there > here + slack:
+                hiding &= ~mask
+            elif there < here - slack:
+                hiding |= (mask | (drawn[j] > 0)) & ~masks[i]
+        sides = open_sides(observation.mask_box, masks[i], hiding)
+        ordered.append(dataclasses.replace(observation, hiding=hiding, open_sides=sides))
+    return ordered
+
+
+def _cut(mask: np.ndarray) -> bool:  # (H, W)
+    """Whether the mask reaches the left or right border, or the lower one."""
+    return bool(mask[:, :2].any() or mask[:, -2:].any() or mask[-2:].any())
+
+
+def _touch(first: np.ndarray, second: np.ndarray) -> bool:  # (4,), (4,)
+    """Whether two boxes overlap when each grows by a third of its size."""
+    grow = [(b[2:] - b[:2]) / 3 for b in (first, second)]
+    low = np.maximum(first[:2] - grow[0], second[:2] - grow[1])
+    high = np.minimum(first[2:] + grow[0], second[2:] + grow[1])
+    return bool((low < high).all())
+
+
+def _near(depth: np.ndarray, mask: np.ndarray) -> float | None:  # (H, W), (H, W)
+    """Median drawn depth over the columns that lie closest to the mask; None if not drawn."""
+    rows, columns = np.nonzero(depth > 0)
+    own = np.nonzero(mask.any(0))[0]
+    if not len(rows) or not len(own):
+        return None
+    away = np.maximum(own.min() - columns, columns - own.max()).clip(min=0)
+    close = away <= np.quantile(away, 0.25)
+    return float(np.median(depth[rows[close], columns[close]]))

@@ -1,0 +1,83 @@
+"""Regularizers of free vertices: values by hand, gradients, broken inputs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from diffrender.errors import InputError
+from diffrender.losses import (
+    edge_length,
+    laplacian,
+    laplacian_smoothness,
+    mesh_edges,
+    normal_consistency,
+)
+
+# A unit square cut along its diagonal from corner 0 to corner 2.
+SQUARE = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], dtype=torch.float64)
+FACES = torch.tensor([[0, 1, 2], [0, 2, 3]])
+MESH = mesh_edges(FACES, 4)
+
+
+def test_edges_and_pairs_of_a_square() -> None:
+    assert sorted(map(tuple, MESH.edges.tolist())) == [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3)]
+    assert MESH.pairs.sort(dim=1).values.tolist() == [[0, 1]]
+    matrix = laplacian(MESH)
+    assert matrix.diagonal().tolist() == [3, 2, 3, 2]
+    assert torch.equal(matrix.sum(1), torch.zeros(4))
+    assert torch.equal(matrix, matrix.T)
+
+
+def test_smoothness_is_the_distance_from_the_neighbours_mean() -> None:
+    # Corner 1 has neighbours 0 and 2 with mean (.5, .5): half a diagonal away, and so has 3.
+    # Corners 0 and 2 each have the others with mean (2/3, 2/3) and (1/3, 1/3).
+    expected = (2 * 0.5 + 2 * 2 * (2 / 3) ** 2) / 4
+    assert float(laplacian_smoothness(SQUARE, MESH)) == pytest.approx(expected)
+    shifted = torch.ones_like(SQUARE)  # a displacement of all alike bends nothing
+    assert float(laplacian_smoothness(shifted, MESH)) == pytest.approx(0)
+
+
+def test_edges_remember_their_length() -> None:
+    assert float(edge_length(SQUARE, MESH, SQUARE)) == pytest.approx(0)
+    doubled = edge_length(2 * SQUARE, MESH, SQUARE)
+    lengths = torch.tensor([1.0, 1, 1, 1, math.sqrt(2)])
+    assert float(doubled) == pytest.approx(float((lengths**2).mean() / lengths.mean() ** 2))
+
+
+def test_a_fold_of_ninety_degrees_costs_one() -> None:
+    assert float(normal_consistency(SQUARE, MESH)) == pytest.approx(0)
+    folded = SQUARE.clone()
+    folded[3] = torch.tensor([0.5, 0.5, math.sqrt(0.5)])  # the second face stands upright
+    assert float(normal_consistency(folded, MESH)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["smooth", "edge", "normal"])
+def test_gradients_and_batches(name: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    points = SQUARE + 0.2 * torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
+    terms = {
+        "smooth": lambda v: laplacian_smoothness(v, MESH),
+        "edge": lambda v: edge_length(v, MESH, SQUARE.expand_as(v)),
+        "normal": lambda v: normal_consistency(v, MESH),
+    }
+    assert terms[name](points).shape == (2,)
+    assert torch.autograd.gradcheck(terms[name], points.requires_grad_())
+
+
+def test_what_has_no_area_has_a_finite_gradient() -> None:
+    points = torch.zeros(4, 3, dtype=torch.float64, requires_grad=True)
+    total = normal_consistency(points, MESH) + edge_length(points, MESH, SQUARE)
+    (gradient,) = torch.autograd.grad(total, points)
+    assert torch.isfinite(gradient).all()
+
+
+def test_broken_topologies_are_refused() -> None:
+    with pytest.raises(InputError, match="faces is empty"):
+        mesh_edges(torch.zeros(0, 3, dtype=torch.int64), 4)
+    with pytest.raises(InputError, match="indices 0 to 3, expected 0 to 2"):
+        mesh_edges(FACES, 3)
+    with pytest.raises(InputError, match="vertices"):
+        laplacian_smoothness(SQUARE[:3], MESH)

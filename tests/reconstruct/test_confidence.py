@@ -1,0 +1,92 @@
+"""What a fit agrees with, the chance that follows, and the factor that an image's objects share."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from diffrender.errors import InputError
+from diffrender.instances import Instance, box_of_mask
+from diffrender.losses import Depth
+from diffrender.reconstruct import DepthNoise
+from diffrender.reconstruct.agreement import agree, depth_term
+from diffrender.reconstruct.confidence import Agreement, Calibration, agreement, probability
+
+GOOD = Agreement(
+    mask=0.95, depth=0.002, visible=1.0, height=80, margin=math.inf, size=0.3, latent=0.3,
+    ground=0.2, photometric=1.0, belief=0.002,
+)  # fmt: skip
+
+
+def square(rows: slice, columns: slice) -> np.ndarray:
+    mask = np.zeros((20, 30), dtype=bool)
+    mask[rows, columns] = True
+    return mask
+
+
+def test_agreement_of_a_shifted_square() -> None:
+    mask = square(slice(5, 15), slice(5, 15))
+    drawn = np.where(square(slice(5, 15), slice(7, 17)), 11.0, 0.0)
+    depth = np.full(mask.shape, 10.0)
+    instance = Instance(mask, box_of_mask(mask), "Car", 1.0, "one")
+    terms = {"size": 0.5, "latent": 0.1, "total": 9.0}
+    found = agreement(instance, [], drawn, depth, terms, margin=3.0, belief=0.05)
+    assert found.mask == pytest.approx(80 / 120)
+    assert found.visible == pytest.approx(0.8)
+    assert found.depth == pytest.approx(0.1)
+    assert (found.height, found.margin, found.size, found.ground) == (10, 3.0, 0.5, 0.0)
+    # What another instance covers is not held against it.
+    neighbour = square(slice(5, 15), slice(15, 20))
+    beside = agreement(instance, [neighbour], drawn, None, terms, margin=3.0, belief=0.2)
+    assert beside.mask == pytest.approx(0.8)
+    assert beside.depth == 0
+
+
+def test_the_chance_is_the_logistic_of_the_weighted_features() -> None:
+    flat = Calibration(0.0, (0.0,) * 10, (0.0,) * 10, (1.0,) * 10)
+    assert probability(GOOD, flat) == 0.5
+    one = dataclasses.replace(flat, weights=(0.0,) * 8 + (2.0, 0.0))
+    assert probability(GOOD, one) == pytest.approx(1 / (1 + math.exp(-2)))
+    sure = dataclasses.replace(flat, bias=1e9)
+    assert 0 < 1 - probability(GOOD, sure) < 1e-9
+
+
+def test_a_bad_fit_is_trusted_less() -> None:
+    bad = dataclasses.replace(
+        GOOD, mask=0.5, depth=0.2, visible=0.3, height=20, margin=0.0, belief=0.1
+    )
+    assert probability(bad) < 0.3 < 0.6 < probability(GOOD)
+
+
+@pytest.mark.parametrize("extreme", [0.0, 1.0])
+def test_features_are_finite_at_the_extremes(extreme: float) -> None:
+    found = Agreement(
+        mask=extreme, depth=-extreme, visible=extreme, height=extreme, margin=-1.0, size=0.0,
+        latent=0.0, ground=0.0, photometric=0.0, belief=0.0,
+    )  # fmt: skip
+    assert np.isfinite(found.features()).all()
+
+
+def test_objects_agree_on_a_shrunken_robust_mean() -> None:
+    noise = DepthNoise(scale=0.10, shared=0.5)
+    factors = torch.tensor([0.05, 0.06, 0.04, 0.05, float("nan")])
+    # Four of variance s^2 under a prior of variance s^2: 4 / 5 of their mean.
+    assert agree(factors, noise) == pytest.approx(0.05 * 4 / 5, rel=1e-6)
+    # The fifth pulls like a factor two deviations away, however far it is.
+    outlier = torch.tensor([0.05, 0.06, 0.04, 0.05, 5.0])
+    assert agree(outlier, noise) < 0.08
+    assert agree(torch.full((3,), float("nan")), noise) == 0
+    assert agree(factors, DepthNoise(scale=0.10)) == 0
+
+
+def test_after_agreeing_only_the_own_error_is_free() -> None:
+    noise = DepthNoise(scale=0.10, shared=0.75)
+    assert depth_term(noise, None) == Depth(0.10)
+    assert depth_term(noise, 0.03) == Depth(pytest.approx(0.05), common=0.03)
+    assert depth_term(DepthNoise(scale=0.10), 0.03) == Depth(0.10)
+    with pytest.raises(InputError, match="shared is 1.5, expected a share"):
+        DepthNoise(shared=1.5)

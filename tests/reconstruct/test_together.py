@@ -1,0 +1,103 @@
+"""Two cars in one image: fitted together, refined, with what their confidence came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import cache
+
+import numpy as np
+import torch
+
+from diffrender.cameras import Camera
+from diffrender.instances import Instance, box_of_mask
+from diffrender.raster import rasterize
+from diffrender.reconstruct import (
+    DepthNoise,
+    ReconstructSettings,
+    RefineSettings,
+    Run,
+    Scene,
+    StageSettings,
+    reconstruct,
+)
+from diffrender.rotations import yaw_to_matrix
+from diffrender.shape_priors import load_prior
+
+CAMERA = Camera.from_intrinsics(
+    torch.tensor([[420.0, 0, 200], [0, 420, 90], [0, 0, 1]]), (180, 400), pixel_centres="half"
+)
+CARS = ((-1.0, 11.0, 0.9), (1.6, 13.0, 0.7))  # x, z, yaw: the second stands partly behind the first
+SETTINGS = ReconstructSettings(
+    hypotheses=4,
+    stages=(
+        StageSettings(iterations=24, size=(32, 32), keep=4),
+        StageSettings(iterations=16, size=(48, 48), keep=1, turns=(180,), parts=True),
+    ),
+    depth_noise=DepthNoise(relative=0.01, scale=0.06, shared=0.9),
+    texture_size=16,
+)
+
+
+@cache
+def seen() -> tuple[np.ndarray, tuple[Instance, ...]]:
+    """Exact depth and visible masks."""
+    prior = load_prior("car")
+    depths = []
+    for x, z, yaw in CARS:
+        mesh = prior.mesh(torch.zeros(8), torch.tensor([3.9, 1.65, 1.5]))
+        posed = mesh.transformed(yaw_to_matrix(torch.tensor(yaw)), torch.tensor([x, 1.65, z]))
+        depths.append(rasterize(posed, CAMERA).depth[..., 0].numpy())
+    stack = np.where(np.stack(depths) > 0, depths, np.inf)
+    nearest = stack.argmin(0)
+    instances = []
+    for k in range(len(CARS)):
+        mask = (nearest == k) & np.isfinite(stack[k])
+        instances.append(Instance(mask, box_of_mask(mask), "Car", 1.0, f"car_{k}"))
+    depth = np.where(np.isfinite(stack.min(0)), stack.min(0), 0).astype(np.float32)
+    return depth, tuple(instances)
+
+
+def fitted(settings: ReconstructSettings, factor: float = 1.0) -> Scene:
+    depth, instances = seen()
+    image = np.full((180, 400, 3), 120, dtype=np.uint8)
+    scaled = (factor * depth).astype(np.float32)
+    return reconstruct(
+        image, CAMERA, list(instances), scaled, load_prior("car"), settings, Run("two")
+    )
+
+
+def test_cars_that_share_a_wrong_scale_agree_on_it() -> None:
+    together = fitted(SETTINGS, factor=1.08)
+    alone = fitted(
+        dataclasses.replace(SETTINGS, depth_noise=DepthNoise(relative=0.01, scale=0.002)), 1.08
+    )
+    truths = [z for _, z, _ in CARS]
+
+    def off(scene: Scene) -> list[float]:
+        pairs = zip(scene.objects, truths, strict=True)
+        return [abs(o.pose.location[2] / z - 1) for o, z in pairs]
+
+    assert max(off(together)) < min(off(alone))
+    assert max(off(together)) < 0.05
+
+
+def test_the_confidence_says_what_it_came_from() -> None:
+    for item in fitted(SETTINGS).objects:
+        assert item.agreement is not None
+        assert 0 < item.confidence < 1
+        assert item.agreement.mask > 0.6
+        assert math.isfinite(item.agreement.margin)  # the half turn was tried
+        assert item.agreement.belief == 0.06
+
+
+def test_refining_moves_vertices_and_leaves_the_box() -> None:
+    plain = fitted(SETTINGS)
+    loose = RefineSettings(iterations=4)
+    refined = fitted(dataclasses.replace(SETTINGS, refine=loose))
+    assert refined.timings["refine"] > 0
+    assert refined.settings["refine"]["iterations"] == 4
+    for before, after in zip(plain.objects, refined.objects, strict=True):
+        assert before.pose == after.pose
+        moved = (after.mesh.vertices - before.mesh.vertices).norm(dim=1)
+        assert 0 < float(moved.max()) < 0.3
