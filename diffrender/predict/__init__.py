@@ -28,6 +28,40 @@ from diffrender.predict.roi import roi_align as roi_align
 from diffrender.predict.samples import Samples as Samples
 from diffrender.predict.settings import Group as Group
 from diffrender.predict.settings import TrainSettings as TrainSettings
+from diffrender.predict.start import PredictorStart as PredictorStart
+from diffrender.predict.start import load_start as load_start
+from diffrender.predict.start import short_settings as short_settings
 from diffrender.predict.streets import StreetFrames as StreetFrames
 from diffrender.predict.training import Trainer as Trainer
 from diffrender.predict.training import split_shards as split_shards
+
+__all__ = [
+    "Frame",
+    "FrameSource",
+    "Group",
+    "Hindsight",
+    "HindsightSettings",
+    "NetworkInputs",
+    "Prediction",
+    "PredictorConfig",
+    "PredictorNet",
+    "PredictorStart",
+    "SampleSettings",
+    "Samples",
+    "StreetFrames",
+    "TrainSettings",
+    "Trainer",
+    "decode",
+    "hindsight",
+    "load_predictor",
+    "load_samples",
+    "load_start",
+    "network_inputs",
+    "prepare",
+    "roi_align",
+    "samples_of",
+    "save_predictor",
+    "shipped_predictor",
+    "short_settings",
+    "split_shards",
+]

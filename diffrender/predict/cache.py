@@ -73,7 +73,7 @@ class SampleSettings:
     frames_per_file: of a shard.
     """
 
-    size: int = 64
+    size: int = 48
     class_sizes: Mapping[str, ClassSize] = field(default_factory=lambda: dict(CLASS_SIZES))
     frames_per_file: int = 8
 
@@ -98,9 +98,7 @@ def samples_of(frame: Frame, settings: SampleSettings) -> tuple[Samples | None, 
     sizes = [settings.class_sizes[o.instance.category] for o in found]
     classes = (torch.tensor([s.mean for s in sizes]), torch.tensor([s.sigma for s in sizes]))
     side = (settings.size, settings.size)
-    crops = crop_evidence(
-        found, frame.image, frame.depth, frame.camera, frame.noise, side, classes
-    )
+    crops = crop_evidence(found, frame.image, frame.depth, frame.camera, frame.noise, side, classes)
     height = torch.full((len(found),), frame.camera_height)
     return Samples(crops.evidence, crops.camera.expand(len(found)), height), refused
 

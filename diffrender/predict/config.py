@@ -27,8 +27,8 @@ class PredictorConfig:
         sparsity: of the heads' linear layers, None for dense ones.
     """
 
-    backbone: str = "mobilenetv3_small_100"
-    size: int = 64
+    backbone: str = "resnet10t"
+    size: int = 48
     grid: int = 4
     channels: int = 32
     hidden: int = 256
@@ -40,7 +40,7 @@ class PredictorConfig:
     def __post_init__(self) -> None:
         checks = {
             "backbone": re.fullmatch(r"[\w.-]+", str(self.backbone)) is not None,
-            "size": _whole(self.size, 32, 512) and self.size % 32 == 0,
+            "size": _whole(self.size, 32, 512) and self.size % 16 == 0,
             "grid": _whole(self.grid, 1, 16),
             "channels": _whole(self.channels, 4, 512),
             "hidden": _whole(self.hidden, 16, 4096),
@@ -53,7 +53,7 @@ class PredictorConfig:
             if not fits:
                 raise InputError(
                     f"PredictorConfig.{name} is {getattr(self, name)!r}; see the class for what "
-                    "it may be (size: a multiple of 32 from 32 to 512)"
+                    "it may be (size: a multiple of 16 from 32 to 512)"
                 )
 
 

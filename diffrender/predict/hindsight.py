@@ -9,7 +9,6 @@ the same for point clouds, MonoDR (ECCV 2020) for cars. No label is an argument 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +50,9 @@ class HindsightSettings:
     def __post_init__(self) -> None:
         for name in ("belief", "student", "colour", "trust"):
             if not getattr(self, name) >= 0:
-                raise InputError(f"HindsightSettings.{name} is {getattr(self, name)}, expected >= 0")
+                raise InputError(
+                    f"HindsightSettings.{name} is {getattr(self, name)}, expected >= 0"
+                )
         for name in ("temperature", "soft"):
             if not getattr(self, name) > 0:
                 raise InputError(f"HindsightSettings.{name} is {getattr(self, name)}, expected > 0")
@@ -103,10 +104,7 @@ def hindsight(
     agreement = (1 - value.terms["silhouette"]).detach().clamp(0, 1)
     trust = binary_cross_entropy_with_logits(prediction.trust, agreement, reduction="none")
     each = (
-        explained
-        + settings.student * student
-        + settings.colour * colour
-        + settings.trust * trust
+        explained + settings.student * student + settings.colour * colour + settings.trust * trust
     )
     picked = prediction.belief.argmax(1)
     terms = {name: term.detach().mean() for name, term in value.terms.items()}
@@ -121,9 +119,7 @@ def hindsight(
 
 
 @torch.no_grad()
-def all_losses(
-    prior: ShapePrior, samples: Samples, hypotheses: Hypotheses, loss: Loss
-) -> Tensor:
+def all_losses(prior: ShapePrior, samples: Samples, hypotheses: Hypotheses, loss: Loss) -> Tensor:
     """(B, K) objective of B x K hypotheses, those of an object side by side; no gradients."""
     windows, box = samples.windows, samples.evidence.box
     rendering = draw(prior, hypotheses, windows, windows, box, with_parts=True)
@@ -151,5 +147,3 @@ def _colour_loss(
     spread = colours.new_tensor([c.spread for c in usual])
     away = (((colours - mean) / spread[:, None]) ** 2).mean((-2, -1))
     return torch.log1p(seen / _COLOUR_NOISE**2) + 0.02 * away
-
-

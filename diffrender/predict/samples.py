@@ -44,9 +44,7 @@ class Samples:
     def to(self, device: torch.device | str) -> Samples:
         """The samples on another device."""
         moved = {n: getattr(self.evidence, n).to(device) for n in _EVIDENCE}
-        return Samples(
-            Evidence(**moved), self.windows.to(device), self.camera_height.to(device)
-        )
+        return Samples(Evidence(**moved), self.windows.to(device), self.camera_height.to(device))
 
     @staticmethod
     def join(parts: list[Samples]) -> Samples:

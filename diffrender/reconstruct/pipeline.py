@@ -19,6 +19,7 @@ from diffrender.reconstruct.optimizer import Progress
 from diffrender.reconstruct.scene import ReconstructedObject, Scene
 from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.solver import Solver
+from diffrender.reconstruct.starting import Starter
 from diffrender.shape_priors import ShapePrior
 
 __all__ = ["Run", "reconstruct"]
@@ -35,6 +36,7 @@ class Run:
         seed: kept with the result. The optimizer itself draws nothing at random.
         rejected: instances that were refused while they were read.
         progress: called once per iteration with the iterations done and the mean loss terms.
+        start: gives the first hypotheses, such as a `predict.PredictorStart`; None is the box fit.
     """
 
     name: str = "image"
@@ -43,6 +45,7 @@ class Run:
     seed: int = 0
     rejected: tuple[Rejected, ...] = field(default=())
     progress: Progress | None = None
+    start: Starter | None = None
 
 
 def reconstruct(
@@ -90,8 +93,9 @@ def reconstruct(
     if observations:
         noise = settings.depth_noise or depth_noise_of(run.depth_source)
         solver = Solver(
-            image, camera, depth, prior, settings, run.device, run.progress, noise, observations
-        )
+            image, camera, depth, prior, settings, run.device, run.progress, noise, observations,
+            run.start,
+        )  # fmt: skip
         with small_tensors():
             objects = solver.solve(timings)
     timings["total"] = time.perf_counter() - started
@@ -103,7 +107,7 @@ def reconstruct(
         rejected=rejected,
         depth=depth,
         depth_source=run.depth_source,
-        settings=dataclasses.asdict(settings),
+        settings=dataclasses.asdict(settings) | _start_name(run),
         timings=timings,
         versions=_versions(),
         seed=run.seed,
@@ -128,6 +132,10 @@ def _check(image: np.ndarray, camera: Camera, depth: np.ndarray | None) -> None:
         raise InputError(
             "depth holds negative, NaN or infinite values, expected metres with 0 = unknown"
         )
+
+
+def _start_name(run: Run) -> dict[str, str]:
+    return {} if run.start is None else {"start": run.start.name}
 
 
 def _versions() -> dict[str, str]:
