@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from predict_cases import NEAR, QUICK, TINY, prior, shards
 
 from diffrender.datasets import SyntheticStreets, write_kitti
-from diffrender.errors import InputError
+from diffrender.errors import InputError, MissingExtraError
 from diffrender.predict import (
     Group,
     Samples,
@@ -37,7 +38,7 @@ class Killed(BaseException):
 
 def test_a_run_leaves_log_weights_and_checkpoint(tmp_path: Path) -> None:
     seen: list[dict[str, float]] = []
-    run = trainer(tmp_path, board=True)
+    run = trainer(tmp_path)
     assert run.run(report=seen.append)
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -46,8 +47,19 @@ def test_a_run_leaves_log_weights_and_checkpoint(tmp_path: Path) -> None:
     assert float(rows[0]["check_best"]) <= float(rows[0]["check_believed"])
     assert [row["step"] for row in seen] == [2.0, 4.0]
     assert load_predictor(run.weights).config == TINY
-    assert [f.name.split(".")[2] for f in (tmp_path / "board").iterdir()] == ["tfevents"]
     assert trainer(tmp_path).done
+
+
+def test_tensorboard_where_it_is_installed(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    trainer(tmp_path, board=True).run()
+    assert [f.name.split(".")[2] for f in (tmp_path / "board").iterdir()] == ["tfevents"]
+
+
+def test_tensorboard_where_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(MissingExtraError, match=r"diffrender\[train\]"):
+        trainer(tmp_path, board=True)
 
 
 def test_a_killed_run_ends_as_one_that_was_not(
