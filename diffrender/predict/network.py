@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class PredictorNet(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = _make_backbone(config)
-        info = self.backbone.feature_info
+        info: Any = self.backbone.feature_info
         self.strides = [int(r) for r in info.reduction()]
         self.project = nn.ModuleList(nn.Conv2d(c, config.channels, 1) for c in info.channels())
         pooled = len(self.strides) * config.channels * config.grid**2
@@ -106,7 +107,7 @@ def _make_backbone(config: PredictorConfig) -> nn.Module:
     ensure_torchvision()
     import timm
 
-    def make(indices: tuple[int, ...] | None) -> nn.Module:
+    def make(indices: tuple[int, ...] | None) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             chosen = {} if indices is None else {"out_indices": indices}
@@ -123,7 +124,7 @@ def _make_backbone(config: PredictorConfig) -> nn.Module:
                 f"the backbone '{config.backbone}' has feature maps at strides {reductions}, "
                 "expected 8 and 16 among them; choose a convolutional timm model"
             )
-        backbone = make(kept)
+        backbone: nn.Module = make(kept)
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
         raise InputError(
             f"timm cannot make feature maps of '{config.backbone}' ({error}); choose another "

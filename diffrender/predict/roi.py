@@ -28,8 +28,8 @@ def roi_align(
         samples: look-ups per side of a cell.
 
     Returns:
-        (N, C, height, width). Differentiable to features and boxes. As torchvision's with
-        `aligned=True`: look-ups up to one pixel outside the map take its border, others are 0.
+        (N, C, height, width). Differentiable to features and boxes. As torchvision's in plain
+        torch with `aligned=True`: look-ups outside the map take its border.
 
     Raises:
         InputError: shapes that do not fit, or a grid without cells.
@@ -51,9 +51,7 @@ def roi_align(
         dim=-1,
     )
     fine = grid_sample(features, grid, padding_mode="border", align_corners=False)
-    near = ((y >= -0.5) & (y <= height + 0.5))[:, :, None]
-    near = near & ((x >= -0.5) & (x <= width + 0.5))[:, None]
-    return avg_pool2d(fine * near[:, None], samples)
+    return avg_pool2d(fine, samples)
 
 
 def _positions(low: Tensor, high: Tensor, count: int) -> Tensor:
