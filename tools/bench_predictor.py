@@ -65,11 +65,11 @@ def starts(weights: Path | None = None) -> list[Start]:
     short = short_settings(base)
     fifth = sum(stage.iterations for stage in short.stages)
     first = (StageSettings(iterations=1, size=(96, 96), keep=1, parts=True),)
-    three, one = load_start(weights), load_start(weights, count=1)
+    several, one = load_start(weights), load_start(weights, count=1)
     found = [Start("box fit", n, _shared(base, n), None) for n in (whole, fifth)]
     found.append(Start("predictor", 0, dataclasses.replace(base, stages=first), one))
     for n in (fifth // 2, fifth, 2 * fifth):
-        found.append(Start("predictor", n, _shared(short, n), three))
+        found.append(Start("predictor", n, _shared(short, n), several))
     return found
 
 

@@ -167,7 +167,7 @@ def _starter(
     from diffrender.depth.model import pick_device
     from diffrender.predict import load_start
 
-    start = load_start(weights, 3 if hypotheses is None else hypotheses)
+    start = load_start(weights, 4 if hypotheses is None else hypotheses)
     start.net.to(pick_device(device))
     return start
 

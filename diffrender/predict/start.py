@@ -20,9 +20,9 @@ from diffrender.reconstruct.hypotheses import Hypotheses
 __all__ = ["PredictorStart", "load_start", "short_settings"]
 
 _STAGES = (
-    StageSettings(iterations=8, size=(48, 48), keep=3, parts=True),
-    StageSettings(iterations=8, size=(64, 64), keep=2, turns=(180,), parts=True),
-    StageSettings(iterations=10, size=(96, 96), keep=1, turns=(180,), parts=True),
+    StageSettings(iterations=8, size=(48, 48), keep=4, parts=True),
+    StageSettings(iterations=8, size=(64, 64), keep=3, turns=(180,), parts=True),
+    StageSettings(iterations=10, size=(96, 96), keep=2, turns=(180,), parts=True),
 )
 
 
@@ -35,7 +35,7 @@ class PredictorStart:
 
     name = "predictor"
 
-    def __init__(self, net: PredictorNet, count: int = 3) -> None:
+    def __init__(self, net: PredictorNet, count: int = 4) -> None:
         if count < 1:
             raise InputError(f"count is {count}, expected at least 1 hypothesis an object")
         self.net = net.eval()
@@ -67,7 +67,7 @@ class PredictorStart:
             return decode(self.net.see(inputs), inputs, samples, config)
 
 
-def load_start(path: str | Path | None = None, count: int = 3) -> PredictorStart:
+def load_start(path: str | Path | None = None, count: int = 4) -> PredictorStart:
     """The start of a predictor's file, or of the shipped one.
 
     Raises:
