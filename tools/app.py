@@ -15,6 +15,7 @@ from diffrender.tools.evaluate import evaluate
 from diffrender.tools.prior import prior
 from diffrender.tools.reconstruct import reconstruct
 from diffrender.tools.synthetic import synthetic
+from diffrender.tools.train import train
 
 __all__ = ["app", "main"]
 
@@ -36,6 +37,7 @@ app.command(short_help="Predict a depth map of one image.")(depth)
 app.add_typer(evaluate, name="evaluate", short_help="Score detections and depth; check a zip.")
 app.add_typer(prior, name="prior", short_help="Learn a shape prior from meshes, or look at one.")
 app.add_typer(synthetic, name="synthetic", short_help="Write synthetic streets with exact truth.")
+app.add_typer(train, name="train", short_help="Learn the predictor, without 3D labels.")
 app.command(short_help="Measure, and compare with the goals that were set.")(bench)
 app.command(short_help="What is here, what is not and why, and how to get it.")(doctor)
 

@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, str] = {
     "evaluate": "diffrender.tools.bench_evaluate:bench_evaluate",
     "ipu": "diffrender.tools.bench_ipu:bench_ipu",
     "priors": "diffrender.tools.bench_priors:bench_priors",
+    "predictor": "diffrender.tools.bench_predictor:bench_predictor",
     "raster": "diffrender.tools.bench_raster:bench_raster",
     "reconstruct": "diffrender.tools.bench_reconstruct:bench_reconstruct",
     "reconstruct-real": "diffrender.tools.bench_reconstruct:bench_real",

@@ -24,7 +24,7 @@ from diffrender.tools.inputs import (
 from diffrender.tools.scene_table import print_scene, print_written
 
 if TYPE_CHECKING:
-    from diffrender.reconstruct import ReconstructSettings, Scene
+    from diffrender.reconstruct import ReconstructSettings, Scene, Starter
 
 __all__ = ["reconstruct", "run", "settings_for"]
 
@@ -80,6 +80,14 @@ def reconstruct(
     method: Annotated[
         Literal["render", "box"], typer.Option(help="Optimize by rendering, or boxes alone.")
     ] = "render",
+    init: Annotated[
+        Literal["box", "predictor"],
+        typer.Option(help="First hypotheses: box fits, or a network's in a fifth of the steps."),
+    ] = "box",
+    predictor: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights of --init predictor; else the shipped ones."),
+    ] = None,
     hypotheses: Annotated[
         int | None, typer.Option(help="Yaws that each object starts from.")
     ] = None,
@@ -100,12 +108,13 @@ def reconstruct(
     gives one line and exit code 2.
     """
     settings = settings_for(method, hypotheses, iterations)
+    start = _starter(init, predictor, method, (hypotheses, iterations), device)
     choice = DepthChoice(
         depth, depth_weights, depth_units_per_metre, align, device, allow_non_commercial
     )
     out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is refused at once
     inputs = _inputs(image, calib, masks, (kitti, frame, split), choice)
-    scene = run(inputs, prior, settings, device=device, seed=seed)
+    scene = run(inputs, prior, settings, device=device, seed=seed, start=start)
     files = scene.save(out)
     if as_json:
         print_json(json.loads((out / "result.json").read_text(encoding="utf-8")))
@@ -142,8 +151,37 @@ def settings_for(
     return settings
 
 
+def _starter(
+    init: str,
+    weights: Path | None,
+    method: str,
+    counts: tuple[int | None, int | None],  # hypotheses and iterations that were asked for
+    device: str,
+) -> Starter | None:
+    if init == "box":
+        if weights is not None:
+            raise InputError("--predictor goes with --init predictor")
+        return None
+    if method == "box":
+        raise InputError("--init predictor goes with --method render: boxes alone start nothing")
+    from diffrender.depth.model import pick_device
+    from diffrender.predict import load_start
+
+    hypotheses, iterations = counts
+    count = 4 if hypotheses is None else hypotheses
+    start = load_start(weights, count, short=iterations is None)
+    start.net.to(pick_device(device))
+    return start
+
+
 def run(
-    inputs: Inputs, prior: str, settings: ReconstructSettings, *, device: str, seed: int
+    inputs: Inputs,
+    prior: str,
+    settings: ReconstructSettings,
+    *,
+    device: str,
+    seed: int,
+    start: Starter | None = None,
 ) -> Scene:
     """Reconstruct with a progress bar on standard error, and warn of what was refused."""
     from diffrender.depth.model import pick_device
@@ -169,6 +207,7 @@ def run(
                 seed=seed,
                 rejected=tuple(inputs.rejected),
                 progress=progress,
+                start=start,
             ),
         )
     if not scene.objects:

@@ -23,3 +23,5 @@ from diffrender.reconstruct.settings import ReconstructSettings as ReconstructSe
 from diffrender.reconstruct.settings import StageSettings as StageSettings
 from diffrender.reconstruct.settings import StepSizes as StepSizes
 from diffrender.reconstruct.solver import objective as objective
+from diffrender.reconstruct.starting import Starter as Starter
+from diffrender.reconstruct.starting import StartRequest as StartRequest

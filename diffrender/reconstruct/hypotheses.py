@@ -71,12 +71,17 @@ class Hypotheses:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Rotation (N, 3, 3), bottom-face centre (N, 3) and size (N, 3), frame of the labels.
 
-        Differentiable to every variable. `boxes` are the masks' boxes in pixels of the image.
+        Differentiable to every variable. `boxes` are the masks' boxes in pixels of the image, or
+        of the objects' windows where `camera` is a batch (B,) of those.
         """
         box = boxes[self.owner]
         extent = box[:, 2:] - box[:, :2]
         pixel = (box[:, 2:] + box[:, :2]) / 2 + self.offset * extent
-        centre = camera.unproject(pixel, torch.exp(self.log_depth))
+        if camera.batch_shape:
+            own = camera[self.owner]
+            centre = own.unproject(pixel[:, None], torch.exp(self.log_depth)[:, None])[:, 0]
+        else:
+            centre = camera.unproject(pixel, torch.exp(self.log_depth))
         size = torch.exp(self.log_apparent + self.log_depth[:, None])
         rotation = euler_to_matrix(*self.angles.unbind(-1))
         down = torch.zeros_like(centre)

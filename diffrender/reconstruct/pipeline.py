@@ -21,6 +21,7 @@ from diffrender.reconstruct.optimizer import Progress
 from diffrender.reconstruct.scene import ReconstructedObject, Scene
 from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.solver import Solver
+from diffrender.reconstruct.starting import Starter
 from diffrender.shape_priors import ShapePrior
 
 __all__ = ["Run", "reconstruct"]
@@ -37,6 +38,7 @@ class Run:
         seed: kept with the result. The optimizer itself draws nothing at random.
         rejected: instances that were refused while they were read.
         progress: called once per iteration with the iterations done and the mean loss terms.
+        start: gives the first hypotheses, such as a `predict.PredictorStart`; None is the box fit.
     """
 
     name: str = "image"
@@ -45,6 +47,7 @@ class Run:
     seed: int = 0
     rejected: tuple[Rejected, ...] = field(default=())
     progress: Progress | None = None
+    start: Starter | None = None
 
 
 def reconstruct(
@@ -101,15 +104,22 @@ def reconstruct(
         members = [observations[i] for i in indices]
         elsewhere = tuple(o for i, o in enumerate(observations) if i not in indices)
         progress = _counting_on(run.progress, done)
+        start = run.start
+        if start is not None and isinstance(prior, Mapping) and not start.serves(own):
+            start = None
+        followed = settings
+        if start is not None and start.stages is not None:
+            followed = dataclasses.replace(settings, stages=start.stages)
         solver = Solver(
-            image, camera, depth, own, settings, run.device, progress, noise, members, elsewhere
-        )
+            image, camera, depth, own, followed, run.device, progress, noise, members, elsewhere,
+            start,
+        )  # fmt: skip
         spent: dict[str, float] = {}
         with small_tensors():
             found.update(zip(indices, solver.solve(spent), strict=True))
         for name, seconds in spent.items():
             timings[name] = timings.get(name, 0.0) + seconds
-        done += sum(stage.iterations for stage in settings.stages)
+        done += sum(stage.iterations for stage in followed.stages)
     objects = [found[i] for i in range(len(observations))]
     timings["total"] = time.perf_counter() - started
     return Scene(
@@ -120,7 +130,7 @@ def reconstruct(
         rejected=rejected,
         depth=depth,
         depth_source=run.depth_source,
-        settings=dataclasses.asdict(settings),
+        settings=dataclasses.asdict(settings) | _start_name(run),
         timings=timings,
         versions=_versions(),
         seed=run.seed,
@@ -163,6 +173,10 @@ def _check(image: np.ndarray, camera: Camera, depth: np.ndarray | None) -> None:
         raise InputError(
             "depth holds negative, NaN or infinite values, expected metres with 0 = unknown"
         )
+
+
+def _start_name(run: Run) -> dict[str, str]:
+    return {} if run.start is None else {"start": run.start.name}
 
 
 def _versions() -> dict[str, str]:

@@ -36,6 +36,7 @@ from diffrender.reconstruct.optimizer import Fit, Problem, Progress, explore
 from diffrender.reconstruct.palette import part_colour
 from diffrender.reconstruct.scene import Pose, ReconstructedObject
 from diffrender.reconstruct.settings import ReconstructSettings
+from diffrender.reconstruct.starting import Starter, StartRequest
 from diffrender.reconstruct.texture import bake_texture
 from diffrender.reconstruct.union import drawn_depths, reorder
 from diffrender.rotations import wrap_angle
@@ -90,14 +91,19 @@ class Solver:
     observations: list[Observation]
     # Instances that other solvers fit: what they hide is not held against these.
     elsewhere: tuple[Observation, ...] = ()
+    starter: Starter | None = None
 
     def solve(self, timings: dict[str, float]) -> list[ReconstructedObject]:
         clock = time.perf_counter()
-        fits = [self._box_fit(o) for o in self.observations]
+        starter = self.starter if self.settings.method == "render" else None
+        fits = [self._box_fit(o) for o in self.observations] if starter is None else []
         timings["box"] = time.perf_counter() - clock
         clock = time.perf_counter()
         if self.settings.method == "box":
             fit = self._box_only(fits)
+        elif starter is not None:
+            begun = starter(self._request()).to(self.device)
+            fit = explore(self._problem(), begun, self.progress)
         else:
             fit = self._optimize(fits)
         timings["optimize"] = time.perf_counter() - clock
@@ -166,6 +172,12 @@ class Solver:
             settings=self.settings,
             together=together if several else None,
         )
+
+    def _request(self) -> StartRequest:
+        return StartRequest(
+            self.observations, self.image, self.depth, self.camera, self.noise,
+            self._class_sizes(), self.settings.camera_height, self.prior.latent_size,
+        )  # fmt: skip
 
     def _start(self, fits: list[BoxFit], count: int) -> Hypotheses:
         means = self._class_sizes()[0]

@@ -1,0 +1,95 @@
+"""The predictor as the optimizer's start: its hypotheses in place of the box fit's."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from diffrender.errors import InputError
+from diffrender.predict.decode import Prediction, decode
+from diffrender.predict.files import load_predictor, shipped_predictor
+from diffrender.predict.inputs import network_inputs
+from diffrender.predict.network import PredictorNet
+from diffrender.predict.samples import Samples
+from diffrender.reconstruct import ReconstructSettings, StageSettings, StartRequest
+from diffrender.reconstruct.crops import crop_evidence
+from diffrender.reconstruct.hypotheses import Hypotheses
+from diffrender.shape_priors import ShapePrior
+
+__all__ = ["PredictorStart", "load_start", "short_settings"]
+
+_STAGES = (
+    StageSettings(iterations=8, size=(48, 48), keep=4, parts=True),
+    StageSettings(iterations=8, size=(64, 64), keep=3, turns=(180,), parts=True),
+    StageSettings(iterations=10, size=(96, 96), keep=2, turns=(180,), parts=True),
+)
+
+
+class PredictorStart:
+    """Call it with a `StartRequest`: the `count` most believed hypotheses of every object.
+
+    `stages` are the descents that follow, None for those of the run's settings.
+
+    Raises:
+        InputError: the shape prior of the run has other latents than the network was trained with.
+    """
+
+    name = "predictor"
+
+    def __init__(
+        self, net: PredictorNet, count: int = 4, stages: tuple[StageSettings, ...] | None = None
+    ) -> None:
+        if count < 1:
+            raise InputError(f"count is {count}, expected at least 1 hypothesis an object")
+        self.net = net.eval()
+        self.count = count
+        self.stages = stages
+
+    def serves(self, prior: ShapePrior) -> bool:
+        """Whether the prior has the latents and the parts that the network was trained with."""
+        config = self.net.config
+        return prior.latent_size == config.latent_size and len(prior.part_names) == config.parts
+
+    def __call__(self, request: StartRequest) -> Hypotheses:
+        return self.predict(request).best(self.count)
+
+    def predict(self, request: StartRequest) -> Prediction:
+        """All hypotheses of every object with beliefs, part colours and confidences."""
+        config = self.net.config
+        if request.latent_size != config.latent_size:
+            raise InputError(
+                f"the shape prior has {request.latent_size} latents, the predictor was trained "
+                f"with {config.latent_size}: use its prior, or train one with this prior"
+            )
+        side = (config.size, config.size)
+        crops = crop_evidence(
+            request.observations, request.image, request.depth, request.camera, request.noise,
+            side, request.class_sizes,
+        )  # fmt: skip
+        count = len(request.observations)
+        height = torch.full((count,), request.camera_height)
+        samples = Samples(crops.evidence, crops.camera.expand(count), height)
+        with torch.no_grad():
+            device = next(self.net.parameters()).device
+            samples = samples.to(device)
+            inputs = network_inputs(samples)
+            return decode(self.net.see(inputs), inputs, samples, config)
+
+
+def load_start(
+    path: str | Path | None = None, count: int = 4, *, short: bool = False
+) -> PredictorStart:
+    """The start of a predictor's file, or of the shipped one; `short` descents in its wake.
+
+    Raises:
+        InputError: as `load_predictor`; None, and this build has no shipped one.
+    """
+    net = load_predictor(shipped_predictor() if path is None else path)
+    return PredictorStart(net, count, _STAGES if short else None)
+
+
+def short_settings(settings: ReconstructSettings) -> ReconstructSettings:
+    """The settings with the stages that a predicted start needs: a fifth of the iterations."""
+    return dataclasses.replace(settings, stages=_STAGES)

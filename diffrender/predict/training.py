@@ -1,0 +1,298 @@
+"""Train a predictor by rendering: steps, checkpoints, log. No pose, size or yaw is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffrender.errors import InputError
+from diffrender.losses import Loss
+from diffrender.native import small_tensors
+from diffrender.predict.batches import altered, indices_of
+from diffrender.predict.checkpoint import (
+    Checkpoint,
+    load_state,
+    read_checkpoint,
+    restore_optimizer,
+    write_checkpoint,
+)
+from diffrender.predict.config import PredictorConfig
+from diffrender.predict.decode import decode
+from diffrender.predict.files import config_text, save_predictor
+from diffrender.predict.hindsight import all_losses, hindsight
+from diffrender.predict.inputs import network_inputs
+from diffrender.predict.logs import Board, write_csv
+from diffrender.predict.network import PredictorNet
+from diffrender.predict.samples import Samples
+from diffrender.predict.settings import Group, TrainSettings
+from diffrender.reconstruct import DepthNoise, ReconstructSettings, objective
+from diffrender.shape_priors import ShapePrior
+
+__all__ = ["Trainer", "check_losses", "split_shards", "training_loss"]
+
+Report = Callable[[dict[str, float]], None]
+
+
+def training_loss(prior: ShapePrior) -> Loss:
+    """The optimizer's objective with its photometric term, for samples of mixed depth noise."""
+    return objective(ReconstructSettings(), DepthNoise(scale=0.03), tuple(prior.part_names))(True)
+
+
+def split_shards(shards: list[Samples], check: int) -> tuple[Samples, Samples]:
+    """Objects to learn from, and whole last shards with about `check` objects to check on.
+
+    Raises:
+        InputError: fewer than two shards.
+    """
+    if len(shards) < 2:
+        raise InputError(
+            f"{sum(map(len, shards))} objects in one file of samples: too few frames to set some "
+            "aside, expected more than 8 frames with usable objects"
+        )
+    aside = 1
+    while aside < len(shards) // 4 and sum(map(len, shards[-aside:])) < check:
+        aside += 1
+    return Samples.join(shards[:-aside]), Samples.join(shards[-aside:])
+
+
+class Trainer:
+    """A run in a folder; an interrupted one goes on from its last checkpoint, to the same end.
+
+    OUT/checkpoint.safetensors, OUT/log.csv, OUT/predictor.safetensors and, if asked for,
+    TensorBoard events under OUT/board. On one process and one device a run that was killed ends
+    with the same bits as one that was not.
+
+    Args:
+        samples, check: what to learn from and what to check on; see `split_shards`.
+        out: the run's folder.
+        config, settings: of network and training.
+        prior: shape prior, with the latents and parts that `config` says.
+        group: this process among several that `torch.distributed` connects.
+        board: write TensorBoard events.
+        source: what the samples are, kept in the checkpoint: a run goes on only with the same.
+
+    Raises:
+        InputError: prior and configuration do not fit, the batch does not divide by the processes,
+            or the folder holds another run.
+        MissingExtraError: `board` without TensorBoard.
+    """
+
+    def __init__(
+        self,
+        samples: tuple[Samples, Samples],
+        out: Path,
+        config: PredictorConfig,
+        settings: TrainSettings,
+        prior: ShapePrior,
+        group: Group | None = None,
+        *,
+        board: bool = False,
+        source: str = "",
+    ) -> None:
+        group = group or Group()
+        _check(config, settings, prior, group)
+        self.out, self.settings, self.group = out, settings, group
+        self.samples, self.check = samples
+        self.prior = prior.to(group.device)
+        self.loss = training_loss(prior)
+        torch.manual_seed(settings.seed)
+        self.net = PredictorNet(config).to(group.device).train()
+        for parameter in self.net.parameters():  # faster convolutions on a CPU
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self.mean = PredictorNet(config).to(group.device).eval()
+        self.mean.load_state_dict(self.net.state_dict())
+        flat = [p for p in self.net.parameters() if p.ndim <= 1]
+        deep = [p for p in self.net.parameters() if p.ndim > 1]
+        groups: list[dict[str, Any]] = [
+            {"params": flat, "weight_decay": 0.0},
+            {"params": deep, "weight_decay": settings.decay},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.rate)
+        self.state = Checkpoint(self._identity(source, len(self.samples), len(self.check)))
+        self._restore()
+        self.see: nn.Module = self.net
+        if group.count > 1:
+            from torch.nn.parallel import DistributedDataParallel
+
+            self.see = DistributedDataParallel(self.net)
+        writes = board and group.rank == 0
+        self.board = Board(out / "board", self.state.step) if writes else None
+        self._recent: list[dict[str, float]] = []
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "checkpoint.safetensors"
+
+    @property
+    def weights(self) -> Path:
+        return self.out / "predictor.safetensors"
+
+    @property
+    def done(self) -> bool:
+        return self.state.step >= self.settings.steps
+
+    def run(self, until: float | None = None, report: Report | None = None) -> bool:
+        """Train to the end; True when it is reached.
+
+        Args:
+            until: `time.monotonic()` after which the run stops at a checkpoint; the same call goes
+                on from there.
+            report: called with every row of the log.
+
+        Raises:
+            RuntimeError: the loss is not finite.
+        """
+        settings, begin = self.settings, time.monotonic() - self.state.seconds
+        while not self.done:
+            with small_tensors():
+                self._recent.append(self._step(self.state.step))
+            self.state.step += 1
+            late = self._late(until)
+            if self.state.step % settings.every == 0 or self.done or late:
+                self.state.seconds = time.monotonic() - begin
+                self._save(report)
+            if late:
+                break
+        if self.board is not None:
+            self.board.close()
+        return self.done
+
+    def _step(self, step: int) -> dict[str, float]:
+        """One gradient step; returns what the log averages."""
+        settings, group = self.settings, self.group
+        rate = settings.rate_at(step)
+        for values in self.optimizer.param_groups:
+            values["lr"] = rate
+        index = indices_of(len(self.samples), settings.batch, step, settings.seed)
+        plain, seen = altered(self.samples[index], step, settings.seed)
+        mine = torch.arange(group.rank, settings.batch, group.count)
+        plain, seen = plain[mine].to(group.device), seen[mine].to(group.device)
+        inputs = network_inputs(seen)
+        planes = inputs.planes.contiguous(memory_format=torch.channels_last)
+        raw = self.see(planes, inputs.boxes, inputs.scalars)
+        prediction = decode(raw, inputs, seen, self.net.config)
+        value = hindsight(self.prior, plain, prediction, self.loss, settings.hindsight)
+        if not torch.isfinite(value.total):
+            raise RuntimeError(f"the loss is {float(value.total)} at step {step}")
+        self.optimizer.zero_grad(set_to_none=True)
+        value.total.backward()
+        for parameter in self.net.parameters():
+            if parameter.grad is not None:  # a car that fills its window may have wild edges
+                torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
+        nn.utils.clip_grad_norm_(self.net.parameters(), 20.0)
+        self.optimizer.step()
+        self._average(step)
+        row = {"rate": rate, "total": float(value.total.detach())}
+        return row | {name: float(term) for name, term in value.terms.items()}
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        keep = min(self.settings.average, (1 + step) / (10 + step))
+        now = self.net.state_dict()
+        for name, old in self.mean.state_dict().items():
+            if old.is_floating_point():
+                old.lerp_(now[name], 1 - keep)
+            else:
+                old.copy_(now[name])
+
+    def _late(self, until: float | None) -> bool:
+        late = until is not None and time.monotonic() > until
+        if self.group.count > 1:  # the processes stop together
+            flag = torch.tensor(float(late), device=self.group.device)
+            torch.distributed.broadcast(flag, 0)
+            late = bool(flag)
+        return late
+
+    def _save(self, report: Report | None) -> None:
+        """A row of the log, then log, weights and checkpoint; the checkpoint is what counts."""
+        means = {
+            name: sum(row[name] for row in self._recent) / len(self._recent)
+            for name in self._recent[0]
+        }
+        self._recent = []
+        if self.group.rank != 0:
+            return
+        errors = check_losses(self.mean, self.check.to(self.group.device), self.prior, self.loss)
+        row = {"step": float(self.state.step), "seconds": self.state.seconds} | means | errors
+        row = {name: float(f"{value:.5g}") for name, value in row.items()}
+        self.state.rows.append(row)
+        self.state.net, self.state.mean = self.net.state_dict(), self.mean.state_dict()
+        write_checkpoint(self.checkpoint, self.state, self.optimizer)
+        write_csv(self.out / "log.csv", self.state.rows)
+        save_predictor(self.mean, self.weights, half=True)
+        if self.board is not None:
+            self.board.write(row)
+        if report is not None:
+            report(row)
+
+    def _identity(self, source: str, learned: int, checked: int) -> str:
+        plain = dataclasses.asdict(self.settings)
+        config = json.loads(config_text(self.net.config))
+        parts = [config, plain, self.group.count, source, learned, checked]
+        return json.dumps(parts, sort_keys=True)
+
+    def _restore(self) -> None:
+        if not self.checkpoint.is_file():
+            return
+        self.state = read_checkpoint(self.checkpoint, self.state.identity)
+        load_state(self.net, self.state.net, self.checkpoint)
+        load_state(self.mean, self.state.mean, self.checkpoint)
+        restore_optimizer(self.optimizer, self.state.moments)
+
+
+def check_losses(
+    net: PredictorNet, samples: Samples, prior: ShapePrior, loss: Loss
+) -> dict[str, float]:
+    """Mean objective on objects that were not learned from, at half resolution.
+
+    "check_believed": of the hypothesis that the student believes in; "check_best": of the best of
+    K; "check_agreed": share of objects where these are one. The means are of log(1 + x), turned
+    back, so that they are not those of a few objects.
+    """
+    was_training = net.training
+    net.eval()
+    rows: list[Tensor] = []
+    with torch.no_grad(), small_tensors():
+        for start in range(0, len(samples), 64):
+            some = samples[torch.arange(start, min(start + 64, len(samples)))]
+            inputs = network_inputs(some)
+            prediction = decode(net.see(inputs), inputs, some, net.config)
+            losses = all_losses(prior, some.halved(), prediction.hypotheses, loss)
+            picked = prediction.belief.argmax(1)
+            chosen = losses.gather(1, picked[:, None])[:, 0]
+            agreed = (picked == losses.argmin(1)).to(losses)
+            low = losses.min(1).values
+            rows.append(
+                torch.stack([chosen.clamp(min=0).log1p(), low.clamp(min=0).log1p(), agreed])
+            )
+    net.train(was_training)
+    believed, best, agreed_share = torch.cat(rows, dim=1).mean(dim=1)
+    return {
+        "check_believed": float(believed.expm1()),
+        "check_best": float(best.expm1()),
+        "check_agreed": float(agreed_share),
+    }
+
+
+def _check(
+    config: PredictorConfig, settings: TrainSettings, prior: ShapePrior, group: Group
+) -> None:
+    if config.latent_size != prior.latent_size or config.parts != len(prior.part_names):
+        raise InputError(
+            f"the prior '{prior.name}' has {prior.latent_size} latents and "
+            f"{len(prior.part_names)} parts, the configuration {config.latent_size} and "
+            f"{config.parts}: give PredictorConfig the prior's"
+        )
+    if settings.batch % group.count or settings.batch // group.count < 2:
+        raise InputError(
+            f"a batch of {settings.batch} over {group.count} processes: expected a multiple of "
+            "them, at least 2 for each"
+        )

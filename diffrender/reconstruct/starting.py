@@ -1,0 +1,58 @@
+"""Where the optimizer's first hypotheses may come from, other than the box fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from diffrender.cameras import Camera
+from diffrender.reconstruct.hypotheses import Hypotheses
+from diffrender.reconstruct.observations import DepthNoise, Observation
+from diffrender.reconstruct.settings import StageSettings
+from diffrender.shape_priors import ShapePrior
+
+__all__ = ["StartRequest", "Starter"]
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """All that is known of an image's objects before any fitting.
+
+    Attributes:
+        observations: the B usable objects.
+        image: (H, W, 3) uint8 RGB.
+        depth: (H, W) metres, 0 = unknown, or None.
+        camera: of the image.
+        noise: what to believe of the depth.
+        class_sizes: mean and standard deviation of every object's class, (B, 3) each, metres.
+        camera_height: metres above the road.
+        latent_size: of the shape prior.
+    """
+
+    observations: list[Observation]
+    image: np.ndarray
+    depth: np.ndarray | None
+    camera: Camera
+    noise: DepthNoise
+    class_sizes: tuple[Tensor, Tensor]
+    camera_height: float
+    latent_size: int
+
+
+class Starter(Protocol):
+    """Gives at least one hypothesis of every object, those of an object side by side."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def stages(self) -> tuple[StageSettings, ...] | None:
+        """Descents that follow this start in place of the settings' own, or None for those."""
+
+    def serves(self, prior: ShapePrior) -> bool:
+        """Whether it can start objects of this prior; the box fit starts the others."""
+
+    def __call__(self, request: StartRequest) -> Hypotheses: ...

@@ -1,0 +1,123 @@
+"""The predictor as the optimizer's start, from Python and from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from predict_cases import STREETS, TINY, prior
+from typer.testing import CliRunner
+
+from diffrender.errors import InputError
+from diffrender.predict import (
+    PredictorNet,
+    PredictorStart,
+    load_start,
+    save_predictor,
+    short_settings,
+)
+from diffrender.reconstruct import (
+    ReconstructSettings,
+    Run,
+    Scene,
+    StageSettings,
+    StartRequest,
+    reconstruct,
+)
+from diffrender.reconstruct import solver as solver_module
+from diffrender.reconstruct.hypotheses import Hypotheses
+
+QUICK = ReconstructSettings(
+    stages=(
+        StageSettings(iterations=2, size=(32, 32), keep=2, parts=True),
+        StageSettings(iterations=2, size=(32, 32), keep=1, turns=(180,), parts=True),
+    ),
+    texture_size=16,
+)
+
+
+@cache
+def net() -> PredictorNet:
+    torch.manual_seed(0)
+    return PredictorNet(TINY).eval().requires_grad_(False)
+
+
+def scene(start: PredictorStart | None, settings: ReconstructSettings = QUICK) -> Scene:
+    frame = STREETS[0]
+    run = Run(frame.name, start=start)
+    return reconstruct(
+        frame.image, frame.camera, frame.instances, frame.depth, prior(), settings, run
+    )
+
+
+def test_it_takes_the_place_of_the_box_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[StartRequest] = []
+
+    class Watched(PredictorStart):
+        def __call__(self, request: StartRequest) -> Hypotheses:
+            asked.append(request)
+            return super().__call__(request)
+
+    monkeypatch.setattr(solver_module, "fit_boxes", None)  # calling it would raise
+    found = scene(Watched(net(), count=2))
+    assert len(asked) == 1
+    assert len(found.objects) == len(asked[0].observations)
+    assert found.settings["start"] == "predictor"
+    for item in found.objects:
+        assert len(item.history) == 4
+        assert item.history[-1]["total"] <= item.history[0]["total"] * 1.5
+        assert 3.0 < item.pose.location[2] < 25.0
+    monkeypatch.undo()
+    assert "start" not in scene(None).settings
+    assert scene(PredictorStart(net()), dataclasses.replace(QUICK, method="box")).objects
+
+
+def test_the_same_start_gives_the_same_bits() -> None:
+    one, two = (scene(PredictorStart(net())) for _ in range(2))
+    assert [o.pose for o in one.objects] == [o.pose for o in two.objects]
+
+
+def test_a_fifth_of_the_iterations() -> None:
+    plain = ReconstructSettings(tilt=True)
+    short = short_settings(plain)
+    whole = sum(stage.iterations for stage in plain.stages)
+    assert 5 * sum(stage.iterations for stage in short.stages) <= whole
+    assert short.tilt
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="count is 0"):
+        PredictorStart(net(), count=0)
+    other = dataclasses.replace(prior(), basis=prior().basis[:3])
+    frame = STREETS[0]
+    with pytest.raises(InputError, match="has 3 latents, the predictor was trained with 8"):
+        reconstruct(frame.image, frame.camera, frame.instances, frame.depth, other, QUICK,
+                    Run("a", start=PredictorStart(net())))  # fmt: skip
+    file = save_predictor(net(), tmp_path / "p.safetensors")
+    assert load_start(file, 2).count == 2
+
+
+def test_from_the_command_line(tmp_path: Path) -> None:
+    from diffrender.datasets import SyntheticStreets, write_kitti
+    from diffrender.tools.app import app
+
+    root = write_kitti(SyntheticStreets(1, 1, (96, 320), STREETS.settings), tmp_path / "k")
+    weights = save_predictor(net(), tmp_path / "p.safetensors")
+    depth = root / "training" / "depth_2" / "000000.png"
+    common = ["reconstruct", "--kitti", str(root), "--frame", "000000", "--depth", str(depth),
+              "--out", str(tmp_path / "out")]  # fmt: skip
+    runner = CliRunner()
+    done = runner.invoke(
+        app, [*common, "--init", "predictor", "--predictor", str(weights), "--iterations", "3"]
+    )
+    assert done.exit_code == 0, done.output
+    assert '"start": "predictor"' in (tmp_path / "out" / "result.json").read_text()
+    bad = runner.invoke(app, [*common, "--predictor", str(weights)])
+    assert bad.exit_code == 2
+    assert "--predictor goes with --init predictor" in bad.output
+    worse = runner.invoke(app, [*common, "--init", "predictor", "--method", "box"])
+    assert worse.exit_code == 2
+    assert "goes with --method render" in worse.output
