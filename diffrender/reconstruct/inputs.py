@@ -97,8 +97,8 @@ class Sources:
         from diffrender.datasets import load_camera_file
         from diffrender.instances.reading import read_image
 
-        if self.segmenter is None or self.masks.source is not None:
-            _must_exist(self.masks.source)
+        if self.segmenter is None or self.segmenter.card.needs_boxes:
+            _must_exist(self.masks.source, self.masks.segmenter)
         image = read_image(path)
         size = (image.shape[0], image.shape[1])
         focal = None
@@ -197,7 +197,12 @@ def _joined(
     return found[0], refused + found[1]
 
 
-def _must_exist(source: str | None) -> None:
+def _must_exist(source: str | None, segmenter: str | None) -> None:
+    if source is None and segmenter is not None:
+        raise InputError(
+            f"--segmenter {segmenter} is prompted by boxes: name them with --masks (boxes as JSON "
+            "or KITTI rows)"
+        )
     if source is None or not Path(source).exists():
         raise InputError(
             f"--masks {source} does not exist, expected an instance PNG, COCO JSON, KITTI rows or "

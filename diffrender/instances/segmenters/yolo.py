@@ -20,6 +20,8 @@ __all__ = ["YoloLayout", "decode_yolo", "yolo_layout"]
 
 YoloLayout = Literal["yolo", "yolo-objectness", "yolo-end2end"]
 
+_MOST_ENDED = 1000  # rows that are left after suppression; exporters keep 100 to 300
+
 
 @dataclass(frozen=True)
 class _Rows:
@@ -41,10 +43,11 @@ def yolo_layout(
     Raises:
         InputError: none of them, or more than one.
     """
+    # One class with objectness has as many columns, but thousands of rows.
+    if rows[2] == 6 + prototypes and rows[1] <= _MOST_ENDED:
+        return "yolo-end2end", False
     fits: list[tuple[YoloLayout, bool]] = []
     for columns, first in ((rows[1], True), (rows[2], False)):
-        if columns == 6 + prototypes and not first:
-            fits.append(("yolo-end2end", first))
         classes = columns - 4 - prototypes
         # Without names: v8 and later put columns first, v5 and v7 last.
         if (classes == names) if names is not None else (classes >= 1 and first):
@@ -52,7 +55,7 @@ def yolo_layout(
         if (classes - 1 == names) if names is not None else (classes >= 2 and not first):
             fits.append(("yolo-objectness", first))
     if names is None:  # anchors outnumber columns
-        fits = [fit for fit in fits if fit[0] == "yolo-end2end" or (rows[1] < rows[2]) == fit[1]]
+        fits = [fit for fit in fits if (rows[1] < rows[2]) == fit[1]]
     if len(fits) != 1:
         found = ", ".join(sorted({name for name, _ in fits})) or "no known layout"
         raise InputError(
