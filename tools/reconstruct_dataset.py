@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffrender.errors import InputError
 from diffrender.tools.console import note, print_json, warn
 from diffrender.tools.console import out as standard_out
 from diffrender.tools.evaluate import print_report
@@ -63,6 +64,9 @@ def whole_set(
         print_json(json.loads((out / "summary.json").read_text(encoding="utf-8")))
     else:
         _print(summary)
+    if len(summary.failures) == summary.total:
+        frame, reason = next(iter(summary.failures.items()))
+        raise InputError(f"all {summary.total} frames failed; the first, {frame}: {reason}")
 
 
 def _print(summary: DatasetSummary) -> None:

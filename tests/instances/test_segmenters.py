@@ -94,8 +94,8 @@ def save_mask2former(folder: Path) -> None:
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )  # fmt: skip
     config = transformers.Mask2FormerConfig(
-        backbone_config=backbone, feature_size=16, mask_feature_size=16, hidden_dim=16,
-        encoder_feedforward_dim=16, encoder_layers=1, decoder_layers=2, num_attention_heads=2,
+        backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32,
+        encoder_feedforward_dim=16, encoder_layers=1, decoder_layers=3, num_attention_heads=2,
         dim_feedforward=16, num_queries=6, id2label={0: "person", 1: "car"},
         label2id={"person": 0, "car": 1},
     )  # fmt: skip
@@ -129,6 +129,16 @@ def test_mask2former_from_a_folder(tmp_path: Path) -> None:
     assert all((a.mask == b.mask).all() for a, b in zip(found, again, strict=True))
     # By default such unsure objects are none.
     assert create_segmenter("hub", tmp_path).segment(IMAGE)[0] == []
+
+
+def test_convention_masks_of_a_padded_input() -> None:
+    """An image of 40 x 60, doubled, in an input of 96 x 128 whose masks are a quarter as large."""
+    valid = torch.zeros(1, 96, 128)
+    valid[:, :80, :120] = 1
+    inputs = {"pixel_values": torch.zeros(1, 3, 96, 128), "pixel_mask": valid}
+    assert hub_module._scale(inputs, (40, 60), (24, 32)) == (0.5, 0.5)
+    del inputs["pixel_mask"]
+    assert hub_module._scale(inputs, (48, 64), (24, 32)) == (0.5, 0.5)
 
 
 def test_sam_is_prompted_by_boxes(tmp_path: Path) -> None:
@@ -231,28 +241,29 @@ def operators(monkeypatch: pytest.MonkeyPatch) -> Any:
     return detection
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_torchvision_with_weights_from_a_file(operators: Any, tmp_path: Path, suffix: str) -> None:
+def test_torchvision_with_weights_from_a_file(operators: Any, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
     net = operators.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
-    # Random heads: let one class win everywhere, so that something is found.
+    # Random heads: boxes stay the anchors, and one class wins everywhere, so that some are found.
+    boxes, anchors = net.roi_heads.box_predictor, net.rpn.head
     with torch.no_grad():
-        net.roi_heads.box_predictor.cls_score.bias.copy_(torch.tensor([0.0, 0, 0, 2]))
-    path = tmp_path / f"weights{suffix}"
-    if suffix == ".pth":
-        torch.save(net.state_dict(), path)
-    else:
-        save_file(net.state_dict(), path)
+        for layer in (boxes.cls_score, boxes.bbox_pred, anchors.cls_logits, anchors.bbox_pred):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        boxes.cls_score.bias.copy_(torch.tensor([0.0, 0, 0, 2]))
+    path = tmp_path / "weights.safetensors"
+    save_file(net.state_dict(), path)
     segmenter = create_segmenter("torchvision", path)
     segmenter.net.transform.min_size = (64,)
+    segmenter.net.rpn._pre_nms_top_n = {"training": 64, "testing": 64}
     segmenter.net.rpn._post_nms_top_n = {"training": 8, "testing": 8}
     found, rejected = segmenter.segment(IMAGE)
     assert len(found) + len(rejected) > 0
     for one in found:
         assert (one.category, one.mask.shape) == ("Car", (48, 64))
-        assert one.score >= 0.5
+        assert one.score == pytest.approx(np.exp(2) / (3 + np.exp(2)), abs=1e-4)
 
 
 def test_torchvision_weights_that_do_not_fit(operators: Any, tmp_path: Path) -> None:

@@ -97,8 +97,11 @@ def test_bad_options_of_a_set(kitti: Path, tmp_path: Path, more: list[str], mess
     out = tmp_path / "out"
     result = run(*set_line(kitti, "--out", str(out), *more))
     if more[0] == "--depth":  # a matter of every frame
-        assert result.exit_code == 0  # type: ignore[attr-defined]
-        assert message in result.stderr  # type: ignore[attr-defined]
+        assert result.exit_code == 2  # type: ignore[attr-defined]
+        error = result.stderr.strip().splitlines()[-1]  # type: ignore[attr-defined]
+        assert error.startswith("error: all 2 frames failed; the first, 000000: --depth nowhere")
+        assert message in error
+        assert (out / "summary.json").is_file()
         return
     _one_line(result, message)
 

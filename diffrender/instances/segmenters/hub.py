@@ -21,6 +21,7 @@ from diffrender.instances.segmenters.base import (
     SegmenterSettings,
     to_instances,
 )
+from diffrender.instances.segmenters.geometry import spread
 
 __all__ = ["CARD", "HubSegmenter", "HubSegmenterSettings"]
 
@@ -95,25 +96,32 @@ class HubSegmenter(Segmenter):
         return instances, rejected
 
     def _find(self, image: np.ndarray) -> Iterator[Detection]:
+        """What the queries see, the surest first.
+
+        Not by the processor's own post-processing: that squeezes every mask into 384 x 384 pixels
+        first, and takes the padding of the input for a part of the image.
+        """
         inputs = self.processor(images=image, return_tensors="pt").to(self.device)
         with torch.inference_mode():
             outputs = self.net(**inputs)
-        (found,) = self.processor.post_process_instance_segmentation(
-            outputs,
-            threshold=self.settings.score,
-            mask_threshold=self.settings.mask,
-            target_sizes=[image.shape[:2]],
-            return_binary_maps=True,
-        )
+        classes = outputs.class_queries_logits[0].float().softmax(dim=-1)[:, :-1]
+        sure, labels = classes.max(dim=-1)
+        soft = outputs.masks_queries_logits[0].float().sigmoid()
+        inside = (soft >= self.settings.mask).float()
+        # As Mask2Former scores: the class's probability times the mean one of its pixels.
+        quality = (soft * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
+        scores = sure * quality
+        scale = _scale(inputs, (image.shape[0], image.shape[1]), tuple(soft.shape[1:]))
         names = self.net.config.id2label
-        segments = sorted(found["segments_info"], key=lambda one: -one["score"])
-        maps = found["segmentation"]
-        for one in segments[: self.settings.most]:
-            mask = np.asarray(maps[one["id"]].cpu().numpy() > 0.5)
+        for index in scores.argsort(descending=True, stable=True)[: self.settings.most].tolist():
+            if not float(scores[index]) >= self.settings.score:
+                break
+            seen = spread(soft[index].cpu().numpy(), scale, (0.0, 0.0), image.shape[:2])
+            mask = seen >= self.settings.mask
             if mask.any():
-                label = int(one["label_id"])
+                label = int(labels[index])
                 name = str(names.get(label, f"class {label}"))
-                yield Detection(box_of_mask(mask), name, float(one["score"]), mask)
+                yield Detection(box_of_mask(mask), name, float(scores[index]), mask)
 
     def _prompted(self, image: np.ndarray, boxes: list[Box]) -> list[np.ndarray]:
         """A mask for every box, in their order."""
@@ -131,6 +139,20 @@ class HubSegmenter(Segmenter):
             outputs.pred_masks.cpu(), *sizes, mask_threshold=least
         )
         return [np.asarray(mask[0].numpy().astype(bool)) for mask in masks]
+
+
+def _scale(inputs: Any, image: tuple[int, int], masks: tuple[int, ...]) -> tuple[float, float]:
+    """From the image's pixels to those of the masks: across, down.
+
+    Masks cover the whole input, of which the image may be the upper left part (`pixel_mask`).
+    """
+    height, width = inputs["pixel_values"].shape[-2:]
+    filled = (height, width)
+    if "pixel_mask" in inputs:
+        valid = inputs["pixel_mask"][0] > 0
+        filled = (int(valid[:, 0].sum()), int(valid[0].sum()))
+    across = filled[1] / image[1] * masks[1] / width
+    return across, filled[0] / image[0] * masks[0] / height
 
 
 def _load(transformers: Any, source: str, local: bool) -> tuple[str, Any, Any]:
