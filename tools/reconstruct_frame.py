@@ -36,7 +36,7 @@ def image_scene(
     scene = run(inputs, prior, settings, device=depth.device, seed=seed)
     if inputs.focal is None:
         return scene
-    return _with_focal(scene, inputs, sources, prior, settings)
+    return _with_focal(scene, inputs, sources, prior, settings, depth.device)
 
 
 def frame_scene(
@@ -101,7 +101,12 @@ def _say_licence(sources: Sources) -> None:
 
 
 def _with_focal(
-    scene: Scene, inputs: Inputs, sources: Sources, prior: str, settings: ReconstructSettings
+    scene: Scene,
+    inputs: Inputs,
+    sources: Sources,
+    prior: str,
+    settings: ReconstructSettings,
+    device: str,
 ) -> Scene:
     """The scene with what its guessed focal length does to it, which is also said."""
     from diffrender.reconstruct import Run
@@ -112,13 +117,15 @@ def _with_focal(
     assert inputs.focal is not None
     loaded = load_prior(prior)
 
-    def solve(seen: Inputs, quick: ReconstructSettings) -> Scene:
-        named = Run(name=seen.name, depth_source=seen.depth_source)
+    settings = dataclasses.replace(settings, camera_height=inputs.camera_height)
+
+    def solve(seen: Inputs) -> Scene:
+        named = Run(name=seen.name, depth_source=seen.depth_source, device=device)
         parts = seen.image, seen.camera, seen.instances, seen.depth
-        return reconstruct_scene(*parts, loaded, quick, named)
+        return reconstruct_scene(*parts, loaded, settings, named)
 
     try:
-        exponents = measure_sensitivity(inputs, sources.again, solve, settings)
+        exponents = measure_sensitivity(inputs, sources.again, solve)
     except InputError as error:  # the depth finds no scale with another focal length
         warn(f"what an error of the focal length does could not be measured: {error}")
         exponents = {}

@@ -236,6 +236,8 @@ def operators(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(torchvision_rcnn, "ensure_torchvision", lambda: "healthy")
         monkeypatch.setattr(boxes, "nms", nms)
+        # torchvision's plain RoIAlign compiles itself when it is first used.
+        monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     from torchvision.models import detection
 
     return detection
