@@ -3,7 +3,8 @@
 The registry's torchvision wheels for Linux are CUDA builds: beside a CPU torch their compiled
 operators cannot be loaded, and the import then fails because it describes an operator
 (`torchvision::nms`) that nobody has defined. timm imports torchvision, so it fails too. Nothing
-here needs those operators, so it is enough to define their names.
+here but the segmenter `torchvision` needs those operators (it says so where they are missing), so
+it is enough to define their names.
 """
 
 from __future__ import annotations

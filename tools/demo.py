@@ -12,6 +12,7 @@ import typer
 from diffrender.tools.console import guarded, out, plain_table
 from diffrender.tools.inputs import DepthChoice, from_files
 from diffrender.tools.reconstruct import run, settings_for
+from diffrender.tools.reconstruct_frame import Fit
 from diffrender.tools.scene_table import print_scene, print_written
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def demo(
     choice = DepthChoice(depth or str(sample / "depth.png"), device=device)
     inputs = from_files(sample / "image.jpg", sample / "calib.txt", sample / "masks.png", choice)
     inputs = dataclasses.replace(inputs, name="sample")
-    scene = run(inputs, "car", settings_for("render", None, None), device=device, seed=0)
+    scene = run(inputs, Fit("car", settings_for("render", None, None)), device=device)
     files = scene.save(out_dir)
     print_scene(scene)
     _print_comparison(compare(scene, load_labels(sample / "label.txt")))

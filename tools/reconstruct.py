@@ -1,36 +1,30 @@
-"""`diffrender reconstruct`: one image in, a scene of posed textured meshes out."""
+"""`diffrender reconstruct`: one image, or a data set, to scenes of posed textured meshes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from diffrender.errors import InputError
-from diffrender.tools.console import guarded, note, print_json, warn
-from diffrender.tools.inputs import (
-    DEFAULT_NETWORK,
-    Align,
-    DepthChoice,
-    Inputs,
-    from_files,
-    from_kitti,
-)
+from diffrender.tools.console import guarded, print_json
+from diffrender.tools.inputs import DEFAULT_NETWORK, Align, DepthChoice, MaskChoice
+from diffrender.tools.reconstruct_dataset import whole_set
+from diffrender.tools.reconstruct_frame import Fit, frame_scene, image_scene
+from diffrender.tools.reconstruct_frame import run as run
 from diffrender.tools.scene_table import print_scene, print_written
 
 if TYPE_CHECKING:
-    from diffrender.reconstruct import ReconstructSettings, Scene, Starter
+    from diffrender.reconstruct import ReconstructSettings, Scene, StartChoice
 
 __all__ = ["reconstruct", "run", "settings_for"]
 
 _DEPTH_HELP = (
     "A network's name (rt-monodepth, pydnet, onnx, hub, dpt-timm), a depth map (.png, .npy, "
-    ".pfm), lidar (with --kitti) or none. Left out: the shipped network."
+    ".pfm) or a folder of them, lidar (with --kitti) or none. Left out: the shipped network."
 )
 
 
@@ -40,6 +34,13 @@ def reconstruct(
     calib: Annotated[
         Path | None, typer.Option(help="Calibration: KITTI text (its P2) or JSON with intrinsics.")
     ] = None,
+    fov: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DEGREES",
+            help="Horizontal field of view, without --calib. Neither: KITTI's 81.4 is guessed.",
+        ),
+    ] = None,
     masks: Annotated[
         str | None,
         typer.Option(
@@ -48,11 +49,34 @@ def reconstruct(
             "such files. With --kitti also a folder's name; left out, instance_2 or label_2.",
         ),
     ] = None,
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Masks by onnx, torchvision or hub; from boxes (--masks) by grabcut or hub.",
+        ),
+    ] = None,
+    segmenter_weights: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Its weights; for hub a model's name or folder."),
+    ] = None,
     kitti: Annotated[
         Path | None, typer.Option(metavar="ROOT", help="A folder in the KITTI object layout.")
     ] = None,
     frame: Annotated[str | None, typer.Option(help="Frame of --kitti, such as 000003.")] = None,
-    split: Annotated[str, typer.Option(help="Split of --kitti.")] = "training",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="All frames of a list file, a list's name such as val, or a folder such as "
+            "training. With --frame: the folder.",
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes for --split, on this machine.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Ray cluster for --split: auto, HOST:PORT, local."),
+    ] = None,
     depth: Annotated[str, typer.Option(metavar="SOURCE", help=_DEPTH_HELP)] = DEFAULT_NETWORK,
     depth_weights: Annotated[
         str | None,
@@ -103,18 +127,34 @@ def reconstruct(
 ) -> None:
     """One image with masks and depth to a scene of posed, textured meshes in metres.
 
+    With --kitti ROOT --split LIST every frame of the list: rows in --out/data and in results.zip,
+    evaluated where there are labels. Run again, it goes on where it was stopped.
+
     Instances that cannot be used are listed with their reasons. Without any usable one the scene
     is written all the same, empty, with a warning; the exit code stays 0. A bad or missing input
     gives one line and exit code 2.
     """
-    settings = settings_for(method, hypotheses, iterations)
-    start = _starter(init, predictor, method, (hypotheses, iterations), device)
-    choice = DepthChoice(
-        depth, depth_weights, depth_units_per_metre, align, device, allow_non_commercial
+    start = _start(init, predictor, method, (hypotheses, iterations))
+    fit = Fit(prior, settings_for(method, hypotheses, iterations), seed, start)
+    choices = (
+        DepthChoice(
+            depth, depth_weights, depth_units_per_metre, align, device, allow_non_commercial
+        ),
+        MaskChoice(masks, segmenter, segmenter_weights, device, allow_non_commercial),
     )
+    if kitti is not None and (image is not None or calib is not None or fov is not None):
+        raise InputError("give either IMAGE with --calib and --masks, or --kitti with --frame")
+    if kitti is not None and frame is None and split is None:
+        raise InputError(
+            "--kitti needs --frame NAME, such as --frame 000003, or --split LIST for many frames"
+        )
     out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is refused at once
-    inputs = _inputs(image, calib, masks, (kitti, frame, split), choice)
-    scene = run(inputs, prior, settings, device=device, seed=seed, start=start)
+    if kitti is not None and frame is None and split is not None:
+        whole_set((kitti, split), choices, fit, out, (workers, ray), as_json)
+        return
+    if ray is not None or workers != 1:
+        raise InputError("--workers and --ray go with --kitti ROOT --split LIST")
+    scene = _one_scene(image, (calib, fov), (kitti, frame, split), choices, fit)
     files = scene.save(out)
     if as_json:
         print_json(json.loads((out / "result.json").read_text(encoding="utf-8")))
@@ -151,113 +191,48 @@ def settings_for(
     return settings
 
 
-def _starter(
+def _start(
     init: str,
     weights: Path | None,
     method: str,
     counts: tuple[int | None, int | None],  # hypotheses and iterations that were asked for
-    device: str,
-) -> Starter | None:
+) -> StartChoice | None:
     if init == "box":
         if weights is not None:
             raise InputError("--predictor goes with --init predictor")
         return None
     if method == "box":
         raise InputError("--init predictor goes with --method render: boxes alone start nothing")
-    from diffrender.depth.model import pick_device
-    from diffrender.predict import load_start
+    from diffrender.predict import PredictorChoice
 
     hypotheses, iterations = counts
-    count = 4 if hypotheses is None else hypotheses
-    start = load_start(weights, count, short=iterations is None)
-    start.net.to(pick_device(device))
-    return start
+    return PredictorChoice(
+        None if weights is None else str(weights),
+        4 if hypotheses is None else hypotheses,
+        short=iterations is None,
+    )
 
 
-def run(
-    inputs: Inputs,
-    prior: str,
-    settings: ReconstructSettings,
-    *,
-    device: str,
-    seed: int,
-    start: Starter | None = None,
-) -> Scene:
-    """Reconstruct with a progress bar on standard error, and warn of what was refused."""
-    from diffrender.depth.model import pick_device
-    from diffrender.reconstruct import Run, iteration_limit
-    from diffrender.reconstruct import reconstruct as reconstruct_scene
-    from diffrender.reconstruct.classes import named_prior
-
-    pick_device(device)  # an unusable one is refused before anything is computed
-    settings = dataclasses.replace(settings, camera_height=inputs.camera_height)
-    steps = iteration_limit(settings, inputs.camera)
-    with _progress(steps) as progress:
-        scene = reconstruct_scene(
-            inputs.image,
-            inputs.camera,
-            inputs.instances,
-            inputs.depth,
-            named_prior(prior),
-            settings,
-            Run(
-                name=inputs.name,
-                depth_source=inputs.depth_source,
-                device=device,
-                seed=seed,
-                rejected=tuple(inputs.rejected),
-                progress=progress,
-                start=start,
-            ),
-        )
-    if not scene.objects:
-        warn(f"nothing could be reconstructed: {len(scene.rejected)} instances, none usable")
-    return scene
-
-
-def _inputs(
+def _one_scene(
     image: Path | None,
-    calib: Path | None,
-    masks: str | None,
-    kitti: tuple[Path | None, str | None, str],
-    choice: DepthChoice,
-) -> Inputs:
+    camera: tuple[Path | None, float | None],
+    kitti: tuple[Path | None, str | None, str | None],
+    choices: tuple[DepthChoice, MaskChoice],
+    fit: Fit,
+) -> Scene:
     root, frame, split = kitti
-    if root is not None:
-        if image is not None or calib is not None:
-            raise InputError("give either IMAGE with --calib and --masks, or --kitti with --frame")
-        if frame is None:
-            raise InputError("--kitti needs --frame NAME, such as --frame 000003")
-        return from_kitti(root, frame, split, masks, choice)
+    if root is not None and frame is not None:
+        return frame_scene(root, frame, split or "training", choices, fit)
     if image is None:
         raise InputError("expected IMAGE with --calib and --masks, or --kitti ROOT with --frame")
-    if frame is not None:
-        raise InputError("--frame goes with --kitti ROOT")
-    if calib is None or masks is None:
-        missing = " and ".join(
-            name for name, value in (("--calib", calib), ("--masks", masks)) if value is None
+    if frame is not None or split is not None:
+        raise InputError(f"{'--frame' if frame is not None else '--split'} goes with --kitti ROOT")
+    calib, fov = camera
+    masks = choices[1]
+    if masks.source is None and masks.segmenter is None:
+        missing = "--masks" if calib is not None or fov is not None else "--calib and --masks"
+        raise InputError(
+            f"IMAGE needs {missing}; --segmenter NAME finds masks itself, and --fov DEGREES, or a "
+            "guess, stands for a calibration then"
         )
-        raise InputError(f"IMAGE needs {missing}: without calibration and masks nothing is metric")
-    return from_files(image, calib, Path(masks), choice)
-
-
-@contextmanager
-def _progress(steps: int) -> Iterator[Callable[[int, dict[str, float]], None] | None]:
-    """A bar with the loss terms on standard error; nothing where that is not a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = note()
-    if not console.is_terminal or steps == 0:
-        yield None
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=steps)
-
-        def report(done: int, terms: dict[str, float]) -> None:
-            text = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
-            # Objects of several priors are fitted in turn, each through all steps.
-            total = -(-done // steps) * steps
-            bar.update(task, completed=done, total=total, description=text)
-
-        yield report
+    return image_scene(image, camera, choices, fit)

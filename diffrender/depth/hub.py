@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from diffrender._hub import check_licence, download_card, first_line, unreachable
+from diffrender._hub import is_non_commercial as is_non_commercial
+from diffrender._hub import read_licence as read_licence
 from diffrender.depth.images import resize_map
 from diffrender.depth.model import (
     DepthCard,
@@ -76,7 +79,7 @@ class HubDepth(DepthModel):
         from diffrender._torchvision import ensure_torchvision
 
         ensure_torchvision()  # its image processors ask for torchvision
-        licence = read_licence(Path(source) if local else _download_card(source, settings.revision))
+        licence = read_licence(Path(source) if local else download_card(source, settings.revision))
         _check_licence(source, licence, local, settings.allow_non_commercial)
         self.card = replace(CARD, weights_licence=licence or "not stated")
         self.device = device
@@ -93,43 +96,14 @@ class HubDepth(DepthModel):
         return DepthPrediction(resized.cpu().numpy(), self.kind)
 
 
-def read_licence(folder: Path) -> str:
-    """The `license` of the model card (README.md) in a folder, or "" where it states none."""
-    card = folder / "README.md"
-    if not card.is_file():
-        return ""
-    text = card.read_text(encoding="utf-8", errors="replace")[:65536]
-    front = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
-    found = re.search(r"^license:\s*(\S+)", front.group(1), re.MULTILINE) if front else None
-    return found.group(1).strip("'\"").lower() if found else ""
-
-
-def is_non_commercial(licence: str) -> bool:
-    """Whether a licence identifier forbids commercial use (cc-by-nc-4.0, ...-research, ...)."""
-    words = re.split(r"[^a-z]+", licence.lower())
-    return any(word in ("nc", "noncommercial", "research") for word in words) or (
-        "non-commercial" in licence.lower()
-    )
-
-
 def _check_licence(source: str, licence: str, local: bool, allowed: bool) -> None:
-    # A folder without a card was put there by the user, who has read the terms elsewhere.
-    unknown = licence in ("", "other", "unknown") and not local
-    if allowed or not (unknown or is_non_commercial(licence)):
-        return
-    what = f"the licence '{licence}'" if licence else "no stated licence"
-    raise InputError(
-        f"{source} has {what}, which is not known to permit commercial use; to run it all the same "
-        "pass settings=HubSettings(allow_non_commercial=True)"
+    check_licence(
+        source,
+        licence,
+        local=local,
+        allowed=allowed,
+        settings="settings=HubSettings(allow_non_commercial=True)",
     )
-
-
-def _download_card(source: str, revision: str | None) -> Path:
-    hub = require("huggingface_hub", "hub")
-    try:
-        return Path(hub.hf_hub_download(source, "README.md", revision=revision)).parent
-    except Exception as error:  # offline, a wrong name and a gated model raise unrelated types
-        raise _unreachable(source, error) from error
 
 
 def _load(transformers: Any, source: str, local: bool, revision: str | None) -> tuple[Any, Any]:
@@ -142,23 +116,11 @@ def _load(transformers: Any, source: str, local: bool, revision: str | None) -> 
     except (OSError, ValueError) as error:
         if local:
             raise InputError(
-                f"{source}: not a depth model of transformers ({_first_line(error)}); expected "
+                f"{source}: not a depth model of transformers ({first_line(error)}); expected "
                 "config.json, preprocessor_config.json and model.safetensors"
             ) from error
-        raise _unreachable(source, error) from error
+        raise unreachable(source, error) from error
     return processor, net
-
-
-def _unreachable(source: str, error: Exception) -> InputError:
-    return InputError(
-        f"{source} could not be fetched from the hub ({_first_line(error)}); without a network, "
-        f"download config.json, preprocessor_config.json and model.safetensors of {source} on "
-        "another machine and pass weights=FOLDER"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def _kind_of(source: str, config: Any) -> DepthKind:

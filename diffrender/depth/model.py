@@ -10,6 +10,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 import torch
 
+from diffrender._devices import pick_device as pick_device
 from diffrender.errors import InputError
 
 __all__ = [
@@ -144,17 +145,3 @@ def check_kind(kind: str) -> DepthKind:
             f"depth kind is {kind!r}, expected one of {', '.join(get_args(DepthKind))}"
         )
     return cast(DepthKind, kind)
-
-
-def pick_device(device: str | torch.device) -> torch.device:
-    """The device by name, or InputError where this torch cannot use it."""
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"device is {device!r}, expected 'cpu', 'cuda' or 'cuda:N'") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            f"device is {device!r}, but this torch ({torch.__version__}) sees no CUDA device; "
-            "use device='cpu' or install a CUDA build of torch"
-        )
-    return chosen

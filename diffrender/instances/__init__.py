@@ -12,6 +12,7 @@ from diffrender.instances.kitti_rows import KITTI_COLUMNS as KITTI_COLUMNS
 from diffrender.instances.kitti_rows import KittiLabel as KittiLabel
 from diffrender.instances.kitti_rows import load_labels as load_labels
 from diffrender.instances.kitti_rows import parse_labels as parse_labels
+from diffrender.instances.load import load_boxes as load_boxes
 from diffrender.instances.load import load_instances as load_instances
 from diffrender.instances.png import instances_from_ids as instances_from_ids
 from diffrender.instances.png import load_instance_png as load_instance_png
@@ -23,3 +24,11 @@ from diffrender.instances.record import Rejected as Rejected
 from diffrender.instances.record import box_of_mask as box_of_mask
 from diffrender.instances.rle import decode_rle as decode_rle
 from diffrender.instances.rle import encode_rle as encode_rle
+from diffrender.instances.segmenters import HubSegmenterSettings as HubSegmenterSettings
+from diffrender.instances.segmenters import OnnxSegmenterSettings as OnnxSegmenterSettings
+from diffrender.instances.segmenters import Segmenter as Segmenter
+from diffrender.instances.segmenters import SegmenterCard as SegmenterCard
+from diffrender.instances.segmenters import SegmenterSettings as SegmenterSettings
+from diffrender.instances.segmenters import create_segmenter as create_segmenter
+from diffrender.instances.segmenters import list_segmenters as list_segmenters
+from diffrender.instances.segmenters import segmenter_card as segmenter_card

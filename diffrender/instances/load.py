@@ -20,7 +20,7 @@ from diffrender.instances.png import load_instance_png
 from diffrender.instances.reading import read_id_image, read_json
 from diffrender.instances.record import Instance, Rejected, box_of_mask
 
-__all__ = ["load_instances"]
+__all__ = ["load_boxes", "load_instances"]
 
 Kind = Literal["png", "json", "rows"]
 _SUFFIXES: dict[str, Kind] = {".png": "png", ".json": "json", ".txt": "rows"}
@@ -83,6 +83,40 @@ def load_instances(
     by_name = {one.name: one for one in made}
     instances = [by_name.get(one.name) if isinstance(one, Box) else one for one in found]
     return [one for one in instances if one is not None], rejected + failed
+
+
+def load_boxes(
+    path: str | os.PathLike[str], size: tuple[int, int], image_name: str | None = None
+) -> tuple[list[Box], list[Rejected]]:
+    """2D boxes of an image, to prompt a segmenter with, and the ones that cannot be used.
+
+    Reads KITTI rows (.txt), a JSON list of boxes, COCO JSON (a mask there counts by its box), or
+    a folder with such a file named after the image.
+
+    Args:
+        size: (height, width) of the image, to which boxes are clipped; pixels, corner based.
+        image_name: file name without suffix, to find the image in a COCO file or a folder.
+
+    Raises:
+        InputError: the path is absent, malformed, or a PNG of ids, which has masks already.
+    """
+    path = Path(path)
+    if path.is_dir():
+        named = _named_after(path, image_name)
+        if named is None:
+            raise InputError(f"{path} holds no file {image_name}.txt or {image_name}.json of boxes")
+        path = named
+    kind = _kind(path)
+    if kind == "png":
+        raise InputError(f"{path} holds masks; expected boxes, or leave out the segmenter")
+    found, rejected = _read(path, kind, size, image_name)
+    boxes = [
+        one if isinstance(one, Box) else Box(one.box, one.category, one.score, one.name)
+        for one in found
+    ]
+    if len(boxes) > INSTANCE_LIMIT:
+        raise InputError(f"{path}: {len(boxes)} boxes, expected at most {INSTANCE_LIMIT}")
+    return boxes, rejected
 
 
 def _read(

@@ -28,6 +28,7 @@ from diffrender.predict.roi import roi_align as roi_align
 from diffrender.predict.samples import Samples as Samples
 from diffrender.predict.settings import Group as Group
 from diffrender.predict.settings import TrainSettings as TrainSettings
+from diffrender.predict.start import PredictorChoice as PredictorChoice
 from diffrender.predict.start import PredictorStart as PredictorStart
 from diffrender.predict.start import load_start as load_start
 from diffrender.predict.start import short_settings as short_settings
@@ -45,6 +46,7 @@ __all__ = [
     "Prediction",
     "PredictorConfig",
     "PredictorNet",
+    "PredictorChoice",
     "PredictorStart",
     "SampleSettings",
     "Samples",

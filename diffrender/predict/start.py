@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from diffrender._devices import pick_device
 from diffrender.errors import InputError
 from diffrender.predict.decode import Prediction, decode
 from diffrender.predict.files import load_predictor, shipped_predictor
@@ -18,7 +20,7 @@ from diffrender.reconstruct.crops import crop_evidence
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.shape_priors import ShapePrior
 
-__all__ = ["PredictorStart", "load_start", "short_settings"]
+__all__ = ["PredictorChoice", "PredictorStart", "load_start", "short_settings"]
 
 _STAGES = (
     StageSettings(iterations=8, size=(48, 48), keep=4, parts=True),
@@ -76,6 +78,21 @@ class PredictorStart:
             samples = samples.to(device)
             inputs = network_inputs(samples)
             return decode(self.net.see(inputs), inputs, samples, config)
+
+
+@dataclass(frozen=True)
+class PredictorChoice:
+    """Which predictor starts: a file or the shipped one, hypotheses an object, short descents."""
+
+    weights: str | None = None
+    count: int = 4
+    short: bool = True
+
+    def load(self, device: str) -> PredictorStart:
+        """The start, its network on the device."""
+        start = load_start(self.weights, self.count, short=self.short)
+        start.net.to(pick_device(device))
+        return start
 
 
 def load_start(

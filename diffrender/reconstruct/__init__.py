@@ -2,6 +2,7 @@
 
 from diffrender.reconstruct.adam import Adam as Adam
 from diffrender.reconstruct.classes import ClassPriors as ClassPriors
+from diffrender.reconstruct.classes import named_prior as named_prior
 from diffrender.reconstruct.classes import priors_by_class as priors_by_class
 from diffrender.reconstruct.confidence import Agreement as Agreement
 from diffrender.reconstruct.descent import Descent as Descent
@@ -23,5 +24,6 @@ from diffrender.reconstruct.settings import ReconstructSettings as ReconstructSe
 from diffrender.reconstruct.settings import StageSettings as StageSettings
 from diffrender.reconstruct.settings import StepSizes as StepSizes
 from diffrender.reconstruct.solver import objective as objective
+from diffrender.reconstruct.starting import StartChoice as StartChoice
 from diffrender.reconstruct.starting import Starter as Starter
 from diffrender.reconstruct.starting import StartRequest as StartRequest

@@ -175,6 +175,8 @@ def _facts(scene: Scene) -> str:
         ("seconds", _number(seconds, ".1f")),
         ("seed", str(scene.seed)),
     ]
+    if scene.calibration:
+        pairs.append(("camera", str(scene.calibration.get("statement", ""))))
     return "".join(f"<li>{escape(name)} <b>{escape(value)}</b></li>" for name, value in pairs)
 
 

@@ -46,6 +46,8 @@ def result_json(scene: Scene, files: Mapping[str, Any] | None = None) -> str:
         "versions": scene.versions,
         "files": listed,
     }
+    if scene.calibration:
+        record["calibration"] = scene.calibration
     return json.dumps(to_plain(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 

@@ -134,6 +134,8 @@ class Scene:
         timings: seconds per stage.
         versions: package versions.
         seed: of every random draw.
+        calibration: what a guessed focal length means for the poses (see `focal`); {} where the
+            camera is from a calibration.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Scene:
     timings: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     seed: int = 0
+    calibration: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write scene.glb, per-object GLB and OBJ, NAME.txt, result.json, overlay.png, bev.png

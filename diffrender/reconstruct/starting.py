@@ -14,7 +14,7 @@ from diffrender.reconstruct.observations import DepthNoise, Observation
 from diffrender.reconstruct.settings import StageSettings
 from diffrender.shape_priors import ShapePrior
 
-__all__ = ["StartRequest", "Starter"]
+__all__ = ["StartChoice", "StartRequest", "Starter"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,12 @@ class Starter(Protocol):
         """Whether it can start objects of this prior; the box fit starts the others."""
 
     def __call__(self, request: StartRequest) -> Hypotheses: ...
+
+
+class StartChoice(Protocol):
+    """Says which start to load; plain values that can be sent to another process."""
+
+    @property
+    def weights(self) -> str | None: ...
+
+    def load(self, device: str) -> Starter: ...

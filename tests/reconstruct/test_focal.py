@@ -1,0 +1,115 @@
+"""A guessed focal length: its camera, and what an error of it does, by the model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scene_fixture import make_scene
+from street_set import write_streets
+from test_export_records import documented_schema, mismatches
+
+from diffrender.errors import InputError
+from diffrender.reconstruct import ReconstructSettings, Run, Scene, StageSettings, reconstruct
+from diffrender.reconstruct.export import save_scene
+from diffrender.reconstruct.focal import (
+    KITTI_FOV,
+    focal_record,
+    guess_focal,
+    measure_sensitivity,
+    statement,
+)
+from diffrender.reconstruct.input_depth import DepthChoice
+from diffrender.reconstruct.inputs import Inputs, MaskChoice, Sources
+from diffrender.shape_priors import load_prior
+
+
+def test_convention_field_of_view() -> None:
+    guess = guess_focal(90.0)
+    assert guess.focal(200) == pytest.approx(100.0)
+    camera = guess.camera((120, 200))
+    # The image's left edge is seen 45 degrees to the left of its middle.
+    pixels, _ = camera.project(torch.tensor([[-1.0, 0.0, 1.0], [0.0, 0.0, 5.0]]))
+    np.testing.assert_allclose(pixels, [[0, 60], [100, 60]], atol=1e-4)
+    # KITTI's own figures: 721.5 px for 1242 px.
+    assert guess_focal(None).focal(1242) == pytest.approx(721.5, rel=2e-3)
+    assert guess_focal(None).fov == KITTI_FOV
+    short, long = guess_focal(None).focal_range(1242)
+    assert short < 721.5 < long
+
+
+@pytest.mark.parametrize("fov", [0.0, -3.0, 179.0, math.nan])
+def test_impossible_fields_of_view(fov: float) -> None:
+    with pytest.raises(InputError, match="the field of view is .* expected 5 to 170"):
+        guess_focal(fov)
+
+
+def measured(tmp_path: Path, depth: str, settings: ReconstructSettings) -> dict[str, float]:
+    root = write_streets(tmp_path / "kitti", 1) / "training"
+    source = str(root / "depth_2" / "000000.png") if depth == "map" else depth
+    sources = Sources(DepthChoice(source), MaskChoice(str(root / "instance_2" / "000000.png")))
+    inputs = sources.of_image(root / "image_2" / "000000.png", None, 71.1)
+    assert inputs.focal is not None
+
+    def solve(seen: Inputs) -> Scene:
+        parts = seen.image, seen.camera, seen.instances, seen.depth
+        run = Run(depth_source=seen.depth_source)
+        return reconstruct(*parts, load_prior("car"), settings, run)
+
+    return measure_sensitivity(inputs, sources.again, solve)["object_1"]
+
+
+def test_without_depth_distance_scales_with_the_focal_length(tmp_path: Path) -> None:
+    """Sizes are known from the class and apparent ones from the box, so that z = f H / h."""
+    slopes = measured(tmp_path, "none", ReconstructSettings(method="box", ground=False))
+    assert slopes["depth"] == pytest.approx(1.0, abs=0.1)
+    assert slopes["height"] == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_measured_depth_stays_and_sizes_shrink(tmp_path: Path) -> None:
+    """With depth given, H = h z / f, where the class says nothing of the size."""
+    free = {
+        name: dataclasses.replace(size, sigma=(100.0, 100.0, 100.0))
+        for name, size in ReconstructSettings().class_sizes.items()
+    }
+    stage = StageSettings(iterations=50, size=(48, 48), keep=2)
+    settings = ReconstructSettings(
+        ground=False, class_sizes=free, hypotheses=2, stages=(stage,), tolerance=0.0
+    )
+    slopes = measured(tmp_path, "map", settings)
+    # The visible face stays where it was measured; the centre behind it moves with the length.
+    assert slopes["depth"] == pytest.approx(0.0, abs=0.25)
+    assert slopes["height"] == pytest.approx(-1.0, abs=0.3)
+
+
+def test_the_record_holds_the_ranges(tmp_path: Path) -> None:
+    scene = make_scene()
+    guess = guess_focal(80.0)
+    slopes = {"depth": 1.0, "length": 1.0, "width": 0.0, "height": 0.0}
+    name = scene.objects[0].name
+    record = focal_record(guess, scene, {name: slopes})
+    width = scene.camera.size[1]
+    short, long = guess.focal_range(width)
+    z, height = scene.objects[0].pose.location[2], scene.objects[0].pose.size[2]
+    first = record["objects"][0]
+    assert first["depth_range"] == pytest.approx(
+        [z * short / guess.focal(width), z * long / guess.focal(width)]
+    )
+    assert first["height_range"] == pytest.approx([height, height])
+    assert record["objects"][1] == {
+        "name": scene.objects[1].name, "percent_per_percent": None,
+    }  # fmt: skip
+    assert "80 degrees was stated" in record["statement"]
+    assert "each +1 % of focal length moves depth by +1.00 %" in record["statement"]
+    assert "is assumed (KITTI's camera)" in statement(guess_focal(None), width, {})
+    save_scene(dataclasses.replace(scene, calibration=record), tmp_path)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["calibration"] == json.loads(json.dumps(record))
+    schema = documented_schema()
+    assert mismatches(written, schema, schema) == []
+    assert "80 degrees was stated" in (tmp_path / "report.html").read_text()
