@@ -61,7 +61,7 @@ class _Study:
 
     folds: int | None = None
     training: AutoencoderSettings = field(
-        default_factory=lambda: AutoencoderSettings(encoder_steps=600)
+        default_factory=lambda: AutoencoderSettings(encoder_steps=400)
     )
     fit: FitSettings = field(default_factory=lambda: FitSettings(iterations=15, samples=1500))
     samples: int = 1500
