@@ -99,11 +99,10 @@ def reconstruct(
 
     found: dict[int, ReconstructedObject] = {}
     noise = settings.depth_noise or depth_noise_of(run.depth_source)
-    done = 0
+    counter = None if run.progress is None else _Counter(run.progress)
     for own, indices in _by_prior(observations, prior):
         members = [observations[i] for i in indices]
         elsewhere = tuple(o for i, o in enumerate(observations) if i not in indices)
-        progress = _counting_on(run.progress, done)
         start = run.start
         if start is not None and isinstance(prior, Mapping) and not start.serves(own):
             start = None
@@ -111,7 +110,7 @@ def reconstruct(
         if start is not None and start.stages is not None:
             followed = dataclasses.replace(settings, stages=start.stages)
         solver = Solver(
-            image, camera, depth, own, followed, run.device, progress, noise, members, elsewhere,
+            image, camera, depth, own, followed, run.device, counter, noise, members, elsewhere,
             start,
         )  # fmt: skip
         spent: dict[str, float] = {}
@@ -119,7 +118,8 @@ def reconstruct(
             found.update(zip(indices, solver.solve(spent), strict=True))
         for name, seconds in spent.items():
             timings[name] = timings.get(name, 0.0) + seconds
-        done += sum(stage.iterations for stage in followed.stages)
+        if counter is not None:
+            counter.close_group()
     objects = [found[i] for i in range(len(observations))]
     timings["total"] = time.perf_counter() - started
     return Scene(
@@ -148,11 +148,18 @@ def _by_prior(
     return list(groups.values())
 
 
-def _counting_on(progress: Progress | None, done: int) -> Progress | None:
+class _Counter:
     """The same report with the iterations of earlier groups counted in."""
-    if progress is None:
-        return None
-    return lambda step, terms: progress(done + step, terms)
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._before, self._last = progress, 0, 0
+
+    def __call__(self, step: int, terms: dict[str, float]) -> None:
+        self._last = self._before + step
+        self._progress(self._last, terms)
+
+    def close_group(self) -> None:
+        self._before = self._last
 
 
 def _check(image: np.ndarray, camera: Camera, depth: np.ndarray | None) -> None:

@@ -18,6 +18,7 @@ from diffrender.reconstruct import (
     Run,
     Scene,
     StageSettings,
+    iteration_limit,
     priors_by_class,
     reconstruct,
 )
@@ -89,7 +90,8 @@ def test_every_class_comes_out_in_the_order_given() -> None:
     assert [len(o.latent) for o in found.objects] == [8, 8, 12, 8]
     parts = [len(load_prior(name).faces) for _, name, *_ in THINGS]
     assert [len(o.mesh.faces) for o in found.objects] == parts
-    assert steps == list(range(1, 101))  # four groups of 25 iterations, counted on
+    # Four groups, counted on.
+    assert steps == list(range(1, 4 * iteration_limit(QUICK, CAMERA) + 1))
     assert {"box", "optimize", "texture", "total"} <= set(found.timings)
 
 
