@@ -30,3 +30,15 @@ def test_pictures_of_the_pages_are_small() -> None:
     pictures = list((DOCS / "images").glob("visibility_*.png"))
     assert len(pictures) == 3
     assert max(path.stat().st_size for path in pictures) < 150_000
+
+
+def test_pictures_of_shape_spaces_are_drawn_alike_twice(tmp_path: Path) -> None:
+    drawn = []
+    for name in ("one", "two"):
+        command = [sys.executable, str(DOCS / "pictures" / "shape_spaces.py"), str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        drawn.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert drawn[0] == drawn[1]
+    assert set(drawn[0]) == {path.name for path in (DOCS / "images").glob("shape_spaces_*.png")}
+    assert max(len(data) for data in drawn[0].values()) < 150_000
