@@ -25,7 +25,7 @@ __all__ = ["PredictorChoice", "PredictorStart", "load_start", "short_settings"]
 _STAGES = (
     StageSettings(iterations=8, size=(48, 48), keep=4, parts=True),
     StageSettings(iterations=8, size=(64, 64), keep=3, turns=(180,), parts=True),
-    StageSettings(iterations=10, size=(96, 96), keep=2, turns=(180,), parts=True),
+    StageSettings(iterations=9, size=(96, 96), keep=2, turns=(180,), parts=True),
 )
 
 

@@ -36,6 +36,7 @@ QUICK = ReconstructSettings(
         StageSettings(iterations=2, size=(32, 32), keep=1, turns=(180,), parts=True),
     ),
     texture_size=16,
+    solver="adam",
 )
 
 
@@ -111,7 +112,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
               "--out", str(tmp_path / "out")]  # fmt: skip
     runner = CliRunner()
     done = runner.invoke(
-        app, [*common, "--init", "predictor", "--predictor", str(weights), "--iterations", "3"]
+        app, [*common, "--init", "predictor", "--predictor", str(weights), "--iterations", "4"]
     )
     assert done.exit_code == 0, done.output
     assert '"start": "predictor"' in (tmp_path / "out" / "result.json").read_text()
