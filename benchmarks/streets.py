@@ -26,8 +26,8 @@ import numpy as np
 
 from diffrender._files import write_text_atomic
 from diffrender.datasets.synthetic import SyntheticFrame, SyntheticStreets, add_depth_noise
+from diffrender.datasets.synthetic_masks import add_mask_noise
 from diffrender.evaluate import PoseError, pose_error, summarise
-from diffrender.instances import Instance, box_of_mask
 from diffrender.reconstruct import DepthNoise, ReconstructSettings, Run, reconstruct
 from diffrender.reconstruct.noise import depth_noise_of
 from diffrender.tools.bench_format import machine
@@ -60,31 +60,6 @@ def depth_map(kind: str, frame: SyntheticFrame, draw: np.random.Generator) -> np
     return np.asarray(create_depth("dpt-timm").predict(frame.image, frame.camera), np.float32)
 
 
-def noisy(instances: list[Instance], draw: np.random.Generator) -> list[Instance]:
-    """Masks whose outlines wander by `_OUTLINE` pixels; where two meet, the first one takes it.
-
-    The outline is the zero of the distance from it plus a smooth noise field: a detector's masks
-    err over stretches of the outline and run into their neighbours.
-    """
-    import cv2
-
-    taken: np.ndarray | None = None
-    made = []
-    for instance in instances:
-        mask = instance.mask.astype(np.uint8)
-        inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
-        outside = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
-        wave = cv2.GaussianBlur(draw.standard_normal(mask.shape).astype(np.float32), (0, 0), 6)
-        away = inside - outside + _OUTLINE * wave / wave.std()
-        moved = away > 0
-        taken = np.zeros_like(moved) if taken is None else taken
-        moved &= ~taken
-        taken |= moved
-        if moved.any():
-            made.append(dataclasses.replace(instance, mask=moved, box=box_of_mask(moved)))
-    return made
-
-
 def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], ReconstructSettings]) -> None:
     """Append the cars of every scene that the file does not hold yet."""
     from diffrender.shape_priors import load_prior
@@ -104,7 +79,7 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
         frame, draw = streets[index], np.random.default_rng([asked.seed, index])
         depth, instances = depth_map(kind, frame, draw), frame.instances()
         if asked.masks == "noisy":
-            instances = noisy(instances, draw)
+            instances = add_mask_noise(instances, _OUTLINE, draw)
         given = {instance.name for instance in instances}
         scene = reconstruct(
             frame.image, frame.camera, instances, depth, prior, settings(NOISE[kind]),

@@ -16,7 +16,7 @@ from diffrender.reconstruct import DepthNoise, ReconstructSettings, Run, Scene, 
 from diffrender.reconstruct.classes import ClassSize
 from diffrender.tools.bench_format import Report, Row, Target
 
-__all__ = ["class_sizes", "real_frames", "synthetic_streets"]
+__all__ = ["class_sizes", "counts", "real_frames", "synthetic_streets"]
 
 DEPTH_NOISE = 0.10
 _SIZE_SCENES = 20  # of another seed, from which the class's mean size is taken
@@ -162,7 +162,7 @@ def _real_source(
         frame = frames[name]
         if source == "lidar" and not (frame.folder / "velodyne" / f"{name}.bin").is_file():
             continue
-        if not any(_counts(label) for label in frame.labels):
+        if not any(counts(label) for label in frame.labels):
             continue
         shown = {instance.name for instance in frame.load_frame_instances(masks)[0]}
         inputs: Inputs | None
@@ -187,7 +187,7 @@ def _real_source(
                 )
                 boxes = _boxes(scene)
             for index, label in enumerate(frame.labels):
-                if not _counts(label):
+                if not counts(label):
                     continue
                 key = row_name(label, index + 1)
                 if masks == "instance_2" and key not in shown:
@@ -211,7 +211,7 @@ def _real_source(
     return summary
 
 
-def _counts(label: object) -> bool:
+def counts(label: object) -> bool:
     """Cars that the figures are about: little hidden, little cut, at least 30 pixels high."""
     box = label.box  # type: ignore[attr-defined]
     return bool(
