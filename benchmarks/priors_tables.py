@@ -29,7 +29,7 @@ def table(report: dict[str, Any]) -> str:
         if row["operation"] in COLUMNS:
             found.setdefault(row["case"], {})[row["operation"]] = row
     lines = [
-        "| prior | Chamfer, mm | folds' range | IoU | folds' range | normals | folds' range |",
+        "| prior | Chamfer, mm | folds' IQR | IoU | folds' IQR | normals | folds' IQR |",
         "|---|---|---|---|---|---|---|",
     ]
     for case, rows in found.items():
@@ -37,7 +37,8 @@ def table(report: dict[str, Any]) -> str:
         for name, style in COLUMNS.items():
             cells += [style.format(rows[name]["value"]), f"{rows[name]['spread']:.2g}"]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    which = next(iter(found)).rsplit(", ", 1)[1]
+    return f"Means over meshes: {which}.\n\n" + "\n".join(lines)
 
 
 def main(source: Path, page: Path) -> None:

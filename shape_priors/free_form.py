@@ -68,9 +68,9 @@ def icosphere(subdivisions: int) -> tuple[Tensor, Tensor]:
     Symmetric across the planes x = 0, y = 0 and z = 0.
     """
     g = (1 + 5**0.5) / 2
-    points = [(a, b * g, 0.0) for a in (-1, 1) for b in (-1, 1)]
-    points += [(0.0, a, b * g) for a in (-1, 1) for b in (-1, 1)]
-    points += [(b * g, 0.0, a) for a in (-1, 1) for b in (-1, 1)]
+    points = [(a, b * g, 0.0) for a in (-1.0, 1.0) for b in (-1.0, 1.0)]
+    points += [(0.0, a, b * g) for a in (-1.0, 1.0) for b in (-1.0, 1.0)]
+    points += [(b * g, 0.0, a) for a in (-1.0, 1.0) for b in (-1.0, 1.0)]
     vertices = torch.tensor(points, dtype=torch.float64)
     near = torch.cdist(vertices, vertices) < 2.01
     faces = [

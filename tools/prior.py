@@ -143,9 +143,11 @@ def _autoencoder(
         sparsity = SparsityConfig(network.density, 16, "dynamic")
         decoder = dataclasses.replace(decoder, sparsity=sparsity)
     settings = dataclasses.replace(settings, latent_size=latents, decoder=decoder)
-    for field, value in zip(("steps", "encoder_steps"), network.steps, strict=True):
-        if value is not None:
-            settings = dataclasses.replace(settings, **{field: value})
+    steps, encoder_steps = network.steps
+    if steps is not None:
+        settings = dataclasses.replace(settings, steps=steps)
+    if encoder_steps is not None:
+        settings = dataclasses.replace(settings, encoder_steps=encoder_steps)
     generator = torch.Generator().manual_seed(network.seed)
     with _progress() as progress:
         watch = Watch(network.checkpoint, progress)

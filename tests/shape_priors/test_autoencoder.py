@@ -127,8 +127,9 @@ def test_the_encoder_reads_meshes_of_any_topology(learned: NeuralPrior, cars: li
 
 def test_training_improves_on_the_components_it_starts_from(cars: list[Mesh]) -> None:
     settings = dataclasses.replace(
-        SMALL, decoder=DecoderSettings(width=64, hidden=2), steps=250, encoder_steps=200, mix=0.3
-    )
+        SMALL, decoder=DecoderSettings(width=64, hidden=2), steps=250, encoder_steps=800,
+        encoder_rate=3e-3, mix=0.3,
+    )  # fmt: skip
     losses: list[TrainingReport] = []
     shapes, _ = draw_fleet(60, torch.Generator().manual_seed(1))
     weights = torch.tensor([3.9, 1.5, 1.6])
@@ -136,13 +137,13 @@ def test_training_improves_on_the_components_it_starts_from(cars: list[Mesh]) ->
         shapes, topology(), weights, settings, torch.Generator().manual_seed(0),
         progress=losses.append,
     )  # fmt: skip
-    assert [r.step for r in losses] == list(range(1, 451))
-    assert losses[-1].steps == 450
+    assert [r.step for r in losses] == list(range(1, 1051))
+    assert losses[-1].steps == 1050
     assert losses[-1].rate > 0
     first = sum(r.loss for r in losses[:10])
     assert sum(r.loss for r in losses[200:250]) / 5 < 0.99 * first
     read = sum(r.loss for r in losses[250:260])  # the encoder over points starts at random
-    assert sum(r.loss for r in losses[-10:]) < 0.9 * read
+    assert sum(r.loss for r in losses[-50:]) / 5 < 0.9 * read
     points = surface_points(shapes, topology()[0], 256, torch.Generator().manual_seed(3), weights)
     with torch.no_grad():
         latents = encoder(points)
