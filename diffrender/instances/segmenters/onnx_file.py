@@ -160,9 +160,9 @@ class OnnxSegmenter(Segmenter):
         picture, placed = letterbox(image, size, fill=_GREY if yolo else 0, centred=yolo)
         if self.settings.channels == "bgr":
             picture = picture[..., ::-1]
-        x = (picture / np.float32(255) - np.float32(self.settings.mean)) / np.float32(
-            self.settings.std
-        )
+        mean = np.asarray(self.settings.mean, dtype=np.float32)
+        std = np.asarray(self.settings.std, dtype=np.float32)
+        x = (picture / np.float32(255) - mean) / std
         x = np.ascontiguousarray(x.transpose(2, 0, 1), dtype=self.dtype)
         outputs = [o.name for o in self.session.get_outputs()]
         try:
