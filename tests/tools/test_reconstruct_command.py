@@ -102,7 +102,7 @@ def test_bad_files_are_one_line(
         (["--prior", "lorry"], "no shape prior 'lorry'"),
         (["--device", "abacus"], "device is 'abacus'"),
         (["--hypotheses", "0"], "hypotheses is 0"),
-        (["--iterations", "2"], "--iterations is 2, expected at least 3"),
+        (["--iterations", "2"], "--iterations is 2, expected at least 4"),
         (["--frame", "000003"], "--frame goes with --kitti"),
         (["--kitti", "root"], "give either IMAGE with --calib and --masks, or --kitti"),
         (["--depth-units-per-metre", "0"], "units_per_metre is 0"),
