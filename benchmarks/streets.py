@@ -27,6 +27,7 @@ import numpy as np
 from diffrender._files import write_text_atomic
 from diffrender.datasets.synthetic import SyntheticFrame, SyntheticStreets, add_depth_noise
 from diffrender.datasets.synthetic_masks import add_mask_noise
+from diffrender.errors import InputError
 from diffrender.evaluate import PoseError, pose_error, summarise
 from diffrender.reconstruct import DepthNoise, ReconstructSettings, Run, reconstruct
 from diffrender.reconstruct.noise import depth_noise_of
@@ -57,7 +58,10 @@ def depth_map(kind: str, frame: SyntheticFrame, draw: np.random.Generator) -> np
         return frame.lidar_depth()
     from diffrender.depth import create_depth
 
-    return np.asarray(create_depth("dpt-timm").predict(frame.image, frame.camera), np.float32)
+    prediction = create_depth("dpt-timm").predict(frame.image, float(frame.camera.intrinsics[0, 0]))
+    if prediction.kind != "metric":
+        raise InputError(f"the shipped network gives {prediction.kind}, expected metric depth")
+    return np.asarray(prediction.values, dtype=np.float32)
 
 
 def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], ReconstructSettings]) -> None:
