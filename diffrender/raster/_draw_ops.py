@@ -86,8 +86,8 @@ def _run_backward(
 def _forward(
     points: Tensor, k: _Maybe, r: _Maybe, t: _Maybe, values: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    *tensors, shape, corners, cull, keep = rest
-    scene = Scene(*tensors[:3], Topology.of(tensors[3:]), tuple(shape), corners, cull)
+    faces, vertex_offsets, face_offsets, *tables, shape, corners, cull, keep = rest
+    scene = Scene(faces, vertex_offsets, face_offsets, Topology.of(tables), shape, corners, cull)
     image, h, shown, _ = _outputs(points, k, values, shape)
     call = scene.call(points, (k, r, t), values, h.data_ptr(), shown.data_ptr())
     _run(call, image)
@@ -126,7 +126,9 @@ def _backward(
     corners: bool,
     wanted: list[bool],
 ) -> list[Tensor]:
-    made = Scene(*scene[:3], Topology.of(scene[3:]), tuple(shown.shape), corners, False)
+    faces, vertex_offsets, face_offsets, *tables = scene
+    table = Topology.of(tables)
+    made = Scene(faces, vertex_offsets, face_offsets, table, shown.shape, corners, False)
     call = made.call(points, (k, r, t), values, h.data_ptr(), shown.data_ptr())
     want_points, want_camera = wanted
     camera = (k, r, t) if want_camera else ()
@@ -249,4 +251,5 @@ def draw(
         return _Eager.apply(points, values, scene, view)
     run = _forward if eager else torch.ops.diffrender.draw
     rest = (*scene.tensors(), list(scene.shape), scene.corners, scene.cull, keep)
-    return run(points, *view, values, *rest)[0]
+    k, r, t = view
+    return run(points, k, r, t, values, *rest)[0]

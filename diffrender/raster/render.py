@@ -101,6 +101,7 @@ def _usual(attributes: Tensor, meshes: Meshes, camera: Camera, cull: bool) -> _D
         and native_ready()
     ):
         return None
+    shape: tuple[int, ...]
     if kind is Mesh:
         offsets, shape = (kept_ends(count), kept_ends(faces.shape[0])), camera.size
     else:
