@@ -102,7 +102,8 @@ def test_a_killed_worker_loses_nothing(
     monkeypatch.setattr(ray, "wait", wait)
     summary = reconstruct_dataset(job, frames, tmp_path / "ray", Where(ray="auto", in_flight=3))
     assert Path(marker).exists()
-    assert (summary.done, list(summary.failures), summary.retries) == (4, ["000004"], 1)
+    assert (summary.done, list(summary.failures)) == (4, ["000004"])
+    assert summary.retries >= 1  # Ray may lose more than the frame that was at work
     assert summary.failures == serial.failures
     assert outputs(tmp_path / "ray") == outputs(tmp_path / "serial")
     assert objects(tmp_path / "ray") == objects(tmp_path / "serial")
@@ -110,7 +111,7 @@ def test_a_killed_worker_loses_nothing(
         tmp_path / "serial/results.zip"
     ).read_bytes()
     record = json.loads((tmp_path / "ray" / "frames" / "000001.json").read_text())
-    assert record["attempts"] == 2
+    assert record["attempts"] >= 2
     # Weights and prior once in the store, and never more under way than was allowed.
     assert len(puts) == 1
     assert set(puts[0].files) == {"depth", "prior"}
