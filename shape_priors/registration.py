@@ -53,6 +53,7 @@ class FitResult:
     distance: float
 
 
+@torch.no_grad()
 def fit_prior(
     prior: ShapePrior,
     vertices: Tensor,  # (V, 3)
@@ -117,7 +118,6 @@ class _Problem:
         latent, change = parameters[: self.prior.latent_size], parameters[-6:]
         return latent, self.start[:3] + change[:3], (self.start[3:] + change[3:]).exp()
 
-    @torch.no_grad()
     def surface(self, parameters: Tensor) -> Tensor:
         latent, location, extents = self.split(parameters)
         return self.prior.decode(latent) * extents + location
