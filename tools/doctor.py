@@ -11,6 +11,7 @@ import platform
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -65,8 +66,11 @@ _EXTRA = {
     "transformers": ("transformers", "hub"),
     "huggingface_hub": ("huggingface_hub", "hub"),
     "pytorch3d": ("pytorch3d", "pytorch3d"),
+    "ray": ("ray", "cluster"),
+    "tensorboard": ("tensorboard", "train"),
     "deodr": ("deodr", "bench"),
 }
+_PRIORS = ("car", "car-autoencoder", "pedestrian", "cyclist", "free")
 
 _MEND_BACK_END = {
     "native": "install a C++17 compiler (apt install g++), then reinstall diffrender",
@@ -175,7 +179,8 @@ def _assets() -> list[Finding]:
     """The shipped network, priors and sample, loaded as a user would."""
     return [
         _asset("depth network dpt-timm", _load_network),
-        _asset("shape prior car", _load_prior),
+        *(_asset(f"shape prior {name}", partial(_load_prior, name)) for name in _PRIORS),
+        _asset("predictor", _load_predictor),
     ]
 
 
@@ -193,11 +198,19 @@ def _load_network() -> str:
     return f"weights: {network.card.weights_licence}"
 
 
-def _load_prior() -> str:
+def _load_prior(name: str) -> str:
     from diffrender.shape_priors import load_prior
 
-    prior = load_prior("car")
+    prior = load_prior(name)
     return f"{prior.latent_size} latents, {len(prior.faces)} faces"
+
+
+def _load_predictor() -> str:
+    from diffrender.predict import load_predictor, shipped_predictor
+
+    net = load_predictor(shipped_predictor())
+    weights = sum(parameter.numel() for parameter in net.parameters())
+    return f"{net.config.hypotheses} headings, {weights / 1e6:.2f} million weights"
 
 
 def _machine() -> dict[str, Any]:
