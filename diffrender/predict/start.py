@@ -88,6 +88,10 @@ class PredictorChoice:
     count: int = 4
     short: bool = True
 
+    def at(self, weights: str) -> PredictorChoice:
+        """The same with the weights in another place."""
+        return dataclasses.replace(self, weights=weights)
+
     def load(self, device: str) -> PredictorStart:
         """The start, its network on the device."""
         start = load_start(self.weights, self.count, short=self.short)

@@ -64,4 +64,7 @@ class StartChoice(Protocol):
     @property
     def weights(self) -> str | None: ...
 
+    def at(self, weights: str) -> StartChoice:
+        """The same with the weights in another place."""
+
     def load(self, device: str) -> Starter: ...

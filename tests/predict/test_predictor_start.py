@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from diffrender.errors import InputError
 from diffrender.predict import (
+    PredictorChoice,
     PredictorNet,
     PredictorStart,
     load_start,
@@ -29,6 +31,7 @@ from diffrender.reconstruct import (
 )
 from diffrender.reconstruct import solver as solver_module
 from diffrender.reconstruct.hypotheses import Hypotheses
+from diffrender.shape_priors import load_prior
 
 QUICK = ReconstructSettings(
     stages=(
@@ -122,3 +125,37 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     worse = runner.invoke(app, [*common, "--init", "predictor", "--method", "box"])
     assert worse.exit_code == 2
     assert "goes with --method render" in worse.output
+
+
+def test_a_data_set_starts_from_it(tmp_path: Path) -> None:
+    from diffrender.datasets import SyntheticStreets, write_kitti
+    from diffrender.reconstruct.dataset import DatasetJob, choose_frames, reconstruct_dataset
+    from diffrender.reconstruct.dataset.cluster import _open, pack
+    from diffrender.reconstruct.dataset.job import describe, differences
+    from diffrender.reconstruct.input_depth import DepthChoice
+
+    root = write_kitti(SyntheticStreets(1, 1, (96, 320), STREETS.settings), tmp_path / "k")
+    weights = save_predictor(net(), tmp_path / "p.safetensors")
+    choice = PredictorChoice(str(weights), count=2)
+    job = DatasetJob(str(root), depth=DepthChoice("depth_2"), settings=QUICK, start=choice)
+    done = reconstruct_dataset(job, choose_frames(root, "training"), tmp_path / "out")
+    assert (done.done, done.failures) == (1, {})
+    record = json.loads((tmp_path / "out" / "frames" / "000000.json").read_text())
+    assert record["objects"]
+    told = differences(describe(dataclasses.replace(job, start=None)), describe(job))
+    assert any(line.startswith(("start.weights", "start:")) for line in told)
+    # What a worker elsewhere gets holds the weights themselves.
+    payload = pack(job, "key")
+    weights.unlink()
+    there = _open(payload)
+    assert there.start is not None and there.start.name == "predictor"
+    assert [o.name for o in there.scene("000000").objects] == [o["name"] for o in record["objects"]]
+
+
+def test_a_prior_that_it_does_not_know_starts_from_box_fits() -> None:
+    frame = STREETS[0]
+    priors = {"Car": load_prior("free"), "Van": load_prior("free")}
+    run = Run(frame.name, start=PredictorStart(net()))
+    seen = (frame.image, frame.camera, frame.instances, frame.depth)
+    assert reconstruct(*seen, priors, QUICK, run).objects
+    assert not PredictorStart(net()).serves(load_prior("free"))

@@ -26,6 +26,7 @@ from diffrender.reconstruct.dataset import (
 )
 from diffrender.reconstruct.dataset.frame import FrameOutcome
 from diffrender.reconstruct.input_depth import DepthChoice
+from diffrender.shape_priors import load_prior, save_prior
 
 TRUE_TASK = cluster.frame_task
 
@@ -68,8 +69,10 @@ def test_a_killed_worker_loses_nothing(
         dataclasses.replace(stage, iterations=2) for stage in ReconstructSettings().stages
     )
     settings = ReconstructSettings(hypotheses=2, stages=stages)
-    # The shipped network: its weights travel, and so does the prior.
-    job = DatasetJob(str(root), depth=DepthChoice("dpt-timm", align="scene"), settings=settings)
+    # The shipped network: its weights travel, and so does a prior of the user's own.
+    prior = str(save_prior(load_prior("car"), tmp_path / "mine.safetensors"))
+    depth = DepthChoice("dpt-timm", align="scene")
+    job = DatasetJob(str(root), depth=depth, prior=prior, settings=settings)
     broken = root / "training" / "calib" / "000004.txt"
     broken.write_text("P2: 1\n")
     frames = choose_frames(root, "val")

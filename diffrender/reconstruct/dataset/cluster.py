@@ -45,7 +45,7 @@ class Payload:
 
     Attributes:
         job: with the paths of the files that travel.
-        files: content of what the job's depth, masks and prior name.
+        files: content of what the job's depth, masks, prior and start name.
         key: tells payloads apart in a worker's memory.
         version: of this package; another one on a worker is refused.
     """
@@ -134,9 +134,10 @@ def _places(ray: Any, job: DatasetJob) -> int:
 
 
 def pack(job: DatasetJob, key: str) -> Payload:
-    """The job with the content of its weights and prior, shipped ones too.
+    """The job with the content of the files that it names, and of the shipped network.
 
-    A model of the hub that is named, not a folder, is fetched by every worker itself.
+    Shipped priors and the shipped predictor lie in every worker's own copy of this version. A model
+    of the hub that is named, not a folder, is fetched by every worker itself.
 
     Raises:
         InputError: a file that cannot be read.
@@ -144,14 +145,14 @@ def pack(job: DatasetJob, key: str) -> Payload:
     from importlib.metadata import version
 
     from diffrender.depth.dpt_timm import shipped_weights
-    from diffrender.shape_priors import list_priors
-    from diffrender.shape_priors.files import prior_path
 
     depth = job.depth.weights
     if job.depth.source == "dpt-timm" and depth is None:
         depth = str(shipped_weights())
-    prior = str(prior_path(job.prior)) if job.prior in list_priors() else job.prior
-    named = {"depth": depth, "masks": job.masks.weights, "prior": prior}
+    start = None if job.start is None else job.start.weights
+    named = {"depth": depth, "masks": job.masks.weights, "prior": None, "start": start}
+    if Path(job.prior).is_file():  # not a folder that happens to be called "car"
+        named["prior"] = job.prior
     files = {what: _content(Path(p)) for what, p in named.items() if p and Path(p).exists()}
     return Payload(job, files, key, version("diffrender"))
 
@@ -186,8 +187,12 @@ def _open(payload: Payload) -> FrameReconstructor:
     with tempfile.TemporaryDirectory() as folder:
         paths = {what: _unpack(content, Path(folder) / what) for what, content in
                  payload.files.items()}  # fmt: skip
+        start = job.start
+        if start is not None and "start" in paths:
+            start = start.at(paths["start"])
         job = dataclasses.replace(
             job,
+            start=start,
             depth=dataclasses.replace(job.depth, weights=paths.get("depth", job.depth.weights)),
             masks=dataclasses.replace(job.masks, weights=paths.get("masks", job.masks.weights)),
             prior=paths.get("prior", job.prior),
