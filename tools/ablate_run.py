@@ -30,7 +30,7 @@ from diffrender.reconstruct import (
 )
 from diffrender.reconstruct.classes import ClassSize
 from diffrender.tools.ablate_variants import Change, Variant
-from diffrender.tools.bench_accuracy import class_sizes, counts
+from diffrender.tools.bench_accuracy import STREET_NOISE, class_sizes, counts
 
 if TYPE_CHECKING:
     from diffrender.datasets import KittiFrame
@@ -229,7 +229,7 @@ def _depth(
         focal = float(frame.camera.intrinsics[0, 0])
         seen = create_depth("dpt-timm").predict(frame.image, focal)
         return align_to_scene(seen, frame.camera).depth, depth_noise_of("dpt-timm")
-    believed = DepthNoise(relative=max(change.noise, 0.01), scale=0.003, correlation=1.0)
+    believed = dataclasses.replace(STREET_NOISE, relative=max(change.noise, 0.01))
     return add_depth_noise(frame.depth, change.noise, draw), believed
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from diffrender.evaluate import PoseError, PoseSummary, pose_error, summarise
 from diffrender.predict import PredictorStart, load_start, short_settings
-from diffrender.reconstruct import DepthNoise, ReconstructSettings, Run, StageSettings, reconstruct
-from diffrender.tools.bench_accuracy import DEPTH_NOISE, class_sizes
+from diffrender.reconstruct import ReconstructSettings, Run, StageSettings, reconstruct
+from diffrender.tools.bench_accuracy import DEPTH_NOISE, STREET_NOISE, class_sizes
 from diffrender.tools.bench_format import Report, Row, Target
 
 __all__ = ["Outcome", "Start", "bench_predictor", "compare", "measure", "report_of", "starts"]
@@ -59,8 +59,7 @@ def bench_predictor(*, quick: bool) -> Report:
 
 def starts(weights: Path | None = None) -> list[Start]:
     """Both starts over a range of iterations; the first is the yardstick: the default, whole."""
-    noise = DepthNoise(relative=DEPTH_NOISE, scale=0.02, correlation=1.0)
-    base = ReconstructSettings(depth_noise=noise, class_sizes=class_sizes())
+    base = ReconstructSettings(depth_noise=STREET_NOISE, class_sizes=class_sizes())
     whole = sum(stage.iterations for stage in base.stages)
     short = short_settings(base)
     fifth = sum(stage.iterations for stage in short.stages)
