@@ -59,11 +59,32 @@ def frames(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def budget(report: dict[str, Any]) -> str:
+    """Shares at 0.5 and 0.7 that each case would reach with one quantity true; masks given."""
+    table: dict[str, dict[str, list[str]]] = {}
+    for row in report["rows"]:
+        case, found, _ = row["case"].partition(", error budget, ")
+        if found and "instance_2" in case:
+            what = row["operation"].partition(" if ")[2].removesuffix(" were true")
+            cells = table.setdefault(what, {}).setdefault(case.split(", ")[1], [])
+            cells.append(f"{row['value']:.0%}")
+    if not table:
+        return ""
+    sources = list(next(iter(table.values())))
+    lines = ["| if this were true | " + " | ".join(sources) + " |"]
+    lines.append("|" + "---|" * (len(sources) + 1))
+    for what, values in table.items():
+        cells = [" / ".join(values.get(source, [])) for source in sources]
+        lines.append(f"| {what} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def others(report: dict[str, Any]) -> str:
     """Everything else, and the targets."""
     lines = ["| case | operation | value | spread | peer | ratio |", "|---|---|---|---|---|---|"]
     for row in report["rows"]:
-        if row["operation"] in COLUMNS or ", frame " in row["case"]:
+        apart = ", frame " in row["case"] or ", error budget, " in row["case"]
+        if row["operation"] in COLUMNS or apart:
             continue
         spread = "" if row["spread"] is None else f"{row['spread']:.2g}"
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
@@ -83,7 +104,7 @@ def main() -> None:
         report = json.loads(Path(name).read_text(encoding="utf-8"))
         machine = ", ".join(f"{k} {v}" for k, v in report["machine"].items() if v)
         print(f"{name}: {machine}\n")
-        for table in (poses(report), frames(report), others(report)):
+        for table in (poses(report), frames(report), budget(report), others(report)):
             if table.count("\n") > 1:
                 print(table + "\n")
 
