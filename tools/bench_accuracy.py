@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from diffrender.errors import InputError
 from diffrender.evaluate import PoseError, PoseSummary, pose_error, summarise
 from diffrender.reconstruct import DepthNoise, ReconstructSettings, Run, Scene, reconstruct
 from diffrender.reconstruct.classes import ClassSize
+from diffrender.tools.bench_error_budget import error_budget
 from diffrender.tools.bench_format import Report, Row, Target
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "STREET_NOISE",
     "class_sizes",
     "counts",
-    "error_budget",
     "real_frames",
     "synthetic_streets",
 ]
@@ -230,45 +229,6 @@ def _real_source(
         mean = float(np.mean([0.0 if e is None else e.iou for e in found]))
         report.rows.append(Row(f"{case}, frame {name}", f"mean 3D IoU of {row.count}", mean, "IoU"))
     return summary
-
-
-def error_budget(
-    report: Report, case: str, pairs: list[tuple[np.ndarray | None, np.ndarray]]
-) -> None:
-    """What share would reach 0.5 and 0.7 if one quantity of every box found were the true one.
-
-    Truth scores only: nothing of it goes back into a reconstruction.
-    """
-    repairs: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-        "nothing": lambda box, truth: box,
-        "the depth along the ray": _true_depth,
-        "the vertical position": lambda box, truth: _with(box, truth, [1]),
-        "the size": lambda box, truth: _with(box, truth, [3, 4, 5]),
-        "the yaw": lambda box, truth: _with(box, truth, [6]),
-        "the place": lambda box, truth: _with(box, truth, [0, 1, 2]),
-    }
-    for words, mend in repairs.items():
-        found = summarise([None if b is None else pose_error(mend(b, t), t) for b, t in pairs])
-        for name in ("iou_50", "iou_70"):
-            what = f"{_SHARES[name]} if {words} were true"
-            report.rows.append(
-                Row(
-                    f"{case}, error budget, {found.count} cars", what, getattr(found, name), "share"
-                )
-            )
-
-
-def _true_depth(box: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Moved along the viewing ray of its middle to the depth of the true one."""
-    lift = np.array([0.0, box[5] / 2, 0.0])
-    centre = box[:3] - lift
-    return np.concatenate([centre * (truth[2] / box[2]) + lift, box[3:]])
-
-
-def _with(box: np.ndarray, truth: np.ndarray, places: list[int]) -> np.ndarray:
-    mended = box.copy()
-    mended[places] = truth[places]
-    return mended
 
 
 def counts(label: object) -> bool:

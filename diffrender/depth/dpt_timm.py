@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from diffrender._files import write_bytes_atomic
+from diffrender._networks import NetworkFile, read_config, tuples
 from diffrender.blocksparse import SparsityConfig
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.images import resize_map, to_input
@@ -30,8 +29,7 @@ CARD = DepthCard(
     weights_licence="Apache-2.0 for the shipped ones, trained here from scratch",
 )
 
-_KEY = "diffrender.dpt"
-_MAX_BYTES = 2 << 30
+_FILE = NetworkFile("diffrender.dpt", "dpt-timm weights", "save_dpt", limit=2 << 30)
 _SHIPPED = "dpt_street.safetensors"
 
 
@@ -58,20 +56,11 @@ def save_dpt(net: DptNet, path: str | Path, *, half: bool = False) -> Path:
         path: file to write.
         half: store float16 (half the size; values differ by one part in 2000).
     """
-    from safetensors.torch import save
-
-    tensors = {}
-    for name, tensor in net.state_dict().items():
-        small = half and tensor.dtype == torch.float32
-        tensors[name] = (
-            tensor.detach().cpu().to(torch.float16 if small else tensor.dtype).contiguous()
-        )
     config = net.config
     if config.sparsity is not None:  # which back-end is fastest is the reader's matter
         sparsity = dataclasses.replace(config.sparsity, backend=None)
         config = dataclasses.replace(config, sparsity=sparsity)
-    text = json.dumps(dataclasses.asdict(config))
-    return write_bytes_atomic(path, save(tensors, metadata={_KEY: text}))
+    return _FILE.save(net, json.dumps(dataclasses.asdict(config)), path, half=half)
 
 
 def load_dpt(path: str | Path) -> DptNet:
@@ -81,36 +70,7 @@ def load_dpt(path: str | Path) -> DptNet:
         InputError: no such file, not safetensors, no configuration in it, or tensors that do not
             fit the network that the configuration describes.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, expected dpt-timm weights (.safetensors)")
-    if path.stat().st_size > _MAX_BYTES:
-        raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_BYTES}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            config = _parse_config(path, metadata.get(_KEY))
-            net = DptNet(config)
-            expected = net.state_dict()
-            _check_tensors(path, set(file.keys()), set(expected))
-            for name, old in expected.items():
-                shape = tuple(file.get_slice(name).get_shape())
-                # A mask of dynamic mode may hold fewer blocks than there is room for.
-                if shape != tuple(old.shape) and not name.endswith(".column_indices"):
-                    raise InputError(
-                        f"{path}: '{name}' has shape {shape}, expected {tuple(old.shape)}"
-                    )
-                expected[name] = _finite(path, name, file.get_tensor(name)).to(old.dtype)
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a safetensors file ({error})") from error
-    try:
-        net.load_state_dict(expected)
-    except RuntimeError as error:  # a mask that is none
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: the weights cannot be used ({reason})") from error
-    return net.eval().requires_grad_(False)
+    return _FILE.load(path, lambda text: DptNet(read_config(Path(path), text, _config)))
 
 
 class DptTimm(DepthModel):
@@ -149,38 +109,7 @@ def _input_size(image: tuple[int, int], trained: tuple[int, int]) -> tuple[int, 
     return max(64, round(height / 32) * 32), max(64, round(width / 32) * 32)
 
 
-def _parse_config(path: Path, text: str | None) -> DptConfig:
-    if text is None:
-        raise InputError(
-            f"{path}: its metadata holds no '{_KEY}', so it is not a file written by save_dpt"
-        )
-    try:
-        values = json.loads(text)
-        if not isinstance(values, dict):
-            raise TypeError("not an object")
-        values = _tuples(values)
-        if values.get("sparsity") is not None:
-            values["sparsity"] = SparsityConfig(**_tuples(values["sparsity"]))
-        return DptConfig(**values)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its configuration cannot be read ({error})") from error
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-
-
-def _check_tensors(path: Path, found: set[str], expected: set[str]) -> None:
-    missing, extra = sorted(expected - found), sorted(found - expected)
-    if missing or extra:
-        raise InputError(
-            f"{path}: the tensors do not fit its configuration: {len(missing)} missing "
-            f"({', '.join(missing[:3])}), {len(extra)} unknown ({', '.join(extra[:3])}); "
-            "another timm version may name them differently"
-        )
-
-
-def _finite(path: Path, name: str, tensor: Tensor) -> Tensor:
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        raise InputError(f"{path}: '{name}' holds NaN or infinite values")
-    return tensor
+def _config(values: dict[str, Any]) -> DptConfig:
+    if values.get("sparsity") is not None:
+        values["sparsity"] = SparsityConfig(**tuples(values["sparsity"]))
+    return DptConfig(**values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffrender.tools.bench_accuracy import error_budget
+from diffrender.tools.bench_error_budget import error_budget
 from diffrender.tools.bench_format import Report
 
 TRUTH = np.array([2.0, 1.6, 20.0, 4.0, 1.6, 1.5, 0.3])
