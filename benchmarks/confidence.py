@@ -1,7 +1,7 @@
 """Calibrate the confidence on synthetic streets, and show its reliability on other ones.
 
-    python benchmarks/streets.py rows fit.jsonl --seed 7 --scenes 40 --depth mixed
-    python benchmarks/streets.py rows shown.jsonl --seed 1 --scenes 40 --depth mixed
+    python benchmarks/streets.py rows fit.jsonl --seed 7 --scenes 60 --depth mixed
+    python benchmarks/streets.py rows shown.jsonl --seed 1 --scenes 60 --depth mixed
     python benchmarks/confidence.py fit.jsonl shown.jsonl --json FILE --picture FILE.png
 
 A logistic regression is fitted on the first file, whose constants go to
