@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from diffrender._onnx import open_session, read_sidecar
 from diffrender.depth.images import resize_map, to_input
 from diffrender.depth.model import (
     DepthCard,
@@ -18,7 +17,7 @@ from diffrender.depth.model import (
     DepthPrediction,
     check_kind,
 )
-from diffrender.errors import InputError, require
+from diffrender.errors import InputError
 
 __all__ = ["CARD", "OnnxDepth", "OnnxSettings"]
 
@@ -31,8 +30,6 @@ CARD = DepthCard(
     weights_licence="that of the file",
     extra="onnx",
 )
-
-_MAX_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -77,22 +74,10 @@ class OnnxDepth(DepthModel):
     """A session over the file; NCHW or NHWC input is told by where the 3 channels are."""
 
     def __init__(self, path: Path, device: torch.device, settings: OnnxSettings | None) -> None:
-        runtime = require("onnxruntime", "onnx")
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_BYTES}")
         self.card = CARD
         self.device = device
+        self.session = open_session(path, device)
         self.settings = settings or _read_sidecar(path)
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = torch.get_num_threads()
-        try:
-            self.session = runtime.InferenceSession(
-                path.read_bytes(), options, providers=_providers(runtime, device)
-            )
-        except Exception as error:  # onnxruntime raises a dozen unrelated types for a bad file
-            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{path}: onnxruntime cannot load it ({first_line})") from error
         self._read_signature(path)
 
     def _read_signature(self, path: Path) -> None:
@@ -146,35 +131,11 @@ class OnnxDepth(DepthModel):
         return DepthPrediction(resized, self.settings.kind)
 
 
-def _providers(runtime: Any, device: torch.device) -> list[str]:
-    if device.type == "cpu":
-        return ["CPUExecutionProvider"]
-    name = "CUDAExecutionProvider"
-    if device.type != "cuda" or name not in runtime.get_available_providers():
-        raise InputError(
-            f"onnxruntime {runtime.__version__} cannot use device '{device}'; it offers "
-            f"{', '.join(runtime.get_available_providers())} (onnxruntime-gpu brings CUDA)"
-        )
-    return [name, "CPUExecutionProvider"]
-
-
 def _read_sidecar(path: Path) -> OnnxSettings:
-    sidecar = path.with_suffix(".json")
-    if not sidecar.is_file():
+    found = read_sidecar(path, OnnxSettings, required=("kind",))
+    if found is None:
         raise InputError(
             f"{path}: an .onnx file does not say what its output means; pass "
-            f"settings=OnnxSettings(kind=...) or write {sidecar.name} beside it"
+            f"settings=OnnxSettings(kind=...) or write {path.with_suffix('.json').name} beside it"
         )
-    try:
-        values = json.loads(sidecar.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise TypeError("expected an object")
-        unknown = set(values) - {f.name for f in fields(OnnxSettings)}
-        if unknown or "kind" not in values:
-            raise TypeError(f"unknown keys {sorted(unknown)}" if unknown else "'kind' is missing")
-        fitting: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return OnnxSettings(**fitting)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{sidecar}: cannot be read as OnnxSettings ({error})") from error
+    return found

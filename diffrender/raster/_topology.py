@@ -47,7 +47,7 @@ class Topology:
     edge_offsets: Tensor  # (T + 1,) on the CPU
     index: Tensor  # (B,) on the CPU, which table each mesh has
 
-    def tensors(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """In the order that kernels take them."""
         return self.index, self.edge_offsets, self.edges, self.opposite_offsets, self.opposite
 

@@ -79,11 +79,7 @@ def antialias(
             fragments.face.contiguous(),
             depth.contiguous(),
             fragments.vertex_offsets,
-            table.index,
-            table.edge_offsets,
-            table.edges,
-            table.opposite_offsets,
-            table.opposite,
+            *table.tensors(),
             blended.requires_grad or homogeneous.requires_grad,
         )[0]
     else:

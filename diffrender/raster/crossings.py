@@ -109,11 +109,7 @@ def find_crossings(
             fragments.face.contiguous(),
             depth.contiguous(),
             fragments.vertex_offsets,
-            table.index,
-            table.edge_offsets,
-            table.edges,
-            table.opposite_offsets,
-            table.opposite,
+            *table.tensors(),
             True,
         )
         return out, _from_native(index, weight, difference, counts, fragments)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
 from diffrender._hub import first_line
-from diffrender.errors import InputError, require
+from diffrender._onnx import open_session, read_sidecar
+from diffrender.errors import InputError
 from diffrender.instances.boxes import Box
 from diffrender.instances.record import Instance, Rejected
 from diffrender.instances.segmenters.base import (
@@ -41,7 +41,6 @@ CARD = SegmenterCard(
 
 Layout = YoloLayout | Literal["mask-rcnn"]
 _LAYOUTS = ("yolo", "yolo-objectness", "yolo-end2end", "mask-rcnn")
-_MAX_BYTES = 2 << 30
 _GREY = 114  # what YOLO's training fills up with
 
 
@@ -88,21 +87,11 @@ class OnnxSegmenter(Segmenter):
     def __init__(
         self, path: Path, device: torch.device, settings: OnnxSegmenterSettings | None
     ) -> None:
-        runtime = require("onnxruntime", "onnx")
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_BYTES}")
         self.card = CARD
         self.path = path
-        self.settings = settings or _read_sidecar(path) or OnnxSegmenterSettings()
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = torch.get_num_threads()
-        try:
-            self.session = runtime.InferenceSession(
-                path.read_bytes(), options, providers=_providers(runtime, device)
-            )
-        except Exception as error:  # onnxruntime raises a dozen unrelated types for a bad file
-            raise InputError(f"{path}: onnxruntime cannot load it ({first_line(error)})") from error
+        self.session = open_session(path, device)
+        beside = None if settings else read_sidecar(path, OnnxSegmenterSettings)
+        self.settings = settings or beside or OnnxSegmenterSettings()
         metadata = dict(self.session.get_modelmeta().custom_metadata_map)
         self.names = self.settings.names or _names_of(metadata.get("names", ""), path)
         licence = metadata.get("license", "").strip()[:200]
@@ -234,34 +223,3 @@ def _names_of(text: str, path: Path) -> tuple[str, ...] | None:
     if not all(isinstance(name, str) for name in names) or not names:
         raise InputError(f"{path}: its metadata 'names' is no list of class names")
     return names
-
-
-def _providers(runtime: Any, device: torch.device) -> list[str]:
-    if device.type == "cpu":
-        return ["CPUExecutionProvider"]
-    name = "CUDAExecutionProvider"
-    if device.type != "cuda" or name not in runtime.get_available_providers():
-        raise InputError(
-            f"onnxruntime {runtime.__version__} cannot use device '{device}'; it offers "
-            f"{', '.join(runtime.get_available_providers())} (onnxruntime-gpu brings CUDA)"
-        )
-    return [name, "CPUExecutionProvider"]
-
-
-def _read_sidecar(path: Path) -> OnnxSegmenterSettings | None:
-    sidecar = path.with_suffix(".json")
-    if not sidecar.is_file():
-        return None
-    try:
-        values = json.loads(sidecar.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise TypeError("expected an object")
-        unknown = set(values) - {f.name for f in fields(OnnxSegmenterSettings)}
-        if unknown:
-            raise TypeError(f"unknown keys {sorted(unknown)}")
-        fitting: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return OnnxSegmenterSettings(**fitting)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{sidecar}: cannot be read as OnnxSegmenterSettings ({error})") from error

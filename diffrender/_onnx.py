@@ -1,0 +1,80 @@
+"""Networks in .onnx files: a session of onnxruntime, and what a JSON file beside one says of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from diffrender._hub import first_line
+from diffrender._networks import tuples
+from diffrender.errors import InputError, require
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["open_session", "read_sidecar"]
+
+_MAX_BYTES = 2 << 30
+_Settings = TypeVar("_Settings", bound="DataclassInstance")
+
+
+def open_session(path: Path, device: torch.device) -> Any:
+    """An onnxruntime.InferenceSession over the file, with as many threads as torch.
+
+    Raises:
+        InputError: the file is too large or cannot be loaded, or the device cannot be used.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    runtime = require("onnxruntime", "onnx")
+    if path.stat().st_size > _MAX_BYTES:
+        raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_BYTES}")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    providers = _providers(runtime, device)
+    try:
+        return runtime.InferenceSession(path.read_bytes(), options, providers=providers)
+    except Exception as error:  # onnxruntime raises a dozen unrelated types for a bad file
+        raise InputError(f"{path}: onnxruntime cannot load it ({first_line(error)})") from error
+
+
+def _providers(runtime: Any, device: torch.device) -> list[str]:
+    if device.type == "cpu":
+        return ["CPUExecutionProvider"]
+    name = "CUDAExecutionProvider"
+    if device.type != "cuda" or name not in runtime.get_available_providers():
+        raise InputError(
+            f"onnxruntime {runtime.__version__} cannot use device '{device}'; it offers "
+            f"{', '.join(runtime.get_available_providers())} (onnxruntime-gpu brings CUDA)"
+        )
+    return [name, "CPUExecutionProvider"]
+
+
+def read_sidecar(
+    path: Path, kind: type[_Settings], required: tuple[str, ...] = ()
+) -> _Settings | None:
+    """Settings of the dataclass `kind` from NAME.json beside NAME.onnx, None where there is none.
+
+    Raises:
+        InputError: the file is no JSON object of its fields, or lacks a `required` one.
+    """
+    sidecar = path.with_suffix(".json")
+    if not sidecar.is_file():
+        return None
+    try:
+        values = json.loads(sidecar.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise TypeError("expected an object")
+        unknown = set(values) - {f.name for f in fields(kind)}
+        if unknown:
+            raise TypeError(f"unknown keys {sorted(unknown)}")
+        for name in required:
+            if name not in values:
+                raise TypeError(f"'{name}' is missing")
+        return kind(**tuples(values))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{sidecar}: cannot be read as {kind.__name__} ({error})") from error
