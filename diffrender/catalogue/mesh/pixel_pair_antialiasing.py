@@ -26,7 +26,8 @@ class PixelPairAntialiasing:
     card: ClassVar[Card] = Card(
         name="pixel-pair-antialiasing",
         title="Antialiasing of pixel pairs (nvdiffrast)",
-        authors="Laine, S. and Hellsten, J. and Karras, T. and Seol, Y. and Lehtinen, J. and Aila, T.",
+        authors="Laine, S. and Hellsten, J. and Karras, T. and Seol, Y. and Lehtinen, J. "
+        "and Aila, T.",
         year=2020,
         paper="Modular Primitives for High-Performance Differentiable Rendering",
         venue="ACM Transactions on Graphics 39(6)",
