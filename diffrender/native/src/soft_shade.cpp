@@ -9,136 +9,59 @@
 //
 // Backward, with G and g the gradients of colour and rest: dL/dc_f = w_f G and
 // dL/dl_f = w_f (G . c_f - G . colour - g rest). Then dl/dd = -(1 - D) / sigma, as for silhouettes,
-// and dl/dz = -1 / (gamma (far - near)). b is clipped and normalised from e_i = u_i / sum u,
-// u_i = E_i / z_i, E_i the edge function opposite corner i. Every face adds up its own pixels in scan
-// order and faces add to vertices in face order, so the bits do not depend on threads.
+// and dl/dz = -1 / (gamma (far - near)); b is the share of soft_faces.h. Every face adds up its own
+// pixels in scan order and faces add to vertices in face order, so the bits do not depend on threads.
 
 #include <limits>
 
-#include "common.h"
+#include "soft_faces.h"
 
 namespace diffrender {
 namespace {
 
-constexpr double kLeastArea = 1e-8;  // twice the least area that counts, as for silhouettes
-constexpr double kHorizon = 1e-100;  // for the sum of u where the face's plane has its horizon
-
-struct Point {
-  double x, y, z;
-};
-
 // One face at one pixel.
 struct Sample {
-  double square, rx, ry, t;  // signed square; from the outline's nearest point to the pixel
-  int a, b;                  // that point is c[a] + t (c[b] - c[a])
-  double u_sum, clipped_sum;
-  double u[3], e[3], share[3];  // share: clipped barycentrics
-  double depth;
+  double square, edge[3];  // signed square
+  Nearest point;
+  Shares at;
 };
 
-struct ShadeFace {
-  Point c[3];
-  double area;
-  int64_t left, right, top, bottom;
-
-  // False when the face cannot touch any pixel.
-  bool set_up(const Point corners[3], double radius, double scale, int64_t height, int64_t width) {
-    for (int i = 0; i < 3; ++i) {
-      c[i] = corners[i];
-      if (!(c[i].z > kNear)) return false;
-    }
-    area = (c[1].x - c[0].x) * (c[2].y - c[0].y) - (c[1].y - c[0].y) * (c[2].x - c[0].x);
-    if (!(std::abs(area) > kLeastArea)) return false;
-    const auto low = [&](double v, int64_t n) {
-      return int64_t(std::ceil(std::min(std::max((v - radius) / scale - 0.501, 0.0), double(n))));
-    };
-    const auto high = [&](double v, int64_t n) {
-      return int64_t(
-          std::floor(std::min(std::max((v + radius) / scale - 0.499, -1.0), double(n - 1))));
-    };
-    left = low(std::min({c[0].x, c[1].x, c[2].x}), width);
-    right = high(std::max({c[0].x, c[1].x, c[2].x}), width);
-    top = low(std::min({c[0].y, c[1].y, c[2].y}), height);
-    bottom = high(std::max({c[0].y, c[1].y, c[2].y}), height);
-    return left <= right && top <= bottom;
+// From dL/d(square), dL/d(depth) and dL/d(share) to the corners' x, y and z.
+void add_face(const SoftFace& face, const Sample& sample, double x, double y, double by_square,
+              double by_depth, const double by_share[3], double out[9]) {
+  const Corner* c = face.c;
+  const Nearest& point = sample.point;
+  const Shares& s = sample.at;
+  const double pull = -2.0 * by_square * (sample.square < 0 ? -1.0 : 1.0);
+  out[3 * point.a] += (1.0 - point.t) * pull * point.rx;
+  out[3 * point.a + 1] += (1.0 - point.t) * pull * point.ry;
+  out[3 * point.b] += point.t * pull * point.rx;
+  out[3 * point.b + 1] += point.t * pull * point.ry;
+  double g[3], mean = 0;
+  for (int i = 0; i < 3; ++i) {
+    out[3 * i + 2] += by_depth * s.share[i];
+    g[i] = by_share[i] + by_depth * c[i].z;
+    mean += g[i] * s.share[i];
   }
-
-  // False when (x, y) lies beyond the blur radius.
-  bool sample(double x, double y, double blur, Sample& s) const {
-    double edge[3];
-    for (int i = 0; i < 3; ++i) {
-      const Point &p = c[(i + 1) % 3], &q = c[(i + 2) % 3];
-      edge[i] = (q.x - p.x) * (y - p.y) - (q.y - p.y) * (x - p.x);
-    }
-    const bool inside = area > 0 ? edge[0] > 0 && edge[1] > 0 && edge[2] > 0
-                                 : edge[0] < 0 && edge[1] < 0 && edge[2] < 0;
-    s.square = 1e300;
-    for (int i = 0; i < 3; ++i) {
-      const int j = (i + 1) % 3;
-      const double ex = c[j].x - c[i].x, ey = c[j].y - c[i].y, length = ex * ex + ey * ey;
-      double t = length > 0 ? ((x - c[i].x) * ex + (y - c[i].y) * ey) / length : 0.0;
-      t = std::min(std::max(t, 0.0), 1.0);
-      const double rx = x - c[i].x - t * ex, ry = y - c[i].y - t * ey, square = rx * rx + ry * ry;
-      if (!(square < s.square)) continue;
-      s.square = square;
-      s.rx = rx;
-      s.ry = ry;
-      s.t = t;
-      s.a = i;
-      s.b = j;
-    }
-    if (!inside && !(s.square < blur)) return false;
-    if (inside) s.square = -s.square;
-    s.u_sum = s.clipped_sum = s.depth = 0;
-    for (int i = 0; i < 3; ++i) s.u_sum += s.u[i] = edge[i] / c[i].z;
-    if (s.u_sum == 0.0) s.u_sum = kHorizon;
-    for (int i = 0; i < 3; ++i) {
-      s.e[i] = s.u[i] / s.u_sum;
-      s.clipped_sum += s.share[i] = std::min(std::max(s.e[i], 0.0), 1.0);
-    }
-    for (int i = 0; i < 3; ++i) {
-      s.share[i] /= s.clipped_sum;
-      s.depth += s.share[i] * c[i].z;
-    }
-    return true;
+  double inner = 0;
+  for (int i = 0; i < 3; ++i) {
+    const bool open = s.e[i] >= 0.0 && s.e[i] <= 1.0;
+    g[i] = open ? (g[i] - mean) / s.clipped_sum : 0.0;
+    inner += g[i] * s.e[i];
   }
-
-  // From dL/d(square), dL/d(depth) and dL/d(share) to the corners' x, y and z.
-  void backward(const Sample& s, double x, double y, double by_square, double by_depth,
-                const double by_share[3], double out[9]) const {
-    const double pull = -2.0 * by_square * (s.square < 0 ? -1.0 : 1.0);
-    out[3 * s.a] += (1.0 - s.t) * pull * s.rx;
-    out[3 * s.a + 1] += (1.0 - s.t) * pull * s.ry;
-    out[3 * s.b] += s.t * pull * s.rx;
-    out[3 * s.b + 1] += s.t * pull * s.ry;
-    double g[3], mean = 0;
-    for (int i = 0; i < 3; ++i) {
-      out[3 * i + 2] += by_depth * s.share[i];
-      g[i] = by_share[i] + by_depth * c[i].z;
-      mean += g[i] * s.share[i];
-    }
-    double inner = 0;
-    for (int i = 0; i < 3; ++i) {
-      const bool open = s.e[i] >= 0.0 && s.e[i] <= 1.0;
-      g[i] = open ? (g[i] - mean) / s.clipped_sum : 0.0;
-      inner += g[i] * s.e[i];
-    }
-    for (int i = 0; i < 3; ++i) {
-      const double by_u = (g[i] - inner) / s.u_sum, by_edge = by_u / c[i].z;
-      out[3 * i + 2] -= by_u * s.u[i] / c[i].z;
-      const int p = (i + 1) % 3, q = (i + 2) % 3;
-      out[3 * q] += by_edge * (y - c[p].y);
-      out[3 * q + 1] -= by_edge * (x - c[p].x);
-      out[3 * p] += by_edge * (c[q].y - y);
-      out[3 * p + 1] += by_edge * (x - c[q].x);
-    }
+  for (int i = 0; i < 3; ++i) {
+    const double by_u = (g[i] - inner) / s.u_sum, by_edge = by_u / c[i].z;
+    out[3 * i + 2] -= by_u * s.u[i] / c[i].z;
+    const int p = (i + 1) % 3, q = (i + 2) % 3;
+    out[3 * q] += by_edge * (y - c[p].y);
+    out[3 * q + 1] -= by_edge * (x - c[p].x);
+    out[3 * p] += by_edge * (c[q].y - y);
+    out[3 * p + 1] += by_edge * (x - c[q].x);
   }
-};
+}
 
-struct Shading {
-  const int64_t *faces, *vertex_offsets, *face_offsets;
-  int64_t meshes, height, width, limit;  // limit: faces a pixel, 0 for all
-  double sigma, gamma, blur, near, far, epsilon, scale;
+struct Shading : SoftScene {
+  double gamma, near, far, epsilon;
   int64_t channels, at_corners;
 
   int64_t row(int64_t f, int j) const { return at_corners ? 3 * f + j : faces[3 * f + j]; }
@@ -146,50 +69,25 @@ struct Shading {
   double log_weight(const Sample& s) const {
     const double t = s.square / sigma;
     const double log_cover = -std::max(t, 0.0) - std::log1p(std::exp(-std::abs(t)));
-    return log_cover + (far - s.depth) / ((far - near) * gamma);
+    return log_cover + (far - s.at.depth) / ((far - near) * gamma);
   }
 };
-
-// Projected vertices of mesh b in scaled units; a status other than kDone names the culprit.
-template <class T>
-int64_t project(const Shading& s, const T* h, int64_t b, std::vector<Point>& points,
-                int64_t& culprit) {
-  const int64_t v0 = s.vertex_offsets[b], v1 = s.vertex_offsets[b + 1];
-  points.resize(v1 - v0);
-  for (int64_t v = v0; v < v1; ++v) {
-    const Vec3 p = load(h, v);
-    if (!std::isfinite(p.x + p.y + p.z)) {
-      culprit = v;
-      return kNotFinite;
-    }
-    points[v - v0] = {p.x / p.z * s.scale, p.y / p.z * s.scale, p.z};
-  }
-  for (int64_t f = s.face_offsets[b]; f < s.face_offsets[b + 1]; ++f)
-    for (int i = 0; i < 3; ++i)
-      if (s.faces[3 * f + i] < v0 || s.faces[3 * f + i] >= v1) {
-        culprit = f;
-        return kBadIndex;
-      }
-  return kDone;
-}
 
 // Calls body(f, face, x, y, pixel, sample) for faces [low, high) of image b in order and, face by
 // face, for the pixels of rows [row0, row1) that they touch, in scan order.
 template <class Body>
-void visit(const Shading& s, const std::vector<Point>& points, int64_t b, int64_t low, int64_t high,
+void visit(const Shading& s, const std::vector<Corner>& points, int64_t b, int64_t low, int64_t high,
            int64_t row0, int64_t row1, const Body& body) {
-  const int64_t first = s.vertex_offsets[b];
-  const double radius = std::sqrt(s.blur);
   for (int64_t f = low; f < high; ++f) {
-    const int64_t* v = s.faces + 3 * f;
-    const Point three[3] = {points[v[0] - first], points[v[1] - first], points[v[2] - first]};
-    ShadeFace face;
-    if (!face.set_up(three, radius, s.scale, s.height, s.width)) continue;
+    SoftFace face;
+    if (!s.take(points, b, f, face)) continue;
     for (int64_t row = std::max(face.top, row0); row <= std::min(face.bottom, row1 - 1); ++row)
       for (int64_t column = face.left; column <= face.right; ++column) {
         const double x = (column + 0.5) * s.scale, y = (row + 0.5) * s.scale;
         Sample sample;
-        if (face.sample(x, y, s.blur, sample)) body(f, face, x, y, row * s.width + column, sample);
+        if (!face.distance(x, y, s.blur, sample.square, sample.point, sample.edge)) continue;
+        sample.at = face.shares(sample.edge);
+        body(f, face, x, y, row * s.width + column, sample);
       }
   }
 }
@@ -203,16 +101,16 @@ struct Farthest {  // the last face that counts at a pixel
 };
 
 // The K-th nearest face of each pixel in rows [row0, row1); none where fewer than K touch it.
-void limits(const Shading& s, const std::vector<Point>& points, int64_t b, int64_t row0,
+void limits(const Shading& s, const std::vector<Corner>& points, int64_t b, int64_t row0,
             int64_t row1, Farthest* last) {
   std::vector<Farthest> lists(s.limit * (row1 - row0) * s.width);
   visit(s, points, b, s.face_offsets[b], s.face_offsets[b + 1], row0, row1,
-        [&](int64_t f, const ShadeFace&, double, double, int64_t pixel, const Sample& sample) {
+        [&](int64_t f, const SoftFace&, double, double, int64_t pixel, const Sample& sample) {
           Farthest* list = lists.data() + (pixel - row0 * s.width) * s.limit;
           int64_t k = s.limit - 1;
-          if (!(sample.depth < list[k].depth)) return;
-          for (; k > 0 && sample.depth < list[k - 1].depth; --k) list[k] = list[k - 1];
-          list[k].depth = sample.depth;
+          if (!(sample.at.depth < list[k].depth)) return;
+          for (; k > 0 && sample.at.depth < list[k - 1].depth; --k) list[k] = list[k - 1];
+          list[k].depth = sample.at.depth;
           list[k].face = f;
         });
   for (int64_t i = 0; i < (row1 - row0) * s.width; ++i)
@@ -223,15 +121,15 @@ template <class T>
 int64_t shade_rows(const Shading& s, const T* h, const T* values, int64_t b, int64_t row0,
                    int64_t row1, T* colour, T* rest, double* total, Farthest* last,
                    int64_t& culprit) {
-  std::vector<Point> points;
-  const int64_t status = project(s, h, b, points, culprit);
+  std::vector<Corner> points;
+  const int64_t status = s.project(h, b, points, culprit);
   if (status != kDone) return status;
   if (s.limit) limits(s, points, b, row0, row1, last);
   const int64_t count = (row1 - row0) * s.width, n = s.channels, start = row0 * s.width;
   std::vector<double> most(count, s.background()), sum(count, 1.0), sums(n * count, 0.0);
   visit(s, points, b, s.face_offsets[b], s.face_offsets[b + 1], row0, row1,
-        [&](int64_t f, const ShadeFace&, double, double, int64_t pixel, const Sample& sample) {
-          if (s.limit && !last[pixel].counts(sample.depth, f)) return;
+        [&](int64_t f, const SoftFace&, double, double, int64_t pixel, const Sample& sample) {
+          if (s.limit && !last[pixel].counts(sample.at.depth, f)) return;
           const int64_t i = pixel - start;
           const double exponent = s.log_weight(sample);
           double* to = sums.data() + i * n;
@@ -246,7 +144,7 @@ int64_t shade_rows(const Shading& s, const T* h, const T* values, int64_t b, int
           }
           sum[i] += weight;
           for (int j = 0; j < 3; ++j) {
-            const double share = weight * sample.share[j];
+            const double share = weight * sample.at.share[j];
             const T* value = values + s.row(f, j) * n;
             for (int64_t c = 0; c < n; ++c) to[c] += share * double(value[c]);
           }
@@ -299,17 +197,17 @@ struct Saved {  // what the forward pass kept, and the gradients of its outputs
 
 // Sums of faces [low, high) of image b: nine numbers a face for its corners, 3 C for its values.
 template <class T>
-void shade_faces(const Shading& s, const std::vector<Point>& points, const T* values,
+void shade_faces(const Shading& s, const std::vector<Corner>& points, const T* values,
                  const Saved<T>& saved, int64_t b, int64_t low, int64_t high, double* corners,
                  double* by_value) {
   const int64_t n = s.channels, at = b * s.height * s.width;
   visit(s, points, b, low, high, 0, s.height,
-        [&](int64_t f, const ShadeFace& face, double x, double y, int64_t pixel,
+        [&](int64_t f, const SoftFace& face, double x, double y, int64_t pixel,
             const Sample& sample) {
           const int64_t i = at + pixel;
           if (s.limit) {
             const Farthest last{saved.last_depth[i], saved.last_face[i]};
-            if (!last.counts(sample.depth, f)) return;
+            if (!last.counts(sample.at.depth, f)) return;
           }
           const double weight = std::exp(s.log_weight(sample) - saved.total[i]);
           if (weight == 0.0) return;
@@ -321,14 +219,14 @@ void shade_faces(const Shading& s, const std::vector<Point>& points, const T* va
             double* to = by_value + (3 * f + j) * n;
             double along = 0;
             for (int64_t c = 0; c < n; ++c) along += double(g[c]) * value[c];
-            for (int64_t c = 0; c < n; ++c) to[c] += weight * sample.share[j] * double(g[c]);
-            own += sample.share[j] * along;
+            for (int64_t c = 0; c < n; ++c) to[c] += weight * sample.at.share[j] * double(g[c]);
+            own += sample.at.share[j] * along;
             by_share[j] = weight * along;
           }
           const double by_log = weight * (own - mean);
           const double out = 1.0 / (1.0 + std::exp(-sample.square / s.sigma));  // 1 - D
-          face.backward(sample, x, y, -by_log * out / s.sigma,
-                        -by_log / (s.gamma * (s.far - s.near)), by_share, corners + 9 * f);
+          add_face(face, sample, x, y, -by_log * out / s.sigma,
+                   -by_log / (s.gamma * (s.far - s.near)), by_share, corners + 9 * f);
         });
 }
 
@@ -341,9 +239,9 @@ int64_t shade_backward(const Shading& s, const T* h, const T* values, const Save
   parallel(threads, s.meshes * parts, [&](int64_t task) {
     const int64_t b = task / parts, part = task % parts;
     const int64_t first = s.face_offsets[b], size = s.face_offsets[b + 1] - first;
-    std::vector<Point> points;
+    std::vector<Corner> points;
     int64_t culprit = 0;
-    if (project(s, h, b, points, culprit) != kDone) return;
+    if (s.project(h, b, points, culprit) != kDone) return;
     shade_faces(s, points, values, saved, b, first + size * part / parts,
                 first + size * (part + 1) / parts, corners.data(), by_value.data());
   });
@@ -351,12 +249,7 @@ int64_t shade_backward(const Shading& s, const T* h, const T* values, const Save
     for (int64_t f = s.face_offsets[b]; f < s.face_offsets[b + 1]; ++f)
       for (int j = 0; j < 3; ++j) {
         const double* g = corners.data() + 9 * f + 3 * j;
-        const double gx = g[0] * s.scale, gy = g[1] * s.scale;
-        const Vec3 p = load(h, s.faces[3 * f + j]);
-        const double inverse = 1.0 / p.z;
-        if (gx != 0 || gy != 0 || g[2] != 0)
-          add(grad_h, s.faces[3 * f + j],
-              {gx * inverse, gy * inverse, g[2] - (gx * p.x + gy * p.y) * inverse * inverse});
+        s.add_corner(h, s.faces[3 * f + j], g[0], g[1], g[2], grad_h);
         T* to = grad_values + s.row(f, j) * n;
         for (int64_t c = 0; c < n; ++c) to[c] += T(by_value[(3 * f + j) * n + c]);
       }
@@ -373,8 +266,10 @@ int64_t shade_backward(const Shading& s, const T* h, const T* values, const Save
       double blur, double near, double far, double epsilon, double scale, int64_t channels,     \
       int64_t at_corners
 #define DIFFRENDER_SHADING_NAMES                                                              \
-  {faces, vertex_offsets, face_offsets, meshes, height, width, limit,    sigma,     gamma,    \
-   blur,  near,           far,          epsilon, scale, channels, at_corners}
+  {                                                                                           \
+    {faces, vertex_offsets, face_offsets, meshes, height, width, limit, sigma, blur, scale},  \
+        gamma, near, far, epsilon, channels, at_corners                                       \
+  }
 #define DIFFRENDER_SHADE(NAME, T)                                                               \
   DIFFRENDER_API int64_t diffrender_soft_shade_##NAME(                                          \
       DIFFRENDER_SHADING, const T* h, const T* values, int64_t threads, T* colour, T* rest,     \

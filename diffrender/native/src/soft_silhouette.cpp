@@ -7,137 +7,17 @@
 // face, ties to the lower index). Faces with a vertex at or behind the near plane, or without
 // area, are left out.
 //
-// Backward: dA/dd_f = -(1 - A) (1 - q_f) / sigma, and with c = a + t (b - a) the nearest point of
-// the outline and r = p - c: d|r|^2/da = -2 (1 - t) r, d|r|^2/db = -2 t r. Every face adds up its
-// own pixels in scan order, so the bits do not depend on threads.
+// Backward: dA/dd_f = -(1 - A) (1 - q_f) / sigma, and on to the corners as soft_faces.h says. Every
+// face adds up its own pixels in scan order, so the bits do not depend on threads.
 
 #include <limits>
 
-#include "common.h"
+#include "soft_faces.h"
 
 namespace diffrender {
 namespace {
 
-constexpr double kArea = 1e-8;          // twice the least area that counts
 constexpr int64_t kBandEntries = 65536;  // list entries (24 bytes) in one band of rows
-
-struct Corner {
-  double x, y, z;
-};
-
-struct Nearest {
-  double squared = 1e300, rx = 0, ry = 0, t = 0;
-  int a = 0, b = 0;
-};
-
-struct SoftFace {
-  Corner c[3];
-  double area;  // twice, signed
-  int64_t left, right, top, bottom;
-
-  // False when the face cannot touch any pixel.
-  bool set_up(const Corner corners[3], double radius, double scale, int64_t height, int64_t width) {
-    for (int i = 0; i < 3; ++i) {
-      c[i] = corners[i];
-      if (!(c[i].z > kNear)) return false;
-    }
-    area = (c[1].x - c[0].x) * (c[2].y - c[0].y) - (c[1].y - c[0].y) * (c[2].x - c[0].x);
-    if (!(std::abs(area) > kArea)) return false;
-    const auto low = [&](double v, int64_t n) {
-      return int64_t(std::ceil(std::min(std::max((v - radius) / scale - 0.501, 0.0), double(n))));
-    };
-    const auto high = [&](double v, int64_t n) {
-      return int64_t(
-          std::floor(std::min(std::max((v + radius) / scale - 0.499, -1.0), double(n - 1))));
-    };
-    left = low(std::min({c[0].x, c[1].x, c[2].x}), width);
-    right = high(std::max({c[0].x, c[1].x, c[2].x}), width);
-    top = low(std::min({c[0].y, c[1].y, c[2].y}), height);
-    bottom = high(std::max({c[0].y, c[1].y, c[2].y}), height);
-    return left <= right && top <= bottom;
-  }
-
-  // Screen barycentrics of (x, y) times `area`.
-  void weights(double x, double y, double w[3]) const {
-    for (int i = 0; i < 3; ++i) {
-      const Corner &p = c[(i + 1) % 3], &q = c[(i + 2) % 3];
-      w[i] = (q.x - p.x) * (y - p.y) - (q.y - p.y) * (x - p.x);
-    }
-  }
-
-  Nearest nearest(double x, double y) const {
-    Nearest best;
-    for (int i = 0; i < 3; ++i) {
-      const int j = (i + 1) % 3;
-      const double ex = c[j].x - c[i].x, ey = c[j].y - c[i].y;
-      const double length = ex * ex + ey * ey;
-      double t = length > 0 ? ((x - c[i].x) * ex + (y - c[i].y) * ey) / length : 0.0;
-      t = std::min(std::max(t, 0.0), 1.0);
-      const double rx = x - c[i].x - t * ex, ry = y - c[i].y - t * ey;
-      const double squared = rx * rx + ry * ry;
-      if (squared < best.squared) best = {squared, rx, ry, t, i, j};
-    }
-    return best;
-  }
-
-  // Signed squared distance, or false when (x, y) lies beyond the blur radius.
-  bool distance(double x, double y, double blur, double& signed_square, Nearest& point,
-                double w[3]) const {
-    weights(x, y, w);
-    const bool inside = area > 0 ? w[0] > 0 && w[1] > 0 && w[2] > 0
-                                 : w[0] < 0 && w[1] < 0 && w[2] < 0;
-    point = nearest(x, y);
-    if (!inside && !(point.squared < blur)) return false;
-    signed_square = inside ? -point.squared : point.squared;
-    return true;
-  }
-
-  double clipped_depth(const double w[3]) const {
-    double b[3], total = 0, clipped = 0, depth = 0;
-    for (int i = 0; i < 3; ++i) total += b[i] = w[i] / c[i].z;
-    for (int i = 0; i < 3; ++i) clipped += b[i] = std::min(std::max(b[i] / total, 0.0), 1.0);
-    for (int i = 0; i < 3; ++i) depth += b[i] / clipped * c[i].z;
-    return depth;
-  }
-};
-
-struct Scene {
-  const int64_t *faces, *vertex_offsets, *face_offsets;
-  int64_t meshes, height, width, limit;  // limit: faces a pixel, 0 for all
-  double sigma, blur, scale;             // blur squared, as sigma; scale: units a pixel
-
-  double radius() const { return std::sqrt(blur); }
-};
-
-// Projected vertices of mesh b in scaled units; a status other than kDone names the culprit.
-template <class T>
-int64_t project(const Scene& s, const T* h, int64_t b, std::vector<Corner>& corners,
-                int64_t& culprit) {
-  const int64_t v0 = s.vertex_offsets[b], v1 = s.vertex_offsets[b + 1];
-  corners.resize(v1 - v0);
-  for (int64_t v = v0; v < v1; ++v) {
-    const Vec3 p = load(h, v);
-    if (!std::isfinite(p.x + p.y + p.z)) {
-      culprit = v;
-      return kNotFinite;
-    }
-    corners[v - v0] = {p.x / p.z * s.scale, p.y / p.z * s.scale, p.z};
-  }
-  for (int64_t f = s.face_offsets[b]; f < s.face_offsets[b + 1]; ++f)
-    for (int i = 0; i < 3; ++i)
-      if (s.faces[3 * f + i] < v0 || s.faces[3 * f + i] >= v1) {
-        culprit = f;
-        return kBadIndex;
-      }
-  return kDone;
-}
-
-inline bool take(const Scene& s, const std::vector<Corner>& corners, int64_t b, int64_t f,
-                 SoftFace& face) {
-  const int64_t *v = s.faces + 3 * f, first = s.vertex_offsets[b];
-  const Corner three[3] = {corners[v[0] - first], corners[v[1] - first], corners[v[2] - first]};
-  return face.set_up(three, s.radius(), s.scale, s.height, s.width);
-}
 
 inline double keep(double signed_square, double sigma) {
   return 1.0 / (1.0 + std::exp(-signed_square / sigma));
@@ -154,13 +34,13 @@ struct Prepared {
   std::vector<Corner> corners;
   std::vector<int32_t> start, list;  // of each band; faces from 0
 
-  void deal(const Scene& s, int64_t b, int64_t rows, int64_t bands) {
+  void deal(const SoftScene& s, int64_t b, int64_t rows, int64_t bands) {
     const int64_t first = s.face_offsets[b], count = s.face_offsets[b + 1] - first;
     std::vector<int32_t> top(count), bottom(count);
     start.assign(bands + 1, 0);
     for (int64_t f = 0; f < count; ++f) {
       SoftFace face;
-      const bool felt = take(s, corners, b, first + f, face);
+      const bool felt = s.take(corners, b, first + f, face);
       top[f] = felt ? int32_t(face.top / rows) : 1;
       bottom[f] = felt ? int32_t(face.bottom / rows) : 0;
       for (int32_t k = top[f]; k <= bottom[f]; ++k) ++start[k + 1];
@@ -175,7 +55,7 @@ struct Prepared {
 
 // Rows [row0, row1) of image b. `last_depth` and `last_face` keep the K-th entry of each pixel.
 template <class T>
-void soft_rows(const Scene& s, const Prepared& mesh, int64_t band, int64_t b, int64_t row0,
+void soft_rows(const SoftScene& s, const Prepared& mesh, int64_t band, int64_t b, int64_t row0,
                int64_t row1, T* alpha, double* last_depth, int64_t* last_face) {
   const int64_t count = (row1 - row0) * s.width;
   const Entry none{std::numeric_limits<double>::infinity(), -1, 1.0};
@@ -186,7 +66,7 @@ void soft_rows(const Scene& s, const Prepared& mesh, int64_t band, int64_t b, in
   for (int32_t entry = mesh.start[band]; entry < mesh.start[band + 1]; ++entry) {
     const int64_t f = s.face_offsets[b] + mesh.list[entry];
     SoftFace face;
-    if (!take(s, mesh.corners, b, f, face)) continue;
+    if (!s.take(mesh.corners, b, f, face)) continue;
     for (int64_t y = std::max(face.top, row0); y <= std::min(face.bottom, row1 - 1); ++y) {
       for (int64_t x = face.left; x <= face.right; ++x) {
         double d, w[3];
@@ -199,7 +79,7 @@ void soft_rows(const Scene& s, const Prepared& mesh, int64_t band, int64_t b, in
           continue;
         }
         Entry* list = lists.data() + i * s.limit;
-        const double depth = face.clipped_depth(w);
+        const double depth = face.shares(w).depth;
         int64_t k = s.limit - 1;
         if (!(depth < list[k].depth)) continue;
         for (; k > 0 && depth < list[k - 1].depth; --k) list[k] = list[k - 1];
@@ -223,7 +103,7 @@ void soft_rows(const Scene& s, const Prepared& mesh, int64_t band, int64_t b, in
 }
 
 template <class T>
-int64_t soft(const Scene& s, const T* h, int64_t threads, T* alpha, double* last_depth,
+int64_t soft(const SoftScene& s, const T* h, int64_t threads, T* alpha, double* last_depth,
              int64_t* last_face, int64_t* culprit) {
   // Bands keep the lists of their pixels within a fixed size, whatever the image.
   const int64_t fit = kBandEntries / (s.width * std::max<int64_t>(1, s.limit));
@@ -235,7 +115,7 @@ int64_t soft(const Scene& s, const T* h, int64_t threads, T* alpha, double* last
   for (int64_t first = 0; first < s.meshes; first += together) {
     const int64_t count = std::min(together, s.meshes - first);
     parallel(threads, count, [&](int64_t m) {
-      status[m] = project(s, h, first + m, meshes[m].corners, where[m]);
+      status[m] = s.project(h, first + m, meshes[m].corners, where[m]);
       if (status[m] == kDone) meshes[m].deal(s, first + m, rows, bands);
     });
     for (int64_t m = 0; m < count; ++m) {
@@ -255,7 +135,7 @@ int64_t soft(const Scene& s, const T* h, int64_t threads, T* alpha, double* last
 
 // dL/dx and dL/dy of the three corners of one face.
 template <class T>
-void soft_face_backward(const Scene& s, const SoftFace& face, int64_t f, const T* alpha,
+void soft_face_backward(const SoftScene& s, const SoftFace& face, int64_t f, const T* alpha,
                         const T* grad, const double* last_depth, const int64_t* last_face,
                         double ends[6]) {
   for (int64_t y = face.top; y <= face.bottom; ++y) {
@@ -267,7 +147,7 @@ void soft_face_backward(const Scene& s, const SoftFace& face, int64_t f, const T
       Nearest point;
       if (!face.distance((x + 0.5) * s.scale, (y + 0.5) * s.scale, s.blur, d, point, w)) continue;
       if (s.limit) {
-        const double depth = face.clipped_depth(w);
+        const double depth = face.shares(w).depth;
         if (depth > last_depth[i] || (depth == last_depth[i] && f > last_face[i])) continue;
       }
       const double q = keep(d, s.sigma);
@@ -282,7 +162,7 @@ void soft_face_backward(const Scene& s, const SoftFace& face, int64_t f, const T
 }
 
 template <class T>
-int64_t soft_backward(const Scene& s, const T* h, const T* alpha, const T* grad,
+int64_t soft_backward(const SoftScene& s, const T* h, const T* alpha, const T* grad,
                       const double* last_depth, const int64_t* last_face, int64_t threads,
                       T* grad_h) {
   const int64_t parts = pieces(2 * threads * (threads > 1), s.meshes, 256);
@@ -292,24 +172,19 @@ int64_t soft_backward(const Scene& s, const T* h, const T* alpha, const T* grad,
     const int64_t first = s.face_offsets[b], size = s.face_offsets[b + 1] - first;
     std::vector<Corner> corners;
     int64_t culprit = 0;
-    if (project(s, h, b, corners, culprit) != kDone) return;
+    if (s.project(h, b, corners, culprit) != kDone) return;
     for (int64_t f = first + size * part / parts; f < first + size * (part + 1) / parts; ++f) {
       SoftFace face;
-      if (!take(s, corners, b, f, face)) continue;
+      if (!s.take(corners, b, f, face)) continue;
       soft_face_backward(s, face, f, alpha + at, grad + at, last_depth + (s.limit ? at : 0),
                          last_face + (s.limit ? at : 0), ends.data() + 6 * f);
     }
   });
   parallel(threads, s.meshes, [&](int64_t b) {
     for (int64_t f = s.face_offsets[b]; f < s.face_offsets[b + 1]; ++f)
-      for (int j = 0; j < 3; ++j) {
-        const double gx = ends[6 * f + 2 * j] * s.scale, gy = ends[6 * f + 2 * j + 1] * s.scale;
-        if (gx == 0 && gy == 0) continue;
-        const Vec3 p = load(h, s.faces[3 * f + j]);
-        const double inverse = 1.0 / p.z;
-        add(grad_h, s.faces[3 * f + j],
-            {gx * inverse, gy * inverse, -(gx * p.x + gy * p.y) * inverse * inverse});
-      }
+      for (int j = 0; j < 3; ++j)
+        s.add_corner(h, s.faces[3 * f + j], ends[6 * f + 2 * j], ends[6 * f + 2 * j + 1], 0.0,
+                     grad_h);
   });
   return kDone;
 }
