@@ -26,6 +26,7 @@ __all__ = ["NativePlan", "block_outer", "multiply", "native_plan"]
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _REGISTER_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
 _PLANS = 64  # that a pattern remembers
+_LINE = 64  # bytes of a cache line
 _FEW_OPERATIONS = 2_000_000  # below which waking a second thread costs more than it brings
 
 
@@ -191,7 +192,7 @@ def _make_plan(
         kernel, cut = "outer", _Cut(8, 256, bands, 1, parts)
     else:
         kernel = "multiply"
-        cut = _cut_columns(out, inner, density, lanes, batch, n, threads)
+        cut = _cut_columns(pattern, by_column, features_last, lanes, size, n, batch, threads)
     offsets, indices = (
         (pattern.column_offsets, pattern.transpose_row_indices)
         if by_column
@@ -224,18 +225,26 @@ class _Cut:
 
 
 def _cut_columns(
-    out: int, inner: int, density: float, lanes: int, batch: int, n: int, threads: int
+    pattern: BlockPattern,
+    transpose: bool,
+    features_last: bool,
+    lanes: int,
+    size: int,
+    n: int,
+    batch: int,
+    threads: int,
 ) -> _Cut:
+    """Cuts of a product whose columns are vectors of `lanes` numbers of `size` bytes."""
+    (rows, inner), (out, _) = pattern.shape, pattern.block_size
+    if transpose:
+        (inner, rows), (_, out) = pattern.shape, pattern.block_size
+    density = pattern.density
     total = -(-n // lanes)  # vectors of columns
-    most = 24 if out == 1 else 12  # of a group: wide enough to read x in long pieces
-    groups = max(1, -(-total // most))
     parts = 1
     if batch * total < 3 * threads:
         parts = 2 * threads  # too few columns to deal out: rows are dealt out instead
-    elif batch * groups < 8 * threads:
-        share = threads // math.gcd(batch, threads)
-        groups = -(-groups // share) * share  # every thread gets as many
-    group = -(-total // groups) * lanes
+    line = max(1, _LINE // (lanes * size))  # vectors of a cache line, which no two groups share
+    group = _group(total, line, 8 if out == 1 else 3, batch, 1 if parts > 1 else threads) * lanes
     if n < 64:
         return _Cut(8 if out == 1 else 3, group, 1, 16, parts)
     if out == 1:
@@ -244,7 +253,37 @@ def _cut_columns(
     # unless too few blocks of a row are left in a band.
     least = 96 if out == 4 else 256
     bands = max(1, min(-(-inner // 1024), int(inner * density / least)))
-    return _Cut(3, group, bands, max(1, (256 if out == 4 else 128) // out), parts)
+    # Rows of a chunk go through all bands, and into y's columns, while their sums are in cache.
+    # Where sums go straight to y a panel is worked through from top to bottom, and stays in cache.
+    straight = bands == 1 and not features_last
+    chunk = rows // out if straight else max(1, 1024 // out)
+    return _Cut(3, group, bands, chunk, parts)
+
+
+def _group(total: int, line: int, widest: int, batch: int, threads: int) -> int:
+    """Vectors of columns that are packed together: dealt out evenly, in few narrow panels.
+
+    Args:
+        total: vectors of all columns.
+        line: vectors of a cache line.
+        widest: vectors of the widest panel.
+    """
+
+    def cost(vectors: int) -> float:
+        panels = -(-vectors // widest)
+        return vectors + 0.4 * panels + 1.0  # each panel reads the values, each group packs
+
+    def slowest(group: int) -> float:
+        tasks = ([group] * (total // group) + [total % group] * (total % group > 0)) * batch
+        if len(tasks) > 8 * threads:
+            return sum(map(cost, tasks)) / threads
+        busy = [0.0] * threads
+        for task in tasks:
+            busy[busy.index(min(busy))] += cost(task)
+        return max(busy)
+
+    groups = range(line * max(1, 4 // line), min(24, -(-total // line) * line) + 1, line)
+    return min(groups, key=slowest, default=total)
 
 
 def _bands_of_entries(inner: int, density: float) -> int:

@@ -47,6 +47,12 @@ void tile(const Run<C>& run, const C* panel, C* sums, int64_t stride, bool fresh
   if (!fresh) {
     for (int r = 0; r < R; ++r)
       for (int v = 0; v < V; ++v) sum[r][v] = load_lanes<C>(sums + r * stride + v * N);
+  } else if (R > 1) {
+    // The place of the sums comes in while they are taken.
+    for (int r = 0; r < R; ++r) {
+      __builtin_prefetch(sums + r * stride, 1);
+      __builtin_prefetch(sums + r * stride + V * N - 1, 1);
+    }
   }
   const C* shifted = run.values + run.row * across;
   const int32_t* index = run.indices;
