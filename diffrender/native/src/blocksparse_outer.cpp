@@ -4,10 +4,11 @@
 //
 // Columns are taken in chunks, in order. Blocks with both sides of 4 and more: dy and x are packed
 // as (block, column, side), so that a block is a sum of outer products of two contiguous streams,
-// R rows by V vectors of it in registers. Blocks with a side of 1: rows are packed in panels and
-// every entry is a dot product along the columns, four entries at a time, x band by band as in
-// blocksparse_multiply.cpp. Each value is summed by one task in a fixed order, whatever the
-// threads. Torch twin: diffrender/blocksparse/torch_products.py.
+// R rows by V vectors of it in registers; blocks narrower than that are summed beside the next ones
+// of their row. Blocks with a side of 1: rows are packed in panels and every entry is a dot product
+// along the columns, four entries at a time, x band by band as in blocksparse_multiply.cpp. Each
+// value is summed by one task in a fixed order, whatever the threads. Torch twin:
+// diffrender/blocksparse/torch_products.py.
 
 #include "blocksparse_outer_tile.h"
 #include "blocksparse_pack.h"
@@ -106,11 +107,27 @@ class Gradient {
   }
 
   void add_blocks(int64_t row, int64_t last, int64_t count, bool fresh) const {
-    const Outer<C> add = choose_outer<C>(p_.out_size, p_.in_size);
+    const int64_t rows = p_.out_size, columns = p_.in_size, each = N / columns;
+    const Beside<C> beside[3] = {choose_beside<C>(columns, 1), choose_beside<C>(columns, 2),
+                                 choose_beside<C>(columns, 3)};
+    const Outer<C> alone = choose_outer<C>(rows, columns);
     for (int64_t i = row; i < last; ++i) {
-      for (int64_t e = p_.offsets[i]; e < p_.offsets[i + 1]; ++e)
-        add(left_ + i * count * p_.out_size, right_ + p_.indices[e] * count * p_.in_size, count,
-            p_.out_size, p_.in_size, sums_ + e * p_.block(), fresh);
+      const C* dy = left_ + i * count * rows;
+      int64_t e = p_.offsets[i];
+      const int64_t end = p_.offsets[i + 1];
+      while (beside[0] && end - e >= each) {
+        const int64_t vectors = std::min<int64_t>(3, (end - e) / each);
+        const C* x[kBeside];
+        C* sums[kBeside];
+        for (int64_t b = 0; b < vectors * each; ++b, ++e) {
+          x[b] = right_ + p_.indices[e] * count * columns;
+          sums[b] = sums_ + e * p_.block();
+        }
+        beside[vectors - 1](dy, x, count, rows, sums, fresh);
+      }
+      for (; e < end; ++e)
+        alone(dy, right_ + p_.indices[e] * count * columns, count, rows, columns,
+              sums_ + e * p_.block(), fresh);
     }
   }
 

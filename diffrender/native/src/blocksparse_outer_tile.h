@@ -47,51 +47,99 @@ void outer(const C* dy, const C* x, int64_t count, int64_t rows, int64_t columns
   }
 }
 
-#if defined(__AVX2__)
-// A block of 4 x 4: a register holds two columns, the two halves are added at the end.
-inline void outer_4x4(const float* dy, const float* x, int64_t count, int64_t, int64_t, float* sums,
-               bool fresh) {
-  typedef float Eight __attribute__((vector_size(32)));
-  Eight sum[2][4] = {};
-  int64_t c = 0;
-  for (; c + 4 <= count; c += 4) {
-    for (int u = 0; u < 2; ++u) {
-      Eight left, right;
-      std::memcpy(&left, dy + 4 * (c + 2 * u), sizeof left);
-      std::memcpy(&right, x + 4 * (c + 2 * u), sizeof right);
-#define DIFFRENDER_SPREAD(r)                                                             \
-  DIFFRENDER_SHUFFLE_8(left, r, r, r, r, r + 4, r + 4, r + 4, r + 4)
-#if defined(__clang__) || __GNUC__ >= 12
-#define DIFFRENDER_SHUFFLE_8(a, ...) __builtin_shufflevector(a, a, __VA_ARGS__)
-#else
-#define DIFFRENDER_SHUFFLE_8(a, ...) \
-  __builtin_shuffle(a, (int32_t __attribute__((vector_size(32)))){__VA_ARGS__})
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define DIFFRENDER_JOIN_8(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7)
 #endif
-      sum[u][0] += DIFFRENDER_SPREAD(0) * right;
-      sum[u][1] += DIFFRENDER_SPREAD(1) * right;
-      sum[u][2] += DIFFRENDER_SPREAD(2) * right;
-      sum[u][3] += DIFFRENDER_SPREAD(3) * right;
-    }
-  }
-  for (int r = 0; r < 4; ++r) {
-    const Eight both = sum[0][r] + sum[1][r];
-    for (int q = 0; q < 4; ++q) {
-      float total = both[q] + both[q + 4];
-      for (int64_t rest = c; rest < count; ++rest) total += dy[4 * rest + r] * x[4 * rest + q];
-      float& to = sums[4 * r + q];
-      to = fresh ? total : to + total;
-    }
+#endif
+
+// Columns of N / S blocks side by side in one register.
+template <class C, int S>
+inline typename Lanes<C>::V side_by_side(const C* const* x, int64_t at) {
+  typedef typename Lanes<C>::V V;
+  constexpr int N = Lanes<C>::N;
+  if constexpr (S == N) {
+    return load_lanes<C>(x[0] + at);
+#if defined(DIFFRENDER_JOIN_8)
+  } else if constexpr (N == 8) {
+    typename Four<C>::V a, b;
+    std::memcpy(&a, x[0] + at, sizeof a);
+    std::memcpy(&b, x[1] + at, sizeof b);
+    return DIFFRENDER_JOIN_8(a, b);
+#endif
+  } else {
+    V v;
+    for (int p = 0; p < N / S; ++p)
+      std::memcpy(reinterpret_cast<char*>(&v) + p * S * int(sizeof(C)), x[p] + at, S * sizeof(C));
+    return v;
   }
 }
-#endif
+
+// Blocks of one block row with S columns each, V registers of them: 4 rows by V vectors of sums. They
+// share the numbers of dy, so that a step's loads keep up with its multiply-adds.
+template <class C, int S, int V>
+void outer_beside(const C* dy, const C* const* x, int64_t count, int64_t rows, C* const* sums,
+                  bool fresh) {
+  typedef typename Lanes<C>::V Vector;
+  constexpr int P = Lanes<C>::N / S;
+  for (int64_t r0 = 0; r0 < rows; r0 += 4) {
+    Vector sum[4][V];
+    for (int r = 0; r < 4; ++r)
+      for (int v = 0; v < V; ++v) sum[r][v] = Vector{};
+    const C* left = dy + r0;
+    for (int64_t c = 0; c < count; ++c, left += rows) {
+      Vector in[V];
+      for (int v = 0; v < V; ++v) in[v] = side_by_side<C, S>(x + v * P, c * S);
+      for (int r = 0; r < 4; ++r) {
+        const Vector weight = spread_lanes<C>(left[r]);
+        for (int v = 0; v < V; ++v) sum[r][v] += weight * in[v];
+      }
+    }
+    for (int v = 0; v < V; ++v)
+      for (int r = 0; r < 4; ++r) {
+        C numbers[Lanes<C>::N];
+        std::memcpy(numbers, &sum[r][v], sizeof numbers);
+        for (int l = 0; l < Lanes<C>::N; ++l) {
+          C& to = sums[v * P + l / S][(r0 + r) * S + l % S];
+          to = fresh ? numbers[l] : to + numbers[l];
+        }
+      }
+  }
+}
+
+// Blocks that are summed side by side at a time, at most.
+constexpr int kBeside = 3 * kLaneBytes / 16;
+
+// (dy, x of `blocks` <= N / S V blocks, columns, rows, their sums, fresh)
+template <class C>
+using Beside = void (*)(const C*, const C* const*, int64_t, int64_t, C* const*, bool);
+
+// For V = 1, 2, 3 registers; null where blocks of `columns` are not summed side by side.
+template <class C>
+Beside<C> choose_beside(int64_t columns, int vectors) {
+  constexpr int N = Lanes<C>::N;
+  const auto of = [&](auto size) -> Beside<C> {
+    constexpr int S = decltype(size)::value;
+    if constexpr (S > N) {
+      return nullptr;
+    } else {
+      switch (vectors) {
+        case 1: return outer_beside<C, S, 1>;
+        case 2: return outer_beside<C, S, 2>;
+        default: return outer_beside<C, S, 3>;
+      }
+    }
+  };
+  switch (columns) {
+    case 4: return of(std::integral_constant<int, 4>{});
+    case 8: return of(std::integral_constant<int, 8>{});
+    case 16: return of(std::integral_constant<int, 16>{});
+    default: return nullptr;
+  }
+}
 
 template <class C>
 Outer<C> choose_outer(int64_t rows, int64_t columns) {
-#if defined(__AVX2__)
-  if constexpr (std::is_same<C, float>::value) {
-    if (rows == 4 && columns == 4) return outer_4x4;
-  }
-#endif
   constexpr int most = kLaneBytes;
   const int64_t bytes = columns * int64_t(sizeof(C));
   if (bytes >= 2 * most) return outer<C, most, 4, 2>;
