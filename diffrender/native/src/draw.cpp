@@ -25,34 +25,31 @@ struct Paint {
   int32_t* shown;  // (H, W)
   T* out;          // (H, W, channels)
 
+  double* planes = nullptr;  // of the faces of one band, those that were met
+  char* met = nullptr;
+
   int64_t channels() const { return attributes.channels; }
   int64_t numbers_each() const { return 3 * channels() + 3; }
-  // Planes of the faces of one band; of each, the place among them from 1, or 0 before it is met.
-  static std::vector<double>& planes() {
-    thread_local std::vector<double> kept;
-    return kept;
-  }
-  static std::vector<int32_t>& places() {
-    thread_local std::vector<int32_t> kept;
-    return kept;
-  }
 
   void open(const std::vector<Face>& kept) {
-    planes().clear();
-    places().assign(kept.size(), 0);
+    thread_local std::vector<double> numbers;  // kept between calls
+    thread_local std::vector<char> flags;
+    const size_t count = kept.size() * size_t(numbers_each());
+    if (numbers.size() < count) numbers.resize(count);
+    flags.assign(kept.size(), 0);
+    planes = numbers.data();
+    met = flags.data();
   }
 
   const double* planes_of_face(const Face& face, int64_t id) const {
-    std::vector<double>& numbers = planes();
-    int32_t& place = places()[id];
-    if (place == 0) {
-      place = int32_t(numbers.size() / numbers_each()) + 1;
-      numbers.resize(numbers.size() + numbers_each());
+    double* to = planes + id * numbers_each();
+    if (!met[id]) {
+      met[id] = 1;
       const T* v[3];
       attributes.corners_of(face.index, v);
-      planes_of(face.edge, v, channels(), numbers.data() + (place - 1) * numbers_each());
+      planes_of(face.edge, v, channels(), to);
     }
-    return numbers.data() + (place - 1) * numbers_each();
+    return to;
   }
 
   void row(const std::vector<Face>& kept, const int64_t* slot, int64_t y) {

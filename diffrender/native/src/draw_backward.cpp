@@ -32,8 +32,7 @@ void draw_backward_with(const Pass<T>& pass, const char* packed, int64_t threads
   const int64_t chunks = (pass.height + rows - 1) / rows;
   const auto gather = [&](int64_t b, Corners& out, auto&& body) {
     thread_local Gathered<T> found;  // kept between calls
-    found.met.open(pass.face_offsets[b + 1] - pass.face_offsets[b]);
-    found.numbers.clear();
+    found.open(pass, b);
     body(found);
     finish(pass, pass.face_offsets[b], found, out);
     found.met.close();

@@ -46,13 +46,23 @@ struct Pass {
 template <class T>
 struct Gathered {
   Met met;
-  std::vector<double> numbers;
+  int64_t each;                 // numbers of a face
+  std::vector<double> numbers;  // kept between calls
+
+  void open(const Pass<T>& pass, int64_t b) {
+    met.open(pass.face_offsets[b + 1] - pass.face_offsets[b]);
+    each = pass.numbers_each();
+  }
 
   double* of(const Pass<T>& pass, int64_t face0, int64_t f) {
     bool fresh;
-    const int64_t n = met.of(f, fresh), each = pass.numbers_each();
-    if (!fresh) return numbers.data() + n * each;
-    numbers.resize((n + 1) * each, 0.0);
+    const int64_t n = met.of(f, fresh);
+    return fresh ? add(pass, face0, f, n) : numbers.data() + n * each;
+  }
+
+  double* add(const Pass<T>& pass, int64_t face0, int64_t f, int64_t n) {
+    const size_t end = size_t((n + 1) * each);
+    if (numbers.size() < end) numbers.resize(2 * end);
     double* to = numbers.data() + n * each;
     const int64_t* v = pass.faces + 3 * (face0 + f);
     const Vec3 p[3] = {load(pass.h, v[0]), load(pass.h, v[1]), load(pass.h, v[2])};
@@ -66,6 +76,7 @@ struct Gathered {
     const T* corner[3];
     pass.attributes.corners_of(face0 + f, corner);
     planes_of(e, corner, pass.attributes.channels, to + kHead);
+    std::fill(to + pass.sums(), to + each, 0.0);
     return to;
   }
 };
@@ -218,13 +229,14 @@ struct Corners {
   std::vector<double> grads;
 };
 
-template <class T>
-void finish(const Pass<T>& pass, int64_t face0, const Gathered<T>& found, Corners& out) {
-  const int64_t channels = pass.attributes.channels, lanes = pass.lanes(), each = 9 + 3 * channels;
+template <int C, class T>
+void finish_with(const Pass<T>& pass, int64_t face0, const Gathered<T>& found, Corners& out) {
+  const int64_t channels = C ? C : pass.attributes.channels, each = 9 + 3 * channels;
+  const int64_t lanes = C ? (C + 4) / 4 * 4 : pass.lanes();
   out.faces = found.met.faces;
   out.grads.resize(out.faces.size() * each);
   for (size_t m = 0; m < out.faces.size(); ++m) {
-    const double *n = found.numbers.data() + m * pass.numbers_each(), *sums = n + pass.sums();
+    const double *n = found.numbers.data() + m * found.each, *sums = n + pass.sums();
     double *by_h = out.grads.data() + m * each, *d = by_h + 9;
     const auto sum = [&](int j, int64_t k) {
       return n[3 * j] * sums[lanes + k] + n[3 * j + 1] * sums[2 * lanes + k] + n[3 * j + 2] * sums[k];
@@ -245,6 +257,17 @@ void finish(const Pass<T>& pass, int64_t face0, const Gathered<T>& found, Corner
       by_h[3 * j + 1] = total.y * scale;
       by_h[3 * j + 2] = total.z * scale;
     }
+  }
+}
+
+template <class T>
+void finish(const Pass<T>& pass, int64_t face0, const Gathered<T>& found, Corners& out) {
+  switch (pass.attributes.channels) {
+    case 1: return finish_with<1>(pass, face0, found, out);
+    case 2: return finish_with<2>(pass, face0, found, out);
+    case 3: return finish_with<3>(pass, face0, found, out);
+    case 4: return finish_with<4>(pass, face0, found, out);
+    default: return finish_with<0>(pass, face0, found, out);
   }
 }
 
