@@ -92,8 +92,9 @@ def molecule_graph(
     ends = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in bonds]
     directed = [pair for a, b in ends for pair in ((a, b), (b, a))]
     of_bonds = [[feature.of(bond) for feature in features.bonds] for bond in bonds]
+    of_atoms = [[feature.of(atom) for feature in features.atoms] for atom in atoms]
     return Graph(
-        node_features=torch.tensor([[feature.of(atom) for feature in features.atoms] for atom in atoms]),
+        node_features=torch.tensor(of_atoms, dtype=torch.int64),
         edge_index=torch.tensor(directed, dtype=torch.int64).reshape(-1, 2).T.contiguous(),
         edge_features=torch.tensor(of_bonds, dtype=torch.int64)
         .reshape(-1, len(features.bonds))

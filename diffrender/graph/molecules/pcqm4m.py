@@ -1,4 +1,4 @@
-"""The layout of PCQM4Mv2, read in one pass: table, conformers in a tar, split. Nothing is fetched."""
+"""The layout of PCQM4Mv2, read in one pass: table, conformers, split; nothing is fetched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import tarfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,9 +188,11 @@ def _read_pickled_split(path: Path) -> dict[str, list[int]]:
     rebuild = np.empty(0).__reduce__()[0]
     allowed: list[Any] = [np.ndarray, np.dtype, type(np.dtype(np.int64))]
     # The name under which numpy 1 wrote it, and the one of numpy 2.
-    allowed += [(rebuild, f"{name}.multiarray._reconstruct") for name in ("numpy.core", "numpy._core")]  # fmt: skip
+    for core in ("numpy.core", "numpy._core"):
+        allowed.append((rebuild, f"{core}.multiarray._reconstruct"))
     try:
-        with torch.serialization.safe_globals(allowed):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
+            warnings.simplefilter("ignore")  # of pickle's versions, before it refuses them
             parts = torch.load(path, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise InputError(

@@ -122,6 +122,7 @@ def pack_graphs(
     """Graphs of rows as a store; `columns`: how many features nodes and edges have."""
     graphs, codes = [graph for _, graph, _ in items], [code for _, _, code in items]
     nan = float("nan")
+    eigenvalues = [code.laplacian_values[None] for code in codes]
 
     def cat(parts: list[Tensor], *tail: int) -> Tensor:
         return torch.cat(parts) if parts else torch.zeros(0, *tail)
@@ -135,7 +136,7 @@ def pack_graphs(
         "edge_features": cat([g.edge_features for g in graphs], columns[1]),
         "edge_index": cat([g.edge_index.T for g in graphs], 2),
         "positions": cat([_positions(g) for g in graphs], 3),
-        "laplacian_values": torch.stack([c.laplacian_values for c in codes]) if codes else torch.zeros(0, 7),
+        "laplacian_values": cat(eigenvalues, 7),
         "laplacian_vectors": cat([c.laplacian_vectors for c in codes], 7),
         "random_walk": cat([c.random_walk for c in codes], 16),
         "degree": cat([c.degree for c in codes]),
@@ -145,7 +146,7 @@ def pack_graphs(
 
 
 def write_shard(path: Path, store: GraphStore, key: str, failures: Sequence[Failure]) -> None:
-    """Write graphs and failures whole or not at all; `key` says by which settings they were made."""
+    """Write graphs and failures, whole or not at all; `key` says what they were made by."""
     from safetensors.torch import save
 
     header = {"key": key, "failures": [[f.row, f.smiles, f.reason] for f in failures]}

@@ -55,12 +55,13 @@ def write_molecules(
     workers: int = 1,
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, object]:
-    """Write FOLDER/{raw/data.csv.gz, pcqm4m-v2-train.sdf.tar.gz, split.json, failures.csv, set.json}.
+    """Write a set below FOLDER: raw/data.csv.gz, pcqm4m-v2-train.sdf.tar.gz, split.json and more.
 
     data.csv.gz has the columns idx, smiles, homolumogap (GFN2-xTB, eV) and homolumogap_huckel
     (extended Hückel, eV); rows of the training part come first, and the k-th record of the SDF is
     the conformer of row k, training part only. split.json names the rows of "train", "valid" and
     "test-dev", which share no Bemis-Murcko scaffold (except the empty one, all in "train").
+    failures.csv names the molecules that were left out and why; set.json sums up.
 
     The same call goes on where a killed one stopped: FOLDER/parts holds what is computed.
 
