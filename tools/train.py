@@ -1,4 +1,4 @@
-"""`diffrender train`: learn a predictor by rendering, from folders or synthetic streets."""
+"""`diffrender train`: a predictor by rendering, from folders or streets; further networks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
 from diffrender.tools.inputs import DEFAULT_NETWORK, DepthChoice
+from diffrender.tools.train_molecules import molecules
 from diffrender.tools.train_sources import kitti_frames
 
 if TYPE_CHECKING:
@@ -201,6 +202,9 @@ def _report(row: dict[str, float]) -> None:
     names = ("objective", "silhouette", "depth", "student", "check_believed", "check_best")
     parts = [f"step {row['step']:g}", f"{row['seconds']:.0f} s"]
     _say("  ".join(parts + [f"{name} {row[name]:.4g}" for name in names]))
+
+
+train.command()(molecules)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from diffrender.errors import InputError, require
 from diffrender.graph.batching import GraphBatch
+from diffrender.graph.masking import clean_inputs
 from diffrender.graph.network import GraphOutput
 
 __all__ = ["Baseline", "BaselineSettings", "sized_like"]
@@ -63,12 +64,10 @@ class Baseline(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(settings.layers))
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
 
-    def forward(
-        self, batch: GraphBatch, generator: torch.Generator | None = None
-    ) -> GraphOutput:
-        """Normalised labels, (G,). In training the eigenvectors' signs come from `generator`."""
+    def forward(self, batch: GraphBatch, generator: torch.Generator | None = None) -> GraphOutput:
+        """Normalised labels, (G,). A generator is of a training step: signs of eigenvectors."""
         vectors = batch.laplacian_vectors
-        if self.training and generator is not None:
+        if generator is not None:
             signs = torch.randint(0, 2, (batch.graphs, vectors.shape[1]), generator=generator)
             vectors = vectors * (2.0 * signs - 1)[batch.node_graph]
         nodes = _summed(self.atoms, batch.node_features)
@@ -82,7 +81,7 @@ class Baseline(nn.Module):
                 drop = nn.functional.dropout(change, self.settings.dropout, self.training)
                 nodes = nodes + drop
         pooled = nodes.new_zeros(batch.graphs, nodes.shape[1]).index_add(0, batch.node_graph, nodes)
-        return GraphOutput(self.head(pooled)[:, 0], None, None)
+        return GraphOutput(self.head(pooled)[:, 0], None, None, None, clean_inputs(batch))
 
 
 def sized_like(
