@@ -2,8 +2,58 @@
 
 from __future__ import annotations
 
+from diffrender.graph.attention import attend as attend
+from diffrender.graph.batching import GraphBatch as GraphBatch
+from diffrender.graph.batching import batch_graphs as batch_graphs
+from diffrender.graph.block import Block as Block
 from diffrender.graph.encodings import encode_graph as encode_graph
 from diffrender.graph.graphs import Graph as Graph
 from diffrender.graph.graphs import GraphEncodings as GraphEncodings
+from diffrender.graph.losses import GraphLoss as GraphLoss
+from diffrender.graph.losses import LossWeights as LossWeights
+from diffrender.graph.losses import graph_loss as graph_loss
+from diffrender.graph.masking import Corruption as Corruption
+from diffrender.graph.message_passing import GraphState as GraphState
+from diffrender.graph.network import GraphNetwork as GraphNetwork
+from diffrender.graph.network import GraphOutput as GraphOutput
+from diffrender.graph.network import GraphTrunk as GraphTrunk
+from diffrender.graph.packing import Packing as Packing
+from diffrender.graph.packing import PackSize as PackSize
+from diffrender.graph.packing import pack_batch as pack_batch
+from diffrender.graph.packing import pack_graphs as pack_graphs
+from diffrender.graph.scatter import Links as Links
+from diffrender.graph.scatter import edge_sum as edge_sum
+from diffrender.graph.scatter import link_sum as link_sum
+from diffrender.graph.scatter import make_links as make_links
+from diffrender.graph.settings import Dropouts as Dropouts
+from diffrender.graph.settings import GraphSettings as GraphSettings
+from diffrender.graph.settings import NoiseSettings as NoiseSettings
 
-__all__ = ["Graph", "GraphEncodings", "encode_graph"]
+__all__ = [
+    "Block",
+    "Corruption",
+    "Dropouts",
+    "Graph",
+    "GraphBatch",
+    "GraphEncodings",
+    "GraphLoss",
+    "GraphNetwork",
+    "GraphOutput",
+    "GraphSettings",
+    "GraphState",
+    "GraphTrunk",
+    "Links",
+    "LossWeights",
+    "NoiseSettings",
+    "PackSize",
+    "Packing",
+    "attend",
+    "batch_graphs",
+    "edge_sum",
+    "encode_graph",
+    "graph_loss",
+    "link_sum",
+    "make_links",
+    "pack_batch",
+    "pack_graphs",
+]
