@@ -16,7 +16,7 @@ from diffrender.tools.bench_molecules_cases import CASES, OURS, SIZES, Outcome, 
 from diffrender.tools.console import note
 
 if TYPE_CHECKING:
-    from diffrender.graph.training import TrainingData
+    from diffrender.graph import TrainingData
 
 __all__ = ["MoleculeRuns", "bench_molecules", "report_of"]
 
@@ -75,8 +75,8 @@ def _quick(folder: Path) -> Report:
 
 
 def _run(runs: MoleculeRuns, source: Path, work: Path, *, batch: int, every: int) -> Report:
+    from diffrender.graph import GraphsSeen, GraphTrainSettings
     from diffrender.graph.molecules import PcqmFolder, PrepareSettings, molecule_data
-    from diffrender.graph.training import GraphsSeen, GraphTrainSettings
 
     until = None if runs.limit is None else time.monotonic() + 60 * runs.limit
     data, failures = molecule_data(PcqmFolder(source), work / "graphs", PrepareSettings())

@@ -16,8 +16,7 @@ from diffrender.tools.bench_format import cpu_model
 if TYPE_CHECKING:
     from torch import nn
 
-    from diffrender.graph import GraphSettings
-    from diffrender.graph.training import GraphTrainSettings, TrainingData
+    from diffrender.graph import GraphSettings, GraphTrainSettings, TrainingData
 
 __all__ = ["CASES", "OURS", "SIZES", "Outcome", "read_outcome", "run_case"]
 
@@ -76,7 +75,7 @@ def run_case(
     """
     import torch
 
-    from diffrender.graph.training import GraphTrainer, mean_error
+    from diffrender.graph import GraphTrainer, mean_error
 
     done = folder / "outcome.json"
     if done.is_file():

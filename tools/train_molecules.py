@@ -12,8 +12,8 @@ from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
 
 if TYPE_CHECKING:
+    from diffrender.graph import GraphsSeen, Minutes
     from diffrender.graph.molecules import Failure
-    from diffrender.graph.training import GraphsSeen, Minutes
 
 __all__ = ["molecules"]
 
@@ -63,7 +63,13 @@ def molecules(
     Interrupted at any moment, the same command goes on from the last checkpoint.
     """
     from diffrender.blocksparse import SparsityConfig
-    from diffrender.graph import GraphNetwork, GraphSettings, NoiseSettings
+    from diffrender.graph import (
+        GraphNetwork,
+        GraphSettings,
+        GraphTrainer,
+        GraphTrainSettings,
+        NoiseSettings,
+    )
     from diffrender.graph.molecules import (
         MoleculeNetwork,
         PcqmFolder,
@@ -72,7 +78,6 @@ def molecules(
         molecule_data,
         save_molecule_network,
     )
-    from diffrender.graph.training import GraphTrainer, GraphTrainSettings
 
     begin = time.monotonic()
     chosen = feature_set(features)
@@ -130,7 +135,7 @@ def _ratio(text: str) -> tuple[float, float, float]:
 
 
 def _budget(epochs: float | None, minutes: float | None, count: int) -> GraphsSeen | Minutes:
-    from diffrender.graph.training import GraphsSeen, Minutes
+    from diffrender.graph import GraphsSeen, Minutes
 
     if epochs is not None and minutes is not None:
         raise InputError("give either --epochs or --minutes")

@@ -7,6 +7,8 @@ from diffrender.graph.batching import GraphBatch as GraphBatch
 from diffrender.graph.batching import batch_graphs as batch_graphs
 from diffrender.graph.block import Block as Block
 from diffrender.graph.encodings import encode_graph as encode_graph
+from diffrender.graph.ensemble import EnsemblePrediction as EnsemblePrediction
+from diffrender.graph.ensemble import combine_predictions as combine_predictions
 from diffrender.graph.graphs import Graph as Graph
 from diffrender.graph.graphs import GraphEncodings as GraphEncodings
 from diffrender.graph.losses import GraphLoss as GraphLoss
@@ -28,11 +30,20 @@ from diffrender.graph.scatter import make_links as make_links
 from diffrender.graph.settings import Dropouts as Dropouts
 from diffrender.graph.settings import GraphSettings as GraphSettings
 from diffrender.graph.settings import NoiseSettings as NoiseSettings
+from diffrender.graph.training import GraphTrainer as GraphTrainer
+from diffrender.graph.training import LabelScale as LabelScale
+from diffrender.graph.training import TrainingData as TrainingData
+from diffrender.graph.training import mean_error as mean_error
+from diffrender.graph.training import predict_labels as predict_labels
+from diffrender.graph.training_settings import GraphsSeen as GraphsSeen
+from diffrender.graph.training_settings import GraphTrainSettings as GraphTrainSettings
+from diffrender.graph.training_settings import Minutes as Minutes
 
 __all__ = [
     "Block",
     "Corruption",
     "Dropouts",
+    "EnsemblePrediction",
     "Graph",
     "GraphBatch",
     "GraphEncodings",
@@ -41,19 +52,28 @@ __all__ = [
     "GraphOutput",
     "GraphSettings",
     "GraphState",
+    "GraphTrainSettings",
+    "GraphTrainer",
     "GraphTrunk",
+    "GraphsSeen",
+    "LabelScale",
     "Links",
     "LossWeights",
+    "Minutes",
     "NoiseSettings",
     "PackSize",
     "Packing",
+    "TrainingData",
     "attend",
     "batch_graphs",
+    "combine_predictions",
     "edge_sum",
     "encode_graph",
     "graph_loss",
     "link_sum",
     "make_links",
+    "mean_error",
     "pack_batch",
     "pack_graphs",
+    "predict_labels",
 ]

@@ -205,7 +205,7 @@ class GraphTrainer:
             output, batch, self.network, settings.weights, self.scale.mean, self.scale.std
         )
         if not torch.isfinite(loss.total):
-            raise RuntimeError(f"the loss is {float(loss.total)} at step {step}")
+            raise RuntimeError(f"the loss is {float(loss.total.detach())} at step {step}")
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         for parameter in self.net.parameters():

@@ -14,8 +14,21 @@ import torch
 from torch import nn
 
 from diffrender.errors import InputError
-from diffrender.graph import GraphNetwork, GraphSettings, LossWeights, NoiseSettings
-from diffrender.graph.ensemble import combine_predictions
+from diffrender.graph import (
+    GraphNetwork,
+    GraphSettings,
+    GraphsSeen,
+    GraphTrainer,
+    GraphTrainSettings,
+    LabelScale,
+    LossWeights,
+    Minutes,
+    NoiseSettings,
+    TrainingData,
+    combine_predictions,
+    mean_error,
+    predict_labels,
+)
 from diffrender.graph.molecules import (
     Baseline,
     BaselineSettings,
@@ -30,15 +43,7 @@ from diffrender.graph.molecules import (
     sized_like,
 )
 from diffrender.graph.molecules.shards import pack_graphs
-from diffrender.graph.training import (
-    GraphTrainer,
-    LabelScale,
-    TrainingData,
-    batch_places,
-    mean_error,
-    predict_labels,
-)
-from diffrender.graph.training_settings import GraphsSeen, GraphTrainSettings, Minutes
+from diffrender.graph.training import batch_places
 
 pytest.importorskip("rdkit")
 
@@ -102,8 +107,8 @@ def test_every_epoch_shows_every_graph_once() -> None:
 
 
 def test_training_learns(data: TrainingData, tmp_path: Path) -> None:
-    quiet = dataclasses.replace(SMALL, noise=NoiseSettings(masking=(1, 0, 0), categories=0.0))
-    settings = GraphTrainSettings(GraphsSeen(6400), batch=32, every=3200, rate=3e-3)
+    quiet = dataclasses.replace(SMALL, noise=NoiseSettings(masking=(1.0, 0.0, 0.0), categories=0.0))
+    settings = GraphTrainSettings(GraphsSeen(4800), batch=48, every=2400, rate=3e-3)
     trainer = GraphTrainer(
         lambda: GraphNetwork(quiet), data, tmp_path, settings, quiet, name="quiet"
     )
@@ -114,7 +119,7 @@ def test_training_learns(data: TrainingData, tmp_path: Path) -> None:
     after = mean_error(trainer.net, data, data.valid, trainer.scale)
     assert after < 0.4 * constant and after < 0.4 * before
     rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
-    assert [float(row["graphs"]) for row in rows] == [3200, 6400]
+    assert [float(row["graphs"]) for row in rows] == [2400, 4800]
     assert float(rows[-1]["valid_error"]) == pytest.approx(after, rel=1e-5)
 
 
@@ -129,10 +134,15 @@ def test_a_killed_run_ends_with_the_same_bits(data: TrainingData, tmp_path: Path
     assert second.run()
     for name, value in whole.net.state_dict().items():
         assert torch.equal(value, second.net.state_dict()[name]), name
-    for one, other in zip(
-        whole.optimizer.state.values(), second.optimizer.state.values(), strict=True
-    ):
-        assert torch.equal(one["exp_avg_sq"], other["exp_avg_sq"])
+    compared = 0
+    for one, other in zip(whole.net.parameters(), second.net.parameters(), strict=True):
+        moments, others = whole.optimizer.state[one], second.optimizer.state[other]
+        assert set(moments) == set(
+            others
+        )  # nothing where the molecules' lack of 3D left no gradient
+        compared += len(moments)
+        assert all(torch.equal(value, others[name]) for name, value in moments.items())
+    assert compared > 100
     third = _trainer(data, tmp_path / "other", dataclasses.replace(SETTINGS, seed=4))
     assert third.run()
     assert any(
