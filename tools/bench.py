@@ -151,7 +151,9 @@ def bench(
     graphs: Annotated[
         int, typer.Option(min=1, help="Graphs that a run sees (molecules).")
     ] = MoleculeRuns.graphs,
-    size: Annotated[str, typer.Option(help="full, half or tiny (molecules).")] = MoleculeRuns.size,
+    size: Annotated[
+        str, typer.Option(help="full, half, quarter or tiny (molecules).")
+    ] = MoleculeRuns.size,
     limit: Annotated[
         float | None, typer.Option(metavar="MINUTES", help="Stop then, and report (molecules).")
     ] = None,

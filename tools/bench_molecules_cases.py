@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +32,14 @@ CASES = (
     "PyG GPSConv",
     "PyG GINE",
 )
-# Node, edge and global width and heads: the published network, half of it, and one for trials.
-SIZES = {"full": (256, 128, 64, 32), "half": (128, 64, 32, 16), "tiny": (32, 16, 8, 4)}
+# Node, edge and global width, and heads of width 8: the published network, parts of its width, and
+# one for trials.
+SIZES = {
+    "full": (256, 128, 64, 32),
+    "half": (128, 64, 32, 16),
+    "quarter": (64, 32, 16, 8),
+    "tiny": (32, 16, 8, 4),
+}
 _BASELINE_LAYERS = 10
 
 
@@ -71,17 +79,30 @@ def run_case(
     """Train one network, or go on with it, and keep its outcome in FOLDER/outcome.json.
 
     Returns:
-        None where `until`, a `time.monotonic()`, came first: the same call goes on.
+        None where `until`, a `time.monotonic()`, came first, and the same call goes on; or where
+        another process is at it.
     """
-    import torch
-
-    from diffrender.graph import GraphTrainer, mean_error
-
     done = folder / "outcome.json"
     if done.is_file():
         return read_outcome(done)
     if until is not None and time.monotonic() > until:
         return None
+    with _claimed(folder) as ours:
+        return _train(case, size, data, settings, folder, until) if ours else None
+
+
+def _train(
+    case: str,
+    size: str,
+    data: TrainingData,
+    settings: GraphTrainSettings,
+    folder: Path,
+    until: float | None,
+) -> Outcome | None:
+    import torch
+
+    from diffrender.graph import GraphTrainer, mean_error
+
     network = _network(case, size)
     trainer = GraphTrainer(
         lambda: _make(case, size, network), data, folder, settings, network, name=f"{case} {size}"
@@ -100,8 +121,28 @@ def run_case(
         cpu=cpu_model(),
         threads=torch.get_num_threads(),
     )
-    write_text_atomic(done, json.dumps(dataclasses.asdict(outcome), indent=2) + "\n")
+    write_text_atomic(
+        folder / "outcome.json", json.dumps(dataclasses.asdict(outcome), indent=2) + "\n"
+    )
     return outcome
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether this process alone works in the folder; the claim ends with the process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: one process at a time is the user's matter
+        yield True
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "claim").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def read_outcome(path: Path) -> Outcome:

@@ -99,12 +99,11 @@ def _fragment(chem: Any, draw: random.Random, settings: GrowSettings, room: int)
     """A random fragment of at most `room` heavy atoms, or one carbon where none fits."""
     for _ in range(20):
         kind = draw.random()
+        pool: tuple[str, ...] = GROUPS
         if kind < settings.rings:
             pool = RINGS
         elif kind < settings.rings + settings.chains:
             pool = CHAINS
-        else:
-            pool = GROUPS
         mol = chem.MolFromSmiles(draw.choice(pool))
         if mol.GetNumAtoms() <= room:
             return mol

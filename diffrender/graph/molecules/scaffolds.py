@@ -49,7 +49,7 @@ def scaffold_split(
         groups.setdefault(name, []).append(index)
     order = list(groups.values())
     draw.shuffle(order)
-    parts: dict[str, list[int]] = {"train": []} | {name: [] for name in shares}
+    parts: dict[str, list[int]] = {name: [] for name in ("train", *shares)}
     for group in order:
         wanting = [
             name
