@@ -65,7 +65,7 @@ def _gradient(
     node_offsets: Tensor,
     pair_offsets: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    heads = weights.shape[1]
+    grad, heads = grad.contiguous(), weights.shape[1]
     grad_qkv, grad_bias = torch.empty_like(qkv), torch.empty_like(weights)
     status = kernel("ragged_attention_backward", "pp iiii pppp pp", qkv.dtype)(
         node_offsets.data_ptr(),
@@ -77,7 +77,7 @@ def _gradient(
         qkv.data_ptr(),
         pointer(keep),
         weights.data_ptr(),
-        grad.contiguous().data_ptr(),
+        grad.data_ptr(),
         grad_qkv.data_ptr(),
         grad_bias.data_ptr(),
     )

@@ -36,7 +36,7 @@ def _forward(
 def _gradient(
     grad: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, stats: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dx = torch.empty_like(x)
+    grad, dx = grad.contiguous(), torch.empty_like(x)
     dweight, dbias = x.new_zeros(2, 0 if weight is None else len(weight)).unbind()
     status = kernel("norm_gelu_backward", "iii pppp pppp", x.dtype)(
         *x.shape,
@@ -45,7 +45,7 @@ def _gradient(
         pointer(weight),
         pointer(bias),
         stats.data_ptr(),
-        grad.contiguous().data_ptr(),
+        grad.data_ptr(),
         dx.data_ptr(),
         dweight.data_ptr(),
         dbias.data_ptr(),

@@ -22,7 +22,7 @@ from diffrender.graph.gaussians import KERNELS, GaussianKernels
 from diffrender.graph.masking import Corruption
 from diffrender.graph.mlp import MLP, glorot_
 from diffrender.graph.norm_gelu import gelu
-from diffrender.graph.scatter import link_sum
+from diffrender.graph.scatter import link_sum, make_links
 from diffrender.graph.settings import GraphSettings
 
 __all__ = ["AttentionBias", "FeatureEncoder", "InputEncoder", "StructureEncoder"]
@@ -148,18 +148,26 @@ class FeatureEncoder(nn.Module):
         generator: torch.Generator | None,
     ) -> Tensor:
         """Shapes: (M, A), (M, C) -> (M, width)."""
-        found: Tensor | None = None
-        if self.vocabulary:
-            starts = _starts(self.vocabulary, categories.device)
-            found = F.embedding_bag(categories + starts, self.embedding.weight, mode="sum")
-        if self.inputs:
-            assert inputs is not None  # checked by the network
-            linear = self.continuous(inputs.to(self.continuous.weight))
-            found = linear if found is None else found + linear
-        if found is None:
-            assert self.constant is not None
-            found = self.constant.expand(len(categories), -1)
-        return drop_rows(self.mlp(found), self.rate, generator)
+        if self.vocabulary and not self.inputs:
+            # A batch has few kinds of atoms and bonds: each kind goes through the MLP once.
+            kinds, kind = torch.unique(categories, dim=0, return_inverse=True)
+            rows = torch.arange(len(categories), device=kind.device)
+            of_kind = make_links(kind, rows, len(kinds), len(rows))
+            found = link_sum(self.mlp(self._embedded(kinds)), of_kind)
+        else:
+            found = self.mlp(self._mixed(categories, inputs))
+        return drop_rows(found, self.rate, generator)
+
+    def _embedded(self, categories: Tensor) -> Tensor:
+        starts = torch.tensor((0, *self.vocabulary[:-1]), device=categories.device).cumsum(0)
+        return F.embedding_bag(categories + starts, self.embedding.weight, mode="sum")
+
+    def _mixed(self, categories: Tensor, inputs: Tensor | None) -> Tensor:
+        if self.constant is not None:
+            return self.constant.expand(len(categories), -1)
+        assert inputs is not None  # checked by the network
+        linear = self.continuous(inputs.to(self.continuous.weight))
+        return linear + self._embedded(categories) if self.vocabulary else linear
 
 
 class StructureEncoder(nn.Module):
@@ -224,8 +232,3 @@ def _table(rows: int, width: int) -> nn.Embedding:
     table = nn.Embedding(rows, width)
     nn.init.uniform_(table.weight, -0.05, 0.05)
     return table
-
-
-def _starts(vocabulary: tuple[int, ...], device: torch.device) -> Tensor:
-    sizes = torch.tensor((0, *vocabulary[:-1]), device=device)
-    return torch.cumsum(sizes, 0)

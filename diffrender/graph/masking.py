@@ -56,7 +56,7 @@ def corrupt_inputs(
     uniform draw with probability `noise.categories`. Eigenvectors get random signs.
     """
     noise, device = settings.noise, batch.node_counts.device
-    weights = torch.tensor(noise.masking)
+    weights = torch.tensor(noise.masking, dtype=torch.float32)
     choice = torch.multinomial(weights, batch.graphs, replacement=True, generator=generator)
     choice = torch.where(batch.has_positions, choice.to(device), 0)
     signs = torch.randint(0, 2, batch.laplacian_values.shape, generator=generator) * 2.0 - 1.0

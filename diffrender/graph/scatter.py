@@ -123,6 +123,6 @@ def torch_edge_sum(
 
 def _grouped(values: Tensor, keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
     order = torch.argsort(keys, stable=True)
-    offsets = torch.zeros(count + 1, dtype=torch.int64)
+    offsets = torch.zeros(count + 1, dtype=torch.int64, device=keys.device)
     torch.cumsum(torch.bincount(keys, minlength=count), 0, out=offsets[1:])
     return values[order], offsets

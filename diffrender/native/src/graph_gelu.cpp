@@ -40,6 +40,46 @@ inline T total(int64_t width, Term&& term) {
   return sum;
 }
 
+// The loops over a row stand in functions of their own: with restricted arguments they become
+// vector code.
+template <class T>
+void gelu_row(int64_t width, const T* __restrict x, T* __restrict y) {
+  for (int64_t f = 0; f < width; ++f) y[f] = x[f] * logistic(x[f]);
+}
+template <class T>
+void norm_gelu_row(int64_t width, T mean, T inverse, const T* __restrict x,
+                   const T* __restrict weight, const T* __restrict bias, T* __restrict y) {
+  for (int64_t f = 0; f < width; ++f) {
+    const T z = (x[f] - mean) * inverse * weight[f] + bias[f];
+    y[f] = z * logistic(z);
+  }
+}
+template <class T>
+void gelu_row_backward(int64_t width, const T* __restrict x, const T* __restrict dy,
+                       T* __restrict dx) {
+  for (int64_t f = 0; f < width; ++f) dx[f] = dy[f] * slope(x[f]);
+}
+// Adds to dw and db; leaves dz w in dx.
+template <class T>
+void norm_gelu_row_backward(int64_t width, T mean, T inverse, const T* __restrict x,
+                            const T* __restrict weight, const T* __restrict bias,
+                            const T* __restrict dy, T* __restrict dx, T* __restrict dw,
+                            T* __restrict db) {
+  for (int64_t f = 0; f < width; ++f) {
+    const T hat = (x[f] - mean) * inverse;
+    const T dz = dy[f] * slope(hat * weight[f] + bias[f]);
+    dw[f] += dz * hat;
+    db[f] += dz;
+    dx[f] = dz * weight[f];
+  }
+}
+template <class T>
+void centre_row(int64_t width, T mean, T inverse, T flat, T along, const T* __restrict x,
+                T* __restrict dx) {
+  for (int64_t f = 0; f < width; ++f)
+    dx[f] = inverse * (dx[f] - flat - (x[f] - mean) * inverse * along);
+}
+
 template <class T>
 void norm_gelu(int64_t rows, int64_t width, int64_t threads, double epsilon, const T* x,
                const T* weight, const T* bias, T* y, T* stats) {
@@ -47,9 +87,8 @@ void norm_gelu(int64_t rows, int64_t width, int64_t threads, double epsilon, con
     const int64_t last = std::min(rows, (task + 1) * kRowsOfTask);
     for (int64_t i = task * kRowsOfTask; i < last; ++i) {
       const T* from = x + i * width;
-      T* __restrict to = y + i * width;
       if (!weight) {
-        for (int64_t f = 0; f < width; ++f) to[f] = from[f] * logistic(from[f]);
+        gelu_row(width, from, y + i * width);
         continue;
       }
       const T mean = total<T>(width, [&](int64_t f) { return from[f]; }) / T(width);
@@ -59,10 +98,7 @@ void norm_gelu(int64_t rows, int64_t width, int64_t threads, double epsilon, con
       const T inverse = T(1.0 / std::sqrt(double(square) / double(width) + epsilon));
       stats[2 * i] = mean;
       stats[2 * i + 1] = inverse;
-      for (int64_t f = 0; f < width; ++f) {
-        const T z = (from[f] - mean) * inverse * weight[f] + bias[f];
-        to[f] = z * logistic(z);
-      }
+      norm_gelu_row(width, mean, inverse, from, weight, bias, y + i * width);
     }
   });
 }
@@ -74,29 +110,21 @@ void norm_gelu_backward(int64_t rows, int64_t width, int64_t threads, const T* x
   std::vector<T> sums(weight ? size_t(2 * parts * width) : 0);
   parallel_with_torch(threads, parts, [&](int64_t part) {
     const int64_t last = std::min(rows, (part + 1) * kRowsOfTask);
-    T* __restrict dw = sums.data() + 2 * part * width;
-    T* __restrict db = dw + width;
+    T *dw = sums.data() + 2 * part * width, *db = dw + width;
     for (int64_t i = part * kRowsOfTask; i < last; ++i) {
       const T *from = x + i * width, *grad = dy + i * width;
-      T* __restrict to = dx + i * width;
+      T* to = dx + i * width;
       if (!weight) {
-        for (int64_t f = 0; f < width; ++f) to[f] = grad[f] * slope(from[f]);
+        gelu_row_backward(width, from, grad, to);
         continue;
       }
       const T mean = stats[2 * i], inverse = stats[2 * i + 1];
-      for (int64_t f = 0; f < width; ++f) {
-        const T hat = (from[f] - mean) * inverse;
-        const T dz = grad[f] * slope(hat * weight[f] + bias[f]);
-        dw[f] += dz * hat;
-        db[f] += dz;
-        to[f] = dz * weight[f];
-      }
+      norm_gelu_row_backward(width, mean, inverse, from, weight, bias, grad, to, dw, db);
       const T flat = total<T>(width, [&](int64_t f) { return to[f]; }) / T(width);
       const T along = total<T>(width, [&](int64_t f) {
         return to[f] * ((from[f] - mean) * inverse);
       }) / T(width);
-      for (int64_t f = 0; f < width; ++f)
-        to[f] = inverse * (to[f] - flat - (from[f] - mean) * inverse * along);
+      centre_row(width, mean, inverse, flat, along, from, to);
     }
   });
   if (!weight) return;
