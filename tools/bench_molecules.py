@@ -126,7 +126,7 @@ def report_of(outcomes: list[Outcome], floor: float, case: str) -> Report:
         rows.append(Row(f"{case}, learned molecules", operation, learned, "eV"))
         rate = statistics.median(o.graphs / o.seconds for o in some)
         threads = f"{some[0].threads} threads, {some[0].cpu}"
-        rows.append(Row(f"training, {threads}", operation, rate, "graphs/s"))
+        rows.append(Row(f"training, {threads}", operation, rate, "graphs/s of processor time"))
     return Report(rows, _targets(outcomes))
 
 

@@ -51,7 +51,7 @@ class Outcome:
         case, seed: what it was of.
         error: mean absolute error on the held-out scaffolds, eV.
         train_error: the same on as many molecules that it learned from, 3D hidden too.
-        seconds: spent in training steps.
+        seconds: processor time of the training steps.
         graphs: seen.
         parameters: of the network.
         cpu, threads: where it ran.
@@ -115,7 +115,7 @@ def _train(
         settings.seed,
         error=mean_error(trainer.net, data, data.valid, trainer.scale),
         train_error=mean_error(trainer.net, data, some, trainer.scale),
-        seconds=trainer.state.seconds,
+        seconds=trainer.cpu_seconds,
         graphs=trainer.state.step * settings.batch,
         parameters=sum(p.numel() for p in trainer.net.parameters()),
         cpu=cpu_model(),

@@ -145,6 +145,12 @@ class GraphTrainer:
             restore_optimizer(self.optimizer, self.state.moments)
         self._board = Board(out / "board", self.state.step) if board else None
         self._recent: list[dict[str, float]] = []
+        self._busy = self.state.rows[-1]["cpu_seconds"] if self.state.rows else 0.0
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all steps on a CPU, which a machine's other work does not lengthen."""
+        return self._busy
 
     @property
     def checkpoint(self) -> Path:
@@ -174,10 +180,11 @@ class GraphTrainer:
         """
         every = max(1, round(self.settings.every / self.settings.batch))
         while self.spent < 1:
-            begin = time.perf_counter()
+            begin, busy = time.perf_counter(), time.process_time()
             self._recent.append(self._step(self.state.step))
             self.state.step += 1
             self.state.seconds += time.perf_counter() - begin
+            self._busy += time.process_time() - busy
             late = until is not None and time.monotonic() > until
             if self.state.step % every == 0 or self.spent >= 1 or late:
                 self._save(report)
@@ -231,7 +238,8 @@ class GraphTrainer:
         self._recent = []
         error = mean_error(self.net, self.data, self.data.valid, self.scale)
         row = {"graphs": float(self.state.step * self.settings.batch)}
-        row |= {"step": float(self.state.step), "seconds": self.state.seconds} | means
+        row |= {"step": float(self.state.step), "seconds": self.state.seconds}
+        row |= {"cpu_seconds": self._busy} | means
         row |= {"valid_error": error}
         row = {name: float(f"{value:.7g}") for name, value in row.items()}
         self.state.rows.append(row)
