@@ -47,6 +47,9 @@ class GraphSource(Protocol):
     def encodings(self, index: int) -> GraphEncodings:
         """Its encodings."""
 
+    def label(self, index: int) -> float | None:
+        """Its label alone, without the graph."""
+
 
 @dataclass(frozen=True)
 class LabelScale:
@@ -85,11 +88,11 @@ class TrainingData:
         Raises:
             InputError: one of them has none.
         """
-        found = [self.source.graph(index).label for index in indices]
+        found = [self.source.label(index) for index in indices]
         missing = [i for i, label in zip(indices, found, strict=True) if label is None]
         if missing:
             raise InputError(f"{len(missing)} graphs have no label, the first is {missing[0]}")
-        return torch.stack([label for label in found if label is not None]).double()
+        return torch.tensor(found, dtype=torch.float64)
 
     def batch(self, indices: Sequence[int]) -> GraphBatch:
         """Graphs as one batch."""

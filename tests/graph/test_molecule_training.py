@@ -228,6 +228,9 @@ def test_prediction_does_not_see_positions(data: TrainingData) -> None:
         def encodings(self, index: int):  # type: ignore[no-untyped-def]
             return data.source.encodings(index)
 
+        def label(self, index: int) -> float | None:
+            return data.source.label(index)
+
     moved = dataclasses.replace(data, source=Moved())
     assert torch.equal(plain, predict_labels(net, moved, [0, 1], LabelScale(2.0, 3.0)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,11 @@ class GraphStore:
             degree=held["degree"][nodes].long(),
             distances=held["distances"][self._span(self._pairs, index)].reshape(count, count),
         )
+
+    def label(self, index: int) -> float | None:
+        """Its label, None where it has none."""
+        value = float(self.labels[index])
+        return None if math.isnan(value) else value
 
     def subset(self, rows: Sequence[int]) -> list[int]:
         """Positions of the graphs whose rows are named, in that order; rows without a graph, which
