@@ -21,7 +21,9 @@ BENCHMARKS: dict[str, str] = {
     "blocksparse": "diffrender.tools.bench_blocksparse:bench_blocksparse",
     "decoder": "diffrender.tools.bench_decoder:bench_decoder",
     "evaluate": "diffrender.tools.bench_evaluate:bench_evaluate",
+    "graph": "diffrender.tools.bench_graph:bench_graph",
     "ipu": "diffrender.tools.bench_ipu:bench_ipu",
+    "mesh-denoising": "diffrender.tools.bench_mesh_denoising:bench_mesh_denoising",
     "molecules": "diffrender.tools.bench_molecules:bench_molecules",
     "priors": "diffrender.tools.bench_priors:bench_priors",
     "predictor": "diffrender.tools.bench_predictor:bench_predictor",
@@ -35,7 +37,7 @@ BENCHMARKS: dict[str, str] = {
 # These draw figures too, into the folder figures=Path that they take, and into out/NAME unasked.
 DRAWING = frozenset({"ipu"})
 # These read meshes, metres per unit as given, and keep what is done in a folder to go on from.
-OF_MESHES = frozenset({"priors"})
+OF_MESHES = frozenset({"mesh-denoising", "priors"})
 # These train networks on a folder of molecules, as far as a limit of minutes allows.
 OF_MOLECULES = frozenset({"molecules"})
 _NO_RUNS = MoleculeRuns()

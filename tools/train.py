@@ -14,6 +14,7 @@ import typer
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
 from diffrender.tools.inputs import DEFAULT_NETWORK, DepthChoice
+from diffrender.tools.train_meshes import mesh_denoiser, mesh_refiner
 from diffrender.tools.train_molecules import molecules
 from diffrender.tools.train_sources import kitti_frames
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 train = typer.Typer(help="Learn networks of this package.", no_args_is_help=True)
+train.command("mesh-denoiser")(mesh_denoiser)
+train.command("mesh-refiner")(mesh_refiner)
 
 
 @train.callback()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,12 +86,12 @@ class GraphBatch:
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """The same on a device."""
-        moved = {}
+        moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor | PairLayout):
                 moved[field.name] = value.to(device)
-        links = {
+        links: dict[str, Any] = {
             field.name: value.to(device)
             for field in fields(self.links)
             if isinstance(value := getattr(self.links, field.name), Links)

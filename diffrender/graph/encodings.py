@@ -15,7 +15,7 @@ WALK_STEPS = 16
 _MOST_NODES = 20_000  # eigenvectors and distances are N x N here
 
 
-def encode_graph(graph: Graph, *, distances: bool = True) -> GraphEncodings:
+def encode_graph(graph: Graph, *, distances: bool = True, structure: bool = True) -> GraphEncodings:
     """Encodings of `graph`, float32 on the CPU; they depend on its edges alone.
 
     With A the adjacency matrix (of the undirected graph: an edge in either direction counts) and D
@@ -24,25 +24,30 @@ def encode_graph(graph: Graph, *, distances: bool = True) -> GraphEncodings:
 
     Args:
         distances: also the (N, N) hop distances.
+        structure: also eigenpairs and random walks; left out they are zeros, for networks that
+            do not read them. Without both nothing of size N x N is made.
 
     Raises:
-        InputError: more than 20 000 nodes.
+        InputError: more than 20 000 nodes where something of size N x N is made.
 
     Source: GPS++ (arXiv 2302.02947), sec. on input features; Dwivedi et al., Benchmarking graph
     neural networks, 2020 (Laplacian); Dwivedi et al. 2022 (random walk).
     """
     nodes = graph.nodes
-    if nodes > _MOST_NODES:
-        raise InputError(f"the graph has {nodes} nodes, expected at most {_MOST_NODES} to encode")
-    adjacency = _adjacency(graph)
-    values, vectors = _eigenpairs(adjacency)
-    return GraphEncodings(
-        laplacian_values=values,
-        laplacian_vectors=vectors,
-        random_walk=_random_walk(adjacency),
-        degree=torch.bincount(graph.edge_index[1], minlength=nodes),
-        distances=hop_distances(adjacency > 0) if distances else None,
-    )
+    degree = torch.bincount(graph.edge_index[1], minlength=nodes)
+    values, vectors = torch.zeros(EIGENPAIRS), torch.zeros(nodes, EIGENPAIRS)
+    walk, hops = torch.zeros(nodes, WALK_STEPS), None
+    if distances or structure:
+        if nodes > _MOST_NODES:
+            raise InputError(
+                f"the graph has {nodes} nodes, expected at most {_MOST_NODES} to encode"
+            )
+        adjacency = _adjacency(graph)
+        if structure:
+            values, vectors = _eigenpairs(adjacency)
+            walk = _random_walk(adjacency)
+        hops = hop_distances(adjacency > 0) if distances else None
+    return GraphEncodings(values, vectors, walk, degree, hops)
 
 
 def hop_distances(

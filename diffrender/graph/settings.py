@@ -137,7 +137,7 @@ class GraphSettings:
             )
         if self.variant not in _VARIANTS:
             raise InputError(f"variant is {self.variant!r}, expected one of {', '.join(_VARIANTS)}")
-        if min(*self.node_vocabulary, *self.edge_vocabulary, 1) < 1:
+        if min((*self.node_vocabulary, *self.edge_vocabulary, 1)) < 1:
             raise InputError("a vocabulary has no category")
         if not self.node_vocabulary and not self.node_inputs:
             raise InputError("nodes have neither categories nor continuous inputs")
