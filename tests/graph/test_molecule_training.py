@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from diffrender.blocksparse import SparsityConfig
 from diffrender.errors import InputError
 from diffrender.graph import (
     GraphNetwork,
@@ -42,7 +43,7 @@ from diffrender.graph.molecules import (
     save_molecule_network,
     sized_like,
 )
-from diffrender.graph.molecules.shards import pack_graphs
+from diffrender.graph.molecules.shards import store_graphs
 from diffrender.graph.training import batch_places
 
 pytest.importorskip("rdkit")
@@ -63,7 +64,7 @@ def _store(features: str = "1") -> GraphStore:
     good, failures = molecule_graphs(rows, features)
     assert not failures
     chosen = feature_set(features)
-    return pack_graphs(good, (len(chosen.atoms), len(chosen.bonds)))
+    return store_graphs(good, (len(chosen.atoms), len(chosen.bonds)))
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +210,7 @@ def test_settings_that_cannot_be(change: dict[str, object], message: str) -> Non
 def test_data_that_cannot_be_used(data: TrainingData) -> None:
     with pytest.raises(InputError, match="0 to check on"):
         TrainingData(data.source, [1], [], "none")
-    bare = pack_graphs(molecule_graphs([MoleculeRow(0, "CC", None, None)])[0], (11, 3))
+    bare = store_graphs(molecule_graphs([MoleculeRow(0, "CC", None, None)])[0], (11, 3))
     with pytest.raises(InputError, match="1 graphs have no label"):
         TrainingData(bare, [0], [0], "bare").labels([0])
 
@@ -262,12 +263,15 @@ def test_the_peers_train_like_ours(kind: str, data: TrainingData, tmp_path: Path
         sized_like(make, 10, step=4)
 
 
-def test_networks_on_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sparsity", [None, SparsityConfig(0.5, 8)])
+def test_networks_on_disk(sparsity: SparsityConfig | None, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    made = MoleculeNetwork(GraphNetwork(SMALL), "1", "gap", LabelScale(5.0, 1.2))
+    settings = dataclasses.replace(SMALL, sparsity=sparsity)
+    made = MoleculeNetwork(GraphNetwork(settings), "1", "gap", LabelScale(5.0, 1.2))
     path = save_molecule_network(made, tmp_path / "net.safetensors")
+    torch.manual_seed(2)
     read = load_molecule_network(path)
-    assert read.net.settings == SMALL
+    assert read.net.settings == settings
     assert (read.features, read.label, read.scale) == ("1", "gap", LabelScale(5.0, 1.2))
     smiles = ["CCO", "c1ccccc1"]
     assert predict_molecules(smiles, [read]) == predict_molecules(smiles, [made])

@@ -23,8 +23,8 @@ from diffrender.graph.molecules.pcqm4m import MoleculeRow, PcqmFolder
 from diffrender.graph.molecules.shards import (
     Failure,
     GraphStore,
-    pack_graphs,
     read_shard,
+    store_graphs,
     write_shard,
 )
 from diffrender.graph.molecules.smiles import conformer_positions, parse_smiles
@@ -155,7 +155,7 @@ def molecule_graphs(
 def _write(path: Path, rows: list[MoleculeRow], settings: PrepareSettings, key: str) -> None:
     chosen = feature_set(settings.features)
     good, failures = molecule_graphs(rows, settings.features)
-    store = pack_graphs(good, (len(chosen.atoms), len(chosen.bonds)))
+    store = store_graphs(good, (len(chosen.atoms), len(chosen.bonds)))
     write_shard(path, store, key, failures)
 
 

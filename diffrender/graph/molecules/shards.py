@@ -16,7 +16,7 @@ from diffrender._files import write_bytes_atomic
 from diffrender.errors import InputError
 from diffrender.graph.graphs import Graph, GraphEncodings
 
-__all__ = ["Failure", "GraphStore", "pack_graphs", "read_shard", "write_shard"]
+__all__ = ["Failure", "GraphStore", "store_graphs", "read_shard", "write_shard"]
 
 _KEY = "diffrender.molecules"
 _MAX_BYTES = 1 << 31
@@ -122,7 +122,7 @@ class GraphStore:
         return slice(starts[index], starts[index + 1])
 
 
-def pack_graphs(
+def store_graphs(
     items: Sequence[tuple[int, Graph, GraphEncodings]], columns: tuple[int, int]
 ) -> GraphStore:
     """Graphs of rows as a store; `columns`: how many features nodes and edges have."""
