@@ -13,6 +13,7 @@ from diffrender.tools.demo import demo
 from diffrender.tools.depth import depth
 from diffrender.tools.doctor import doctor
 from diffrender.tools.evaluate import evaluate
+from diffrender.tools.predict import predict
 from diffrender.tools.prior import prior
 from diffrender.tools.reconstruct import reconstruct
 from diffrender.tools.synthetic import synthetic
@@ -37,8 +38,9 @@ app.command(short_help="The same on the shipped sample, compared with its truth.
 app.command(short_help="Predict a depth map of one image.")(depth)
 app.add_typer(evaluate, name="evaluate", short_help="Score detections and depth; check a zip.")
 app.add_typer(prior, name="prior", short_help="Learn a shape prior from meshes, or look at one.")
-app.add_typer(synthetic, name="synthetic", short_help="Write synthetic streets with exact truth.")
-app.add_typer(train, name="train", short_help="Learn the predictor, without 3D labels.")
+app.add_typer(synthetic, name="synthetic", short_help="Write synthetic streets or molecules.")
+app.add_typer(predict, name="predict", short_help="What trained networks say of molecules.")
+app.add_typer(train, name="train", short_help="Learn networks of this package.")
 app.command(short_help="What each part of the method is worth.")(ablate)
 app.command(short_help="Measure, and compare with the goals that were set.")(bench)
 app.command(short_help="What is here, what is not and why, and how to get it.")(doctor)

@@ -11,6 +11,7 @@ import typer
 
 from diffrender.errors import InputError
 from diffrender.tools.bench_format import Report
+from diffrender.tools.bench_molecules import MoleculeRuns
 from diffrender.tools.console import guarded, out, plain_table, print_json
 
 __all__ = ["BENCHMARKS", "bench", "run"]
@@ -20,7 +21,10 @@ BENCHMARKS: dict[str, str] = {
     "blocksparse": "diffrender.tools.bench_blocksparse:bench_blocksparse",
     "decoder": "diffrender.tools.bench_decoder:bench_decoder",
     "evaluate": "diffrender.tools.bench_evaluate:bench_evaluate",
+    "graph": "diffrender.tools.bench_graph:bench_graph",
     "ipu": "diffrender.tools.bench_ipu:bench_ipu",
+    "mesh-denoising": "diffrender.tools.bench_mesh_denoising:bench_mesh_denoising",
+    "molecules": "diffrender.tools.bench_molecules:bench_molecules",
     "priors": "diffrender.tools.bench_priors:bench_priors",
     "predictor": "diffrender.tools.bench_predictor:bench_predictor",
     "raster": "diffrender.tools.bench_raster:bench_raster",
@@ -33,7 +37,10 @@ BENCHMARKS: dict[str, str] = {
 # These draw figures too, into the folder figures=Path that they take, and into out/NAME unasked.
 DRAWING = frozenset({"ipu"})
 # These read meshes, metres per unit as given, and keep what is done in a folder to go on from.
-OF_MESHES = frozenset({"priors"})
+OF_MESHES = frozenset({"mesh-denoising", "priors"})
+# These train networks on a folder of molecules, as far as a limit of minutes allows.
+OF_MOLECULES = frozenset({"molecules"})
+_NO_RUNS = MoleculeRuns()
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ def run(
     quick: bool,
     figures: Path | None = None,
     meshes: MeshFolder = MeshFolder(),
+    molecules: MoleculeRuns = _NO_RUNS,
 ) -> Report:
     """Run one registered benchmark.
 
@@ -69,6 +77,13 @@ def run(
             f"no benchmark is called '{name}', expected one of: {', '.join(sorted(BENCHMARKS))}"
         )
     found = _load(name)
+    if name in OF_MOLECULES:
+        return cast(_OfMolecules, found)(quick=quick, runs=molecules)
+    if molecules != _NO_RUNS:
+        raise InputError(
+            f"benchmark '{name}' trains on no molecules, leave --data, --seeds, --graphs, --size "
+            f"and --limit out; these do: {', '.join(sorted(OF_MOLECULES))}"
+        )
     if name in OF_MESHES:
         return cast(_OfMeshes, found)(quick=quick, meshes=meshes)
     if meshes != MeshFolder():
@@ -103,6 +118,10 @@ class _OfMeshes(Protocol):
     def __call__(self, *, quick: bool, meshes: MeshFolder) -> Report: ...
 
 
+class _OfMolecules(Protocol):
+    def __call__(self, *, quick: bool, runs: MoleculeRuns) -> Report: ...
+
+
 @guarded
 def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark, such as raster or reconstruct.")],
@@ -120,17 +139,39 @@ def bench(
     scale: Annotated[float, typer.Option(help="Metres per unit of --cars.")] = 1.0,
     work: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep finished parts here and go on from them (priors)."),
+        typer.Option(
+            metavar="DIR", help="Keep what is finished, go on from it (priors, molecules)."
+        ),
     ] = None,
     folds: Annotated[
         int | None, typer.Option(min=1, help="Only so many of the parts left out (priors).")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Molecules to train on (molecules).")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network (molecules).")] = 1,
+    graphs: Annotated[
+        int, typer.Option(min=1, help="Graphs that a run sees (molecules).")
+    ] = MoleculeRuns.graphs,
+    size: Annotated[
+        str, typer.Option(help="full, half, quarter or tiny (molecules).")
+    ] = MoleculeRuns.size,
+    limit: Annotated[
+        float | None, typer.Option(metavar="MINUTES", help="Stop then, and report (molecules).")
     ] = None,
     to_stdout: Annotated[
         bool, typer.Option("--print-json", help="Print JSON instead of tables.")
     ] = False,
 ) -> None:
     """Measure speed or accuracy, and compare with the goals that were set."""
-    report = run(name, quick=quick, figures=figures, meshes=MeshFolder(cars, scale, work, folds))
+    ours = name in OF_MOLECULES
+    report = run(
+        name,
+        quick=quick,
+        figures=figures,
+        meshes=MeshFolder(cars, scale, None if ours else work, folds),
+        molecules=MoleculeRuns(data, work if ours else None, seeds, graphs, size, limit),
+    )
     if json_file is not None:
         report.write(json_file)
     if to_stdout:

@@ -68,7 +68,10 @@ _EXTRA = {
     "pytorch3d": ("pytorch3d", "pytorch3d"),
     "ray": ("ray", "cluster"),
     "tensorboard": ("tensorboard", "train"),
+    "rdkit": ("rdkit.Chem", "molecules"),
+    "tblite": ("tblite.interface", "xtb"),
     "deodr": ("deodr", "bench"),
+    "torch-geometric": ("torch_geometric", "bench"),
 }
 _PRIORS = ("car", "car-autoencoder", "pedestrian", "cyclist", "free")
 

@@ -1,4 +1,4 @@
-"""`diffrender synthetic`: street scenes with exact truth, in the KITTI layout."""
+"""`diffrender synthetic`: street scenes in the KITTI layout, and molecules in PCQM4Mv2's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out
+from diffrender.tools.synthetic_molecules import molecules
 
 __all__ = ["synthetic"]
 
@@ -17,7 +18,7 @@ synthetic = typer.Typer(no_args_is_help=True)
 
 @synthetic.callback()
 def _group() -> None:
-    """Synthetic street scenes with exact truth."""
+    """Synthetic street scenes with exact truth, and grown molecules with computed gaps."""
 
 
 @synthetic.command()
@@ -36,3 +37,6 @@ def write(
     root = write_kitti(SyntheticStreets(seed, count), out_dir)
     line = f"wrote {count} frames below {root}: try --kitti {root} --frame 000000"
     out().print(line, markup=False, soft_wrap=True)
+
+
+synthetic.command()(molecules)

@@ -1,4 +1,4 @@
-"""`diffrender train`: learn a predictor by rendering, from folders or synthetic streets."""
+"""`diffrender train`: a predictor by rendering, from folders or streets; further networks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import typer
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
 from diffrender.tools.inputs import DEFAULT_NETWORK, DepthChoice
+from diffrender.tools.train_meshes import mesh_denoiser, mesh_refiner
+from diffrender.tools.train_molecules import molecules
 from diffrender.tools.train_sources import kitti_frames
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 train = typer.Typer(help="Learn networks of this package.", no_args_is_help=True)
+train.command("mesh-denoiser")(mesh_denoiser)
+train.command("mesh-refiner")(mesh_refiner)
 
 
 @train.callback()
@@ -201,6 +205,9 @@ def _report(row: dict[str, float]) -> None:
     names = ("objective", "silhouette", "depth", "student", "check_believed", "check_best")
     parts = [f"step {row['step']:g}", f"{row['seconds']:.0f} s"]
     _say("  ".join(parts + [f"{name} {row[name]:.4g}" for name in names]))
+
+
+train.command()(molecules)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from diffrender.losses.algebra import Term as Term
 from diffrender.losses.colour import srgb_to_lab as srgb_to_lab
 from diffrender.losses.colour_terms import Photometric as Photometric
 from diffrender.losses.colour_terms import Structure as Structure
+from diffrender.losses.drawn import drawn_loss as drawn_loss
 from diffrender.losses.image_terms import Box as Box
 from diffrender.losses.image_terms import Depth as Depth
 from diffrender.losses.image_terms import Silhouette as Silhouette

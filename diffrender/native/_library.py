@@ -12,7 +12,7 @@ from diffrender.native._build import LEVELS, library_name
 
 __all__ = ["NativeError", "instruction_set", "library", "reason_missing", "signature"]
 
-ABI = 5  # of diffrender_abi() in src/pool.cpp
+ABI = 6  # of diffrender_abi() in src/pool.cpp
 KEPT_MEMORY = 256 << 20  # bytes of freed memory that the process may keep; see src/memory.cpp
 _FOLDER = Path(__file__).parent
 _HINT = "rebuild with: python -m diffrender.native (needs a C++17 compiler)"

@@ -12,23 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffrender.errors import InputError
-from diffrender.losses import Loss
-from diffrender.native import small_tensors
-from diffrender.predict.batches import altered, indices_of
-from diffrender.predict.checkpoint import (
+from diffrender._checkpoint import (
     Checkpoint,
     load_state,
     read_checkpoint,
     restore_optimizer,
     write_checkpoint,
 )
+from diffrender._logs import Board, write_csv
+from diffrender.errors import InputError
+from diffrender.losses import Loss
+from diffrender.native import small_tensors
+from diffrender.predict.batches import altered, indices_of
 from diffrender.predict.config import PredictorConfig
 from diffrender.predict.decode import decode
 from diffrender.predict.files import config_text, save_predictor
 from diffrender.predict.hindsight import all_losses, hindsight
 from diffrender.predict.inputs import network_inputs
-from diffrender.predict.logs import Board, write_csv
 from diffrender.predict.network import PredictorNet
 from diffrender.predict.samples import Samples
 from diffrender.predict.settings import Group, TrainSettings

@@ -1,29 +1,28 @@
-"""Free-form refinement: every vertex moves, by large smooth steps."""
+"""Free-form refinement: every vertex moves, by large smooth steps or by a learned proposal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
+from diffrender.graph.meshes import MeshTopology, load_refiner, propose_displacement
 from diffrender.losses import (
     Depth,
     Evidence,
-    Loss,
     MeshEdges,
-    Rendering,
     Silhouette,
+    drawn_loss,
     edge_length,
     laplacian,
     laplacian_smoothness,
     mesh_edges,
     normal_consistency,
 )
-from diffrender.meshes import MeshBatch
-from diffrender.raster import antialias, rasterize
 
 __all__ = ["LargeSteps", "RefineSettings", "Refined", "refine_vertices"]
 
@@ -43,6 +42,9 @@ class RefineSettings:
         edge: weight of the relative change of the edges' lengths.
         normal: weight of the angles between neighbouring faces beyond those of the start.
         depth_scale: standard deviation of the factor common to an object's depths.
+        refiner: "large-steps", or "graph", where the shipped graph network proposes every step
+            from the loss's gradient: it does not read `step` and `smoothing`, needs fewer
+            iterations, and is meant for cars.
     """
 
     iterations: int = 60
@@ -54,6 +56,7 @@ class RefineSettings:
     edge: float = 20.0
     normal: float = 5.0
     depth_scale: float = 0.05
+    refiner: Literal["large-steps", "graph"] = "large-steps"
 
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.step <= 0 or self.smoothing < 0:
@@ -61,6 +64,8 @@ class RefineSettings:
                 f"RefineSettings has iterations {self.iterations}, step {self.step}, smoothing "
                 f"{self.smoothing}; expected at least 1, more than 0, at least 0"
             )
+        if self.refiner not in ("large-steps", "graph"):
+            raise InputError(f"refiner is {self.refiner!r}, expected 'large-steps' or 'graph'")
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,71 @@ class LargeSteps:
         return torch.cholesky_solve(steps.double(), self._factor).to(steps)
 
 
+class _Mover(Protocol):
+    """The displacement from the start, and how it answers a gradient."""
+
+    def leaf(self) -> Tensor:
+        """What the gradient is taken with respect to."""
+        ...
+
+    def shift(self, leaf: Tensor) -> Tensor:
+        """(B, V, 3) displacement, differentiable in the leaf."""
+        ...
+
+    def step(self, gradient: Tensor) -> None:
+        """Move by the gradient of a loss with respect to the leaf."""
+        ...
+
+
+class _LargeStepsMover:
+    """Adam in u; its second moment is one number for each object, so that steps keep their
+    direction (Nicolet et al. 2021, sec. 4): of the vertex that moves farthest, so that `step` is in
+    metres whatever the smoothing."""
+
+    def __init__(self, start: Tensor, mesh: MeshEdges, settings: RefineSettings) -> None:
+        self._large = LargeSteps(mesh, settings.smoothing, start)
+        self._size, self._count = settings.step, 0
+        self._u = torch.zeros_like(start)
+        self._first, self._second = torch.zeros_like(start), torch.zeros_like(start[:, :1, :1])
+
+    def leaf(self) -> Tensor:
+        return self._u.detach().requires_grad_()
+
+    def shift(self, leaf: Tensor) -> Tensor:
+        return self._large.to_vertices(leaf)
+
+    def step(self, gradient: Tensor) -> None:
+        b1, b2 = 0.9, 0.999
+        self._count += 1
+        longest = (self._large.to_vertices(gradient) ** 2).amax((1, 2), keepdim=True)
+        self._first = b1 * self._first + (1 - b1) * gradient
+        self._second = b2 * self._second + (1 - b2) * longest
+        ahead = self._first / (1 - b1**self._count)
+        spread = torch.sqrt(self._second / (1 - b2**self._count)) + 1e-12
+        self._u = self._u - self._size * ahead / spread
+
+
+class _GraphMover:
+    """The learned proposal at every step, shorter and shorter: 1/2, 1/3, 1/4, ... of it."""
+
+    def __init__(self, start: Tensor, faces: Tensor) -> None:
+        self._start, self._shift, self._count = start, torch.zeros_like(start), 1
+        self._topology = MeshTopology(faces.cpu().long(), start.shape[1])
+        self._net = load_refiner()
+
+    def leaf(self) -> Tensor:
+        return self._shift.detach().requires_grad_()
+
+    def shift(self, leaf: Tensor) -> Tensor:
+        return leaf
+
+    def step(self, gradient: Tensor) -> None:
+        self._count += 1
+        now = (self._start + self._shift).cpu()
+        ahead = propose_displacement(self._net, now, gradient.cpu(), self._topology)
+        self._shift = self._shift + ahead.to(self._shift) / self._count
+
+
 def refine_vertices(
     vertices: Tensor,  # (B, V, 3)
     faces: Tensor,  # (F, 3)
@@ -114,10 +184,8 @@ def refine_vertices(
 ) -> Refined:
     """Move every vertex of B posed meshes of one topology so that outline and depth fit.
 
-    The displacement from the start is what is regularized. Adam's second moment is one number for
-    each object, so that steps keep their direction (Nicolet et al. 2021, sec. 4): of the vertex
-    that moves farthest, so that `step` is in metres whatever the smoothing. The best point that was
-    passed is returned, so the loss never ends higher than it began.
+    The displacement from the start is what is regularized. The best point that was passed is
+    returned, so the loss never ends higher than it began.
 
     Args:
         vertices: (B, V, 3) metres, world.
@@ -135,20 +203,21 @@ def refine_vertices(
             f"evidence is about {len(evidence.mask)} objects, vertices about {len(vertices)}"
         )
     mesh = mesh_edges(faces, vertices.shape[1])
-    large = LargeSteps(mesh, settings.smoothing, vertices)
     loss = settings.silhouette * Silhouette() + settings.depth * Depth(settings.depth_scale)
     start = vertices.detach()
     creases = normal_consistency(start, mesh)
-    u = torch.zeros_like(start)
-    first, second = torch.zeros_like(u), torch.zeros_like(u[:, :1, :1])
+    mover: _Mover
+    if settings.refiner == "graph":
+        mover = _GraphMover(start, faces)
+    else:
+        mover = _LargeStepsMover(start, mesh, settings)
     best, best_total = start, torch.full_like(start[:, 0, 0], torch.inf)
     history = []
-    b1, b2 = 0.9, 0.999
     for iteration in range(settings.iterations + 1):
-        leaf = u.detach().requires_grad_()
-        shift = large.to_vertices(leaf)
+        leaf = mover.leaf()
+        shift = mover.shift(leaf)
         now = start + shift
-        total = _seen(now, faces, windows, evidence, loss)
+        total = drawn_loss(now, faces, windows, evidence, loss)
         total = total + settings.laplacian * laplacian_smoothness(shift, mesh)
         total = total + settings.edge * edge_length(now, mesh, start)
         bent = (normal_consistency(now, mesh) - creases).clamp(min=0)
@@ -160,25 +229,5 @@ def refine_vertices(
         if iteration == settings.iterations:
             break
         (gradient,) = torch.autograd.grad(total.sum(), leaf)
-        longest = (large.to_vertices(gradient) ** 2).amax((1, 2), keepdim=True)
-        first = b1 * first + (1 - b1) * gradient
-        second = b2 * second + (1 - b2) * longest
-        ahead = first / (1 - b1 ** (iteration + 1))
-        spread = torch.sqrt(second / (1 - b2 ** (iteration + 1))) + 1e-12
-        u = u - settings.step * ahead / spread
+        mover.step(gradient)
     return Refined(best, history[0], best_total, torch.stack(history))
-
-
-def _seen(
-    vertices: Tensor, faces: Tensor, windows: Camera, evidence: Evidence, loss: Loss
-) -> Tensor:
-    batch = MeshBatch.shared(vertices, faces)
-    fragments = rasterize(batch, windows)
-    coverage = antialias(fragments.mask()[..., None], fragments, batch, windows)[..., 0]
-    count = len(vertices)
-    nothing = vertices.new_zeros(count, 4)  # no term here looks at these
-    drawn = Rendering(
-        coverage=coverage, depth=fragments.depth[..., 0], box=nothing,
-        location=nothing[:, :3], size=nothing[:, :3], latent=nothing,
-    )  # fmt: skip
-    return loss(drawn, evidence).total

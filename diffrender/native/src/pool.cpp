@@ -178,7 +178,7 @@ DIFFRENDER_API int64_t diffrender_share_team(void* gomp_parallel) {
 }
 
 // Raised whenever the signature of any exported function changes.
-DIFFRENDER_API int64_t diffrender_abi() { return 5; }
+DIFFRENDER_API int64_t diffrender_abi() { return 6; }
 
 // The widest instruction set this processor has among those built: 0 baseline, 1 AVX2, 2 AVX-512.
 DIFFRENDER_API int64_t diffrender_cpu_level() {

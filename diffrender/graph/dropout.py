@@ -1,0 +1,46 @@
+"""Dropout of whole rows, whole graphs or single values, drawn from a generator that is passed in.
+
+Without a generator nothing is dropped: a network has no hidden state that decides it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["drop", "drop_graphs", "drop_rows", "keep_factors"]
+
+
+def keep_factors(
+    like: Tensor, shape: tuple[int, ...], rate: float, generator: torch.Generator
+) -> Tensor:
+    """0 with probability `rate`, else 1 / (1 - rate). Not differentiable."""
+    draw = torch.rand(shape, generator=generator, dtype=like.dtype, device=generator.device)
+    return (draw >= rate).to(like.device, like.dtype) / (1 - rate)
+
+
+def drop(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:  # (M, F)
+    """Drop single values. Shapes: (M, F) -> (M, F)."""
+    if generator is None or rate == 0:
+        return x
+    return x * keep_factors(x, tuple(x.shape), rate, generator)
+
+
+def drop_rows(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:  # (M, F)
+    """Drop whole rows: one draw for all values of a node, an edge or a graph."""
+    if generator is None or rate == 0:
+        return x
+    return x * keep_factors(x, (len(x), 1), rate, generator)
+
+
+def drop_graphs(
+    x: Tensor,  # (N, F)
+    node_graph: Tensor,  # (N,)
+    graphs: int,
+    rate: float,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Drop all rows of a graph at once (stochastic depth). Shapes: (N, F) -> (N, F)."""
+    if generator is None or rate == 0:
+        return x
+    return x * keep_factors(x, (graphs, 1), rate, generator)[node_graph]

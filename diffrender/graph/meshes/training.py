@@ -1,0 +1,136 @@
+"""Training of the mesh networks: AdamW, a rate that rises and falls, checkpoints to go on from."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diffrender.errors import InputError
+from diffrender.graph.meshes.examples import Example
+from diffrender.graph.meshes.network import MeshNetwork, MeshSettings
+from diffrender.shape_priors.checkpoints import load_checkpoint, save_checkpoint
+
+__all__ = ["Examples", "MeshTrainSettings", "displacement_loss", "train_mesh_network"]
+
+
+class Examples(Protocol):
+    """Where examples come from; a frozen dataclass, since its fields name the run."""
+
+    @property
+    def evidence(self) -> int:
+        """Inputs of each vertex beyond its geometry."""
+        ...
+
+    def draw(self, generator: torch.Generator) -> Example:
+        """A new batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class MeshTrainSettings:
+    """How long and how fast.
+
+    Attributes:
+        steps: of AdamW. rate: the highest learning rate. every: steps between checkpoints.
+        along: weight of errors along the surface, against 1 for those across it.
+        seed: of weights and examples.
+    """
+
+    steps: int = 2000
+    rate: float = 2e-3
+    every: int = 50
+    along: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.rate <= 0 or self.every < 1:
+            raise InputError(
+                f"steps {self.steps}, rate {self.rate}, every {self.every}: expected more than 0"
+            )
+
+
+def displacement_loss(found: Tensor, example: Example, along: float) -> Tensor:  # (N, 3)
+    """Mean square error in the noise's deviations: across the surface, and `along` times all."""
+    error = (found - example.target) / example.unit
+    across = (error * example.normals).sum(1)
+    return (across.square() + along * error.square().sum(1)).mean()
+
+
+def train_mesh_network(
+    examples: Examples,
+    sizes: MeshSettings,
+    settings: MeshTrainSettings,
+    checkpoint: Path | None = None,
+    until: float | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> MeshNetwork | None:
+    """The trained network, or None where `until` came first: the same call then goes on.
+
+    A run that was stopped and goes on ends with the bits of one that was not.
+
+    Args:
+        examples: what is learned from. sizes: of the network.
+        checkpoint: file to go on from and to write to; None keeps none.
+        until: time.monotonic() at which to stop after a checkpoint.
+        progress: told the step and its loss after every step.
+
+    Raises:
+        InputError: sizes that do not fit the examples, a checkpoint of another run, or a loss
+            that stops being finite.
+    """
+    if sizes.evidence != examples.evidence:
+        raise InputError(
+            f"the network takes {sizes.evidence} inputs of evidence, the examples have "
+            f"{examples.evidence}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        net = MeshNetwork(sizes)
+    generator = torch.Generator().manual_seed(settings.seed + 1)
+    optimizer = torch.optim.AdamW(net.parameters(), settings.rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.rate, total_steps=settings.steps + 1, pct_start=0.1
+    )
+    parts = (net, optimizer, schedule)
+    what, step = f"mesh network {sizes} {examples} {_fixed(settings)}", 0
+    if checkpoint is not None and checkpoint.is_file():
+        step, state = load_checkpoint(checkpoint, what)
+        for part, saved in zip(parts, state["parts"], strict=True):
+            part.load_state_dict(saved)
+        generator.set_state(state["generator"])
+    while step < settings.steps:
+        example = examples.draw(generator)
+        loss = displacement_loss(net(example.batch), example, settings.along)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        step += 1
+        value = float(loss.detach())
+        if not value < float("inf"):
+            raise InputError(f"the loss is {value} at step {step}: lower the rate")
+        if progress is not None:
+            progress(step, value)
+        late = until is not None and time.monotonic() >= until
+        if checkpoint is not None and (late or step % settings.every == 0):
+            saved = {
+                "parts": [part.state_dict() for part in parts],
+                "generator": generator.get_state(),
+            }
+            save_checkpoint(checkpoint, what, step, saved)
+        if late and step < settings.steps:
+            return None
+    return net.eval().requires_grad_(False)
+
+
+def _fixed(settings: MeshTrainSettings) -> MeshTrainSettings:
+    """What decides the bits: how often checkpoints are written does not."""
+    return dataclasses.replace(settings, every=1)

@@ -1,0 +1,29 @@
+"""GELU in its tanh form, alone or after a LayerNorm in the same pass."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffrender.graph._gelu_ops import native_norm_gelu
+from diffrender.graph._kernels import native_fits
+
+__all__ = ["gelu", "norm_gelu"]
+
+
+def gelu(x: Tensor) -> Tensor:  # (M, F)
+    """x S(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3). Shapes: (M, F) -> (M, F); differentiable."""
+    if native_fits(x):
+        return native_norm_gelu(x, None, None, 0.0)[0]
+    return F.gelu(x, approximate="tanh")
+
+
+def norm_gelu(x: Tensor, norm: nn.LayerNorm) -> Tensor:  # (M, F)
+    """GELU of the LayerNorm of every row. Shapes: (M, F) -> (M, F); differentiable, also in norm.
+
+    One pass over memory forward and two backward where the native kernel is there.
+    """
+    if native_fits(x, norm.weight) and not torch.is_autocast_enabled("cpu"):
+        return native_norm_gelu(x, norm.weight, norm.bias, norm.eps)[0]
+    return F.gelu(norm(x), approximate="tanh")
