@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, str] = {
     "graph": "diffrender.tools.bench_graph:bench_graph",
     "ipu": "diffrender.tools.bench_ipu:bench_ipu",
     "mesh-denoising": "diffrender.tools.bench_mesh_denoising:bench_mesh_denoising",
+    "mesh-refining": "diffrender.tools.bench_mesh_refining:bench_mesh_refining",
     "priors": "diffrender.tools.bench_priors:bench_priors",
     "predictor": "diffrender.tools.bench_predictor:bench_predictor",
     "raster": "diffrender.tools.bench_raster:bench_raster",

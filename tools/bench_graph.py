@@ -47,8 +47,8 @@ class _Case:
 def bench_graph(*, quick: bool) -> Report:
     """Measure; `quick` takes small batches and two turns, within 50 s."""
     report = Report(rows=[])
-    repeats = 2 if quick else 7
-    for case in (_molecules(8 if quick else 64), _meshes(1 if quick else 4)):
+    repeats = 2 if quick else 5
+    for case in (_molecules(8 if quick else 32), _meshes(1 if quick else 2)):
         _measure(report, case, repeats)
     _packing(report, 64 if quick else 512)
     return report
