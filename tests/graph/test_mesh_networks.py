@@ -91,16 +91,41 @@ def test_a_cut_mesh_is_the_same_surface() -> None:
     fine, cut = finer(vertices, topology)
     assert len(cut.faces) == 4 * len(topology.faces)
     assert cut.count == len(fine) == topology.count + topology.edge_index.shape[1] // 2
-    chamfer, normals = surface_errors((fine, cut.faces), (vertices, topology.faces), 300, seeded())
-    assert chamfer < 1e-4
-    assert normals > 0.999
+    for measure in (area, volume):
+        expected = measure(vertices.double(), topology.faces)
+        torch.testing.assert_close(measure(fine.double(), cut.faces), expected)
 
 
-def test_training_lowers_the_loss_and_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+def area(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    a, b, c = vertices[faces].unbind(1)
+    return torch.linalg.cross(b - a, c - a).norm(dim=1).sum() / 2
+
+
+def volume(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.det(vertices[faces]).sum() / 6
+
+
+@dataclasses.dataclass(frozen=True)
+class OneCar:
+    """The same example at every step."""
+
+    evidence: int = 0
+
+    def draw(self, generator: torch.Generator):
+        return NoisyCars(coarse=1, fine=0).draw(seeded())
+
+
+def test_training_lowers_the_loss() -> None:
+    losses: list[float] = []
+    settings = MeshTrainSettings(steps=25, rate=2e-2)
+    train_mesh_network(OneCar(), TINY, settings, progress=lambda _, v: losses.append(v))
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_training_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     examples = NoisyCars(coarse=1, fine=0)
     settings = MeshTrainSettings(steps=12, every=4)
-    losses: list[float] = []
-    whole = train_mesh_network(examples, TINY, settings, progress=lambda _, v: losses.append(v))
+    whole = train_mesh_network(examples, TINY, settings)
     path = tmp_path / "run.checkpoint"
     for _ in range(12):
         parts = train_mesh_network(examples, TINY, settings, path, until=time.monotonic())
@@ -109,7 +134,6 @@ def test_training_lowers_the_loss_and_goes_on_with_the_same_bits(tmp_path: Path)
     assert whole is not None and parts is not None
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert sum(losses[-4:]) < sum(losses[:4])
 
 
 def test_a_checkpoint_of_the_stable_part_serves_a_longer_run(tmp_path: Path) -> None:
