@@ -27,7 +27,7 @@ from diffrender.graph.meshes import (
 )
 from diffrender.graph.meshes.denoiser import vertex_noise
 from diffrender.graph.meshes.examples import NoisyCars, draw_car, finer
-from diffrender.graph.meshes.refiner import gradient_evidence
+from diffrender.graph.meshes.refiner import depth_evidence, gradient_evidence
 from diffrender.graph.meshes.training import (
     MeshTrainSettings,
     displacement_loss,
@@ -156,7 +156,7 @@ def test_the_loss_weighs_errors_across_the_surface() -> None:
 def test_views_hold_gradients_that_point_to_the_aim() -> None:
     """A step down the gradient brings the outline nearer, and the network is told the way."""
     example = SeenCars(cars=2).draw(seeded())
-    assert example.batch.node_inputs.shape[1] == 13
+    assert example.batch.node_inputs.shape[1] == 17
     evidence = example.batch.node_inputs[:, 9:]
     assert (evidence[:, 3] > 0).double().mean() > 0.1
     assert evidence[:, 3].max() == 1.0
@@ -172,6 +172,22 @@ def test_windows_are_filled_by_their_cars() -> None:
     assert int(columns.max() - columns.min()) == pytest.approx(0.7 * 64, abs=2)
     assert int(columns.max() + columns.min()) == pytest.approx(63, abs=2)
     assert int(rows.max() + rows.min()) == pytest.approx(63, abs=2)
+
+
+def test_depth_leads_visible_vertices_to_the_surface_that_was_seen() -> None:
+    """A car pushed back by half a metre: what is seen of it is to come nearer along its rays."""
+    vertices, topology = draw_car(seeded())
+    true = (vertices + torch.tensor([0.0, 1.65, 12.0]))[None]
+    windows = look_at(true, 96)
+    evidence = seen(true, topology.faces, windows)
+    pushed = true * (12.5 / 12.0)
+    found = depth_evidence(pushed, topology.faces, windows, evidence)[0]
+    known = found[:, 3] > 0
+    assert 0.2 < known.double().mean() < 0.7
+    moved = (pushed[0] + found[:, :3])[known]
+    apart = (moved - true[0][known]).norm(dim=1)
+    assert apart.median() < 0.05
+    assert found[~known].abs().max() == 0
 
 
 def test_evidence_has_no_unit() -> None:
@@ -207,7 +223,7 @@ def test_broken_files_and_meshes_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             load_mesh_network(path)
     save_mesh_network(net, path)
-    with pytest.raises(InputError, match="takes 0 inputs of evidence, a refiner 4"):
+    with pytest.raises(InputError, match="takes 0 inputs of evidence, a refiner 8"):
         load_refiner(path)
     sparse = MeshNetwork(dataclasses.replace(TINY, sparsity=SparsityConfig(0.5, 8)))
     with pytest.raises(InputError, match="densify_ it first"):
@@ -243,11 +259,12 @@ def test_the_shipped_refiner_points_to_the_car_that_was_seen() -> None:
 
 def test_proposals_keep_their_shapes() -> None:
     vertices, topology = draw_car(seeded())
-    net = MeshNetwork(dataclasses.replace(TINY, evidence=4))
+    net = MeshNetwork(dataclasses.replace(TINY, evidence=8))
     torch.nn.init.normal_(net.head.weight)
     two = torch.stack([vertices, vertices + 1])
-    found = propose_displacement(net, two, torch.ones_like(two), topology)
+    known = torch.ones(2, topology.count, 4)
+    found = propose_displacement(net, two, torch.ones_like(two), known, topology)
     assert found.shape == two.shape
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
     with pytest.raises(InputError, match="gradients has shape"):
-        propose_displacement(net, two, torch.ones(1, 3), topology)
+        propose_displacement(net, two, torch.ones(1, 3), known, topology)

@@ -1,8 +1,9 @@
 """Cars seen in a picture: what the refiner learns from.
 
 One car of the procedural family is drawn with noise in its depth; another, part of the way towards
-a third, stands in its place. The network sees the second with the gradient of its loss and is told
-the way to the first, vertex by vertex: all cars of the family share their topology.
+a third, stands in its place. The network sees the second with the gradient of its loss and the
+measured depth, and is told the way to the first, vertex by vertex: all cars of the family share
+their topology.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.graph.meshes.examples import Example, draw_car, example_of
-from diffrender.graph.meshes.mesh_graph import MeshTopology
-from diffrender.graph.meshes.refiner import EVIDENCE, gradient_evidence
+from diffrender.graph.meshes.mesh_graph import MeshTopology, edge_scale
+from diffrender.graph.meshes.refiner import EVIDENCE, depth_evidence, evidence_inputs
 from diffrender.losses import Depth, Evidence, Silhouette, drawn_loss
 from diffrender.meshes import MeshBatch
 from diffrender.raster import antialias, rasterize
@@ -64,13 +65,15 @@ class SeenCars:
         loss = 40.0 * Silhouette() + 1.0 * Depth(self.depth_scale)
         total = drawn_loss(leaf, pair.topology.faces, pair.windows, pair.evidence, loss)
         (gradient,) = torch.autograd.grad(total.sum(), leaf)
+        depths = depth_evidence(pair.start, pair.topology.faces, pair.windows, pair.evidence)
+        scales = torch.stack([edge_scale(v, pair.topology) for v in pair.start])
         distances = (pair.start - pair.aim).norm(dim=2).mean(1).clamp(min=0.02)
         return example_of(
             list(pair.start),
             list(pair.aim),
             [pair.topology] * self.cars,
             distances.tolist(),
-            [gradient_evidence(g) for g in gradient],
+            evidence_inputs(gradient, depths, scales),
         )
 
     def pairs(self, generator: torch.Generator) -> Pairs:
