@@ -48,8 +48,8 @@ class RefineSettings:
         normal: weight of the angles between neighbouring faces beyond those of the start.
         depth_scale: standard deviation of the factor common to an object's depths.
         refiner: "large-steps", or "graph", where the shipped graph network proposes every step
-            from the loss's gradient and the depth: it does not read `step` and `smoothing`, needs fewer
-            iterations, and is meant for cars.
+            from the loss's gradient and the measured depth: it does not read `step` and
+            `smoothing`, needs fewer iterations, and is meant for cars.
     """
 
     iterations: int = 60
