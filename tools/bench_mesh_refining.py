@@ -67,11 +67,13 @@ def _refined(
     seconds = time.perf_counter() - began
     errors = _chamfer(refined.vertices, aim, faces)
     left = (refined.after / refined.before).tolist()
-    report.rows += [
-        Row(case, f"Chamfer distance, {name}", statistics.fmean(errors), "mm", spread(errors)),
-        Row(case, f"loss left over, {name}", statistics.fmean(left), "share", spread(left)),
-        Row(case, f"time of a car, {name}", 1e3 * seconds / len(start), "ms"),
-    ]
+    report.rows.extend(
+        [
+            Row(case, f"Chamfer distance, {name}", statistics.fmean(errors), "mm", spread(errors)),
+            Row(case, f"loss left over, {name}", statistics.fmean(left), "share", spread(left)),
+            Row(case, f"time of a car, {name}", 1e3 * seconds / len(start), "ms"),
+        ]
+    )
     return statistics.fmean(errors)
 
 

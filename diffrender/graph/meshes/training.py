@@ -111,7 +111,7 @@ def train_mesh_network(
         net = MeshNetwork(sizes)
     generator = torch.Generator().manual_seed(settings.seed + 1)
     optimizer = torch.optim.AdamW(net.parameters(), settings.rate, weight_decay=1e-4)
-    parts = (net, optimizer)
+    parts: tuple[MeshNetwork | torch.optim.AdamW, ...] = (net, optimizer)
     what, step = f"mesh network {sizes} {examples} {_fixed(settings)}", 0
     if checkpoint is not None and checkpoint.is_file():
         step, state = load_checkpoint(checkpoint, what)
