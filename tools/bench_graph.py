@@ -47,8 +47,8 @@ class _Case:
 def bench_graph(*, quick: bool) -> Report:
     """Measure; `quick` takes small batches and two turns, within 50 s."""
     report = Report(rows=[])
-    repeats = 2 if quick else 7
-    for case in (_molecules(8 if quick else 64), _meshes(1 if quick else 4)):
+    repeats = 2 if quick else 5
+    for case in (_molecules(8 if quick else 32), _meshes(1 if quick else 2)):
         _measure(report, case, repeats)
     _packing(report, 64 if quick else 512)
     return report
@@ -91,6 +91,7 @@ def _meshes(count: int) -> _Case:
     generator = torch.Generator().manual_seed(0)
     cars = [draw_car(generator) for _ in range(count)]
     flat = batch_meshes([c[0] for c in cars], [c[1] for c in cars])
+    assert flat.node_inputs is not None and flat.edge_inputs is not None
     own = flat.node_counts[0]
     edges = int(flat.edge_counts[0])
     graphs = [
@@ -165,7 +166,7 @@ def _parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def _our_step(net: GraphNetwork, case: _Case) -> Callable[[], None]:
+def _our_step(net: GraphNetwork, case: _Case) -> Callable[[], object]:
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
@@ -175,7 +176,7 @@ def _our_step(net: GraphNetwork, case: _Case) -> Callable[[], None]:
     return step
 
 
-def _our_inference(net: GraphNetwork, case: _Case) -> Callable[[], None]:
+def _our_inference(net: GraphNetwork, case: _Case) -> Callable[[], object]:
     def call() -> None:
         with torch.no_grad():
             net(case.batch)
@@ -183,7 +184,7 @@ def _our_inference(net: GraphNetwork, case: _Case) -> Callable[[], None]:
     return call
 
 
-def _peer_step(net: nn.Module, batch: GraphBatch) -> Callable[[], None]:
+def _peer_step(net: nn.Module, batch: GraphBatch) -> Callable[[], object]:
     def step() -> None:
         net.train().zero_grad()
         (net(batch) - batch.labels).abs().mean().backward()
@@ -191,7 +192,7 @@ def _peer_step(net: nn.Module, batch: GraphBatch) -> Callable[[], None]:
     return step
 
 
-def _peer_inference(net: nn.Module, batch: GraphBatch) -> Callable[[], None]:
+def _peer_inference(net: nn.Module, batch: GraphBatch) -> Callable[[], object]:
     def call() -> None:
         with torch.no_grad():
             net.eval()(batch)
@@ -216,7 +217,7 @@ def _packing(report: Report, count: int) -> None:
     ragged = batch_graphs(small, [encode_graph(g) for g in small])
     packed, _ = pack_batch(ragged)
     net = GraphNetwork(replace(GraphSettings(), layers=1))
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         name: _our_inference(net, _Case("", own, net.settings))
         for name, own in (("ragged", ragged), ("packed", packed))
     }
