@@ -20,7 +20,6 @@ from diffrender.catalogue.evaluate.reference import (
 from diffrender.catalogue.registry import Technique
 from diffrender.catalogue.scene import Scene, Triangles
 from diffrender.catalogue.standard import standard_camera, standard_scene
-from diffrender.errors import InputError
 
 __all__ = [
     "BIASED",
@@ -65,7 +64,7 @@ class Score:
         cosine: similarity of the two as vectors, in [-1, 1]; 0 where one of them vanishes.
         sign: share of values with the same sign, among those whose reference is above 2 % of its
             maximum; 0 where there are none.
-        pixels: how many pixels (or blocks) were looked at.
+        pixels: how many pixels (or blocks) were looked at; without any, nothing agrees.
     """
 
     cosine: float
@@ -259,8 +258,6 @@ def _compare(
     block = outline.shape[0] // gradient.shape[0]
     reference = blocks_of(reference[None], block)[0]
     edge = blocks_of(outline[None, ..., None].float(), block)[0, ..., 0] > 0
-    if not edge.any() or edge.all():
-        raise InputError("every pixel is at a silhouette, or none: choose a larger picture")
     regions = {"all": torch.ones_like(edge), "interior": ~edge, "silhouette": edge}
     colours = gradient[..., :3], reference[..., :3]
     return MoveResult(
