@@ -7,14 +7,10 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from soft_scenes import hard, slopes, toy_camera, toy_scene, weighed
 
 from diffrender.cameras import Camera
 from diffrender.catalogue import (
-    Light,
-    Rendering,
-    Scene,
-    Technique,
     Triangles,
     as_triangles,
     find_technique,
@@ -31,74 +27,6 @@ from diffrender.raster import rasterize
 
 SIZE = (36, 48)
 NAMES = ["soft-rasterizer", "gendr", "dib-r", "unclamped-barycentrics"]
-
-
-def toy_scene(dtype: torch.dtype = torch.float64) -> Scene:
-    """Two triangles that overlap, one before the other, with a colour at each corner."""
-    vertices = torch.tensor(
-        [[-1.0, -0.7, 4], [0.9, -0.5, 4.2], [-0.2, 0.8, 3.9]]
-        + [[-0.5, -0.9, 5.0], [1.1, 0.1, 5.1], [-0.8, 0.7, 5.2]],
-        dtype=dtype,
-    )
-    colours = torch.rand(6, 3, generator=torch.Generator().manual_seed(0), dtype=dtype)
-    light = Light(
-        torch.tensor([0.2, -0.5, -1.0], dtype=dtype),
-        torch.full((3,), 0.6, dtype=dtype),
-        torch.full((3,), 0.4, dtype=dtype),
-    )
-    faces = torch.tensor([[0, 2, 1], [3, 5, 4]])
-    return Scene(
-        Triangles(vertices, faces, colours), light, torch.tensor([0.1, 0.3, 0.2]).to(dtype)
-    )
-
-
-def toy_camera(dtype: torch.dtype = torch.float64) -> Camera:
-    intrinsics = torch.tensor([[24.0, 0, 10], [0, 24, 8], [0, 0, 1]], dtype=dtype)
-    return Camera(intrinsics, torch.eye(3, dtype=dtype), torch.zeros(3, dtype=dtype), (16, 20))
-
-
-def hard(camera: Camera) -> tuple[Tensor, Tensor]:
-    """Mask and depth of the standard scene by the library's rasterizer."""
-    mesh = as_triangles(standard_scene())
-    fragments = rasterize((mesh.vertices, mesh.faces), camera)
-    return fragments.mask(), fragments.depth[..., 0]
-
-
-def weighed(rendering: Rendering) -> Tensor:
-    """A number from all maps, with weights that are the same at every call."""
-    made = torch.Generator().manual_seed(5)
-    maps = torch.cat([rendering.image, rendering.silhouette[..., None]], dim=-1)
-    weights = torch.rand(maps.shape, generator=made, dtype=maps.dtype)
-    return (maps * weights).sum() + 0.1 * (rendering.depth * weights[..., 0]).sum()
-
-
-def moved(scene: Scene, camera: Camera, name: str, amount: Tensor) -> tuple[Scene, Camera]:
-    """The scene and camera with one parameter moved by an amount times a fixed direction."""
-    made = torch.Generator().manual_seed(9)
-    if name == "pose":
-        step = torch.randn(3, generator=made, dtype=amount.dtype)
-        translation = camera.translation + 0.3 * amount * step
-        return scene, dataclasses.replace(camera, translation=translation)
-    if name == "intrinsics":
-        step = torch.tensor([[5.0, 0, 2], [0, 4, -1], [0, 0, 0]], dtype=amount.dtype)
-        return scene, dataclasses.replace(camera, intrinsics=camera.intrinsics + amount * step)
-    value = scene.parameters()[name]
-    step = torch.randn(value.shape, generator=made, dtype=amount.dtype)
-    return scene.replaced(name, value + amount * step), camera
-
-
-def slopes(technique: Technique, name: str, step: float = 1e-6) -> tuple[float, float]:
-    """The derivative of `weighed` by backpropagation and by a central difference."""
-    scene, camera = toy_scene(), toy_camera()
-
-    def value(amount: Tensor) -> Tensor:
-        return weighed(technique.render(*moved(scene, camera, name, amount)))
-
-    amount = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(value(amount), amount)
-    with torch.no_grad():
-        ahead, behind = value(amount + step), value(amount - step)
-    return float(slope), float((ahead - behind) / (2 * step))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,14 +54,14 @@ def test_gradients_are_those_of_the_own_picture(name: str, parameter: str) -> No
     technique = find_technique(name)
     if name == "soft-rasterizer":
         technique = SoftRasterizer(sigma=1e-2, gamma=1e-2)
-    slope, difference = slopes(technique, parameter)
+    slope, difference = slopes(technique, toy_scene(), parameter)
     assert slope == pytest.approx(difference, rel=1e-5, abs=1e-6)
     assert abs(difference) > 1e-2
 
 
 @pytest.mark.parametrize("parameter", ["vertices", "attributes", "pose", "intrinsics", "light"])
 def test_dib_r_is_exact_inside_and_its_halo_is_its_own(parameter: str) -> None:
-    slope, difference = slopes(DIBR(sharpness=100.0, margin=0.4), parameter)
+    slope, difference = slopes(DIBR(100.0, margin=0.4), toy_scene(), parameter)
     assert slope == pytest.approx(difference, rel=1e-5, abs=1e-6)
 
 
