@@ -17,7 +17,8 @@ from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "GaussianSplatting2d"]
 
-_LEAST, _MOST = 1 / 255, 0.99  # opacities that are not drawn, and that none exceeds
+# A Gaussian ends with a jump of _LEAST, which no derivative sees.
+_LEAST, _MOST = 1e-3, 0.99  # opacities that are not drawn, and that none exceeds
 _ENOUGH = 1e-4  # of the light left: what lies behind is not drawn
 _NEAR = 0.2  # metres
 _SCREEN = 0.5  # px², variance of the smallest Gaussian on the screen
@@ -51,7 +52,7 @@ class GaussianSplatting2d:
             "x(u, v) = H (u, v, 1)ᵀ, H = K [R a₁ | R a₂ | R μ + t]",
             "(u, v, 1) ∝ h_u × h_v, h_u = x H₃ - H₁, h_v = y H₃ - H₂",
             "G = max(exp(-½ (u² + v²)), exp(-|d|²/(2 · ½ px²)))",
-            "C = Σ_i c_i α_i T_i, α = o G",
+            "C = Σ_i c_i α_i T_i, α = min(0.99, o G), dropped below 1/1000 (published: 1/255)",
         ),
         family="points",
         idea=(

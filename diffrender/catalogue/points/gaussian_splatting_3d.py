@@ -21,7 +21,8 @@ from diffrender.catalogue.scene import Rendering, Scene
 
 __all__ = ["TECHNIQUE", "GaussianSplatting3d"]
 
-_LEAST, _MOST = 1 / 255, 0.99  # opacities that are not drawn, and that none exceeds
+# A Gaussian ends with a jump of _LEAST, which no derivative sees.
+_LEAST, _MOST = 1e-3, 0.99  # opacities that are not drawn, and that none exceeds
 _ENOUGH = 1e-4  # of the light left: what lies behind is not drawn
 _NEAR = 0.2  # metres
 
@@ -54,7 +55,7 @@ class GaussianSplatting3d:
         "tiles, spherical harmonics and densification; after the survey",
         equations=(
             "Σ' = J W Σ Wᵀ Jᵀ + 0.3 I",
-            "α = min(0.99, o exp(-½ dᵀ Σ'⁻¹ d)), dropped below 1/255",
+            "α = min(0.99, o exp(-½ dᵀ Σ'⁻¹ d)), dropped below 1/1000 (published: 1/255)",
             "C = Σ_i c_i α_i T_i, T_i = Π_{j<i} (1 - α_j)",
         ),
         family="points",

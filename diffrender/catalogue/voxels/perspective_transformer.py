@@ -1,6 +1,7 @@
 """Perspective Transformer (Yan et al. 2016): the grid resampled in the camera's frustum, and a max.
 
-The paper draws silhouettes only; colours and depth are read here where the maximum is reached.
+The paper draws silhouettes only; colours and depth are added here by the chances of stopping of
+ray_consistency.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.scene import Rendering, Scene
 from diffrender.catalogue.voxels._grid import as_grid, voxelize
-from diffrender.catalogue.voxels._rays import RaySamples, composite, pixel_rays, sample_grid
+from diffrender.catalogue.voxels._rays import (
+    RaySamples,
+    composite,
+    pixel_rays,
+    sample_grid,
+    stop_chances,
+)
 
 __all__ = ["TECHNIQUE", "PerspectiveTransformer"]
 
@@ -73,7 +80,7 @@ class PerspectiveTransformer:
         return voxelize(scene, self.resolution)
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
-        """The largest occupancy on each ray, and colour and depth where half of it is reached."""
+        """The largest occupancy on each ray; colour and depth of where the ray is likely to stop."""
         scene = self.prepare(scene)
         grid = as_grid(scene)
         centre, direction = pixel_rays(camera)
@@ -85,15 +92,10 @@ class PerspectiveTransformer:
         points = centre + depth[..., None] * direction[:, None]
         occupancy, colours = sample_grid(grid, points)
         largest = occupancy.amax(dim=1, keepdim=True)
-        reached = (occupancy >= 0.5 * largest) & (largest > 0)
-        first = reached.to(largest).argmax(dim=1, keepdim=True)
-        there = RaySamples(
-            depth.gather(1, first),
-            torch.zeros_like(largest),
-            largest,
-            colours.gather(1, first[..., None].expand(-1, -1, 3)),
-        )
-        return composite(largest, there, scene.background, camera.size)
+        chances = stop_chances(occupancy)[:, :-1]
+        weights = largest * chances / chances.sum(1, keepdim=True).clamp(min=1e-12)
+        met = RaySamples(depth, torch.zeros_like(largest), occupancy, colours)
+        return composite(weights, met, scene.background, camera.size)
 
 
 TECHNIQUE = PerspectiveTransformer()
