@@ -80,8 +80,8 @@ class SurfaceSplatting:
         ),
         memory="O(N + M) for N points and M pairs of a point and a pixel in its search radius",
         time="O(N log N + M log M)",
-        limits="The gradient at outlines is a rule, not a derivative: its size is right to a factor "
-        "of a few. It reads the sign of the incoming gradient. Here it is shared among the n points "
+        limits="The gradient at outlines is a rule, not a derivative, and its size is only roughly "
+        "right. It reads the sign of the incoming gradient. Here it is shared among the n points "
         "at a pixel and kept to rims, else dense points drown it. Nothing brings a hidden point "
         "forward.",
         use_when="Editing or completing point clouds with normals from pictures.",

@@ -80,7 +80,7 @@ class PerspectiveTransformer:
         return voxelize(scene, self.resolution)
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
-        """The largest occupancy on each ray; colour and depth of where the ray is likely to stop."""
+        """The largest occupancy on each ray; colour and depth of where a ray is likely to stop."""
         scene = self.prepare(scene)
         grid = as_grid(scene)
         centre, direction = pixel_rays(camera)
