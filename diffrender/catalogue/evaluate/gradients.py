@@ -25,6 +25,7 @@ __all__ = [
     "BIASED",
     "EXACT",
     "OWN",
+    "THRESHOLDS",
     "ClaimResult",
     "MoveResult",
     "Score",
@@ -51,7 +52,7 @@ OWN = Threshold(cosine=0.99, sign=0.95)
 # A rule that points the right way more often than not. Random pictures of this many pixels have
 # cosines below 0.1 and signs that agree in half of the pixels.
 BIASED = Threshold(cosine=0.2, sign=0.6)
-_THRESHOLDS = {"exact": EXACT, "own": OWN, "biased": BIASED}
+THRESHOLDS = {"exact": EXACT, "own": OWN, "biased": BIASED}
 # Pixels whose reference is smaller, as a share of its largest value, have no sign to speak of.
 _SMALL = 0.02
 
@@ -241,7 +242,7 @@ def _examine(subject: Subject, claims: list[Claim], double: bool) -> list[ClaimR
                 there = next(m for m in moves_of(claim.parameter, scene) if m.name == move.name)
                 reference = difference_of_triangles(there, scene, camera)
             found.append(_compare(move, own, pictures[move.name], reference, outline))
-        results.append(ClaimResult(claim, _THRESHOLDS[claim.exactness], tuple(found)))
+        results.append(ClaimResult(claim, THRESHOLDS[claim.exactness], tuple(found)))
     return results
 
 

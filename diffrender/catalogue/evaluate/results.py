@@ -41,16 +41,16 @@ class Plan:
         seconds_per_claim: patience where pixels must be asked one by one.
         basin_seconds: after so long no further descent is started. Every level comes once before
             any comes twice, so what was done by then is a fair part.
-        cost_seconds: likewise for the cost.
+        cost_seconds: after so long the remaining cells are left out, the largest come last.
     """
 
     size: tuple[int, int] = (48, 64)
     shown: tuple[int, int] = (144, 192)
-    seconds_per_claim: float = 60.0
+    seconds_per_claim: float = 20.0
     basin: BasinSettings = field(default_factory=BasinSettings)
-    basin_seconds: float = 240.0
+    basin_seconds: float = 60.0
     cost: CostSettings = field(default_factory=CostSettings)
-    cost_seconds: float = 120.0
+    cost_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
