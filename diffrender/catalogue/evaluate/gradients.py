@@ -20,12 +20,12 @@ from diffrender.catalogue.evaluate.reference import (
 from diffrender.catalogue.registry import Technique
 from diffrender.catalogue.scene import Scene, Triangles
 from diffrender.catalogue.standard import standard_camera, standard_scene
-from diffrender.errors import InputError
 
 __all__ = [
     "BIASED",
     "EXACT",
     "OWN",
+    "THRESHOLDS",
     "ClaimResult",
     "MoveResult",
     "Score",
@@ -52,7 +52,7 @@ OWN = Threshold(cosine=0.99, sign=0.95)
 # A rule that points the right way more often than not. Random pictures of this many pixels have
 # cosines below 0.1 and signs that agree in half of the pixels.
 BIASED = Threshold(cosine=0.2, sign=0.6)
-_THRESHOLDS = {"exact": EXACT, "own": OWN, "biased": BIASED}
+THRESHOLDS = {"exact": EXACT, "own": OWN, "biased": BIASED}
 # Pixels whose reference is smaller, as a share of its largest value, have no sign to speak of.
 _SMALL = 0.02
 
@@ -65,7 +65,7 @@ class Score:
         cosine: similarity of the two as vectors, in [-1, 1]; 0 where one of them vanishes.
         sign: share of values with the same sign, among those whose reference is above 2 % of its
             maximum; 0 where there are none.
-        pixels: how many pixels (or blocks) were looked at.
+        pixels: how many pixels (or blocks) were looked at; without any, nothing agrees.
     """
 
     cosine: float
@@ -242,7 +242,7 @@ def _examine(subject: Subject, claims: list[Claim], double: bool) -> list[ClaimR
                 there = next(m for m in moves_of(claim.parameter, scene) if m.name == move.name)
                 reference = difference_of_triangles(there, scene, camera)
             found.append(_compare(move, own, pictures[move.name], reference, outline))
-        results.append(ClaimResult(claim, _THRESHOLDS[claim.exactness], tuple(found)))
+        results.append(ClaimResult(claim, THRESHOLDS[claim.exactness], tuple(found)))
     return results
 
 
@@ -259,8 +259,6 @@ def _compare(
     block = outline.shape[0] // gradient.shape[0]
     reference = blocks_of(reference[None], block)[0]
     edge = blocks_of(outline[None, ..., None].float(), block)[0, ..., 0] > 0
-    if not edge.any() or edge.all():
-        raise InputError("every pixel is at a silhouette, or none: choose a larger picture")
     regions = {"all": torch.ones_like(edge), "interior": ~edge, "silhouette": edge}
     colours = gradient[..., :3], reference[..., :3]
     return MoveResult(
