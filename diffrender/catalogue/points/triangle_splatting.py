@@ -17,7 +17,7 @@ from diffrender.errors import InputError, check_shape
 
 __all__ = ["TECHNIQUE", "TriangleSplats", "TriangleSplatting", "composite"]
 
-_MOST, _LEAST = 0.99, 1 / 255  # an opacity is at most this; a smaller one is left out
+_MOST = 0.99  # an opacity is at most this, so that something of what lies behind is left
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class TriangleSplatting:
         opacity: that `prepare` gives them.
     """
 
-    smoothness: float = 0.2
-    growth: float = 1.4
-    opacity: float = 0.98
+    smoothness: float = 1.0
+    growth: float = 2.0
+    opacity: float = 0.99
 
     card: ClassVar[Card] = Card(
         name="triangle-splatting",
@@ -80,7 +80,7 @@ class TriangleSplatting:
         sections="paper's method section, window function and compositing; after the survey",
         equations=(
             "φ(p) = max_i L_i(p), signed distances to the three sides, negative inside",
-            "I(p) = ReLU(φ(p) / φ(incentre))^σ,  α = min(0.99, o I), dropped below 1/255",
+            "I(p) = ReLU(φ(p) / φ(incentre))^σ,  α = min(0.99, o I)",
             "C = Σ_n c_n α_n Π_{m < n} (1 - α_m) + C_b Π_n (1 - α_n), nearest first",
         ),
         family="points",
@@ -102,7 +102,8 @@ class TriangleSplatting:
         memory="O(A): pairs of a triangle and a pixel inside it, A in all",
         time="O(A log A), for the sorting",
         limits="The order of triangles is that of their centres and has no gradient; nothing is "
-        "felt outside a triangle. Triangles between pixel centres are not drawn at all.",
+        "felt outside a triangle, and triangles between pixel centres are not drawn at all. Below "
+        "a smoothness of 1 the window's slope at the border is infinite.",
         use_when="Scenes from photographs that shall end in a game engine; triangles whose "
         "topology is unknown.",
     )
@@ -133,7 +134,11 @@ class TriangleSplatting:
         return dataclasses.replace(scene, content=splats)
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
-        """Splats blended front to back over the background; depth is the mean over them."""
+        """Splats blended front to back over the background; depth is the mean over them.
+
+        The original leaves out opacities below 1/255 to save time. Here they are kept: where a
+        splat is left out the picture jumps.
+        """
         splats = self.prepare(scene).content
         assert isinstance(splats, TriangleSplats)
         vertices = splats.corners.reshape(-1, 3)
@@ -147,7 +152,6 @@ class TriangleSplatting:
         # The root of 0 has no slope that could be used.
         window = share.clamp(1e-6, 1) ** self.smoothness
         alpha = (splats.opacity[pairs.face] * window).clamp(max=_MOST)
-        alpha = torch.where(alpha < _LEAST, 0.0, alpha)
 
         weight = composite(alpha, depth.view(-1, 3).mean(1), pairs)
         values = torch.cat(
