@@ -20,6 +20,7 @@ from diffrender.catalogue.voxels._rays import (
     composite,
     pixel_rays,
     sample_grid,
+    shared_out,
     stop_chances,
 )
 
@@ -92,9 +93,7 @@ class PerspectiveTransformer:
         points = centre + depth[..., None] * direction[:, None]
         occupancy, colours = sample_grid(grid, points)
         largest = occupancy.amax(dim=1, keepdim=True)
-        # A little for every place, so that an empty ray can still fill up.
-        chances = stop_chances(occupancy.clamp(0, 1))[:, :-1] + 1e-6
-        weights = largest * chances / chances.sum(1, keepdim=True)
+        weights = shared_out(largest, stop_chances(occupancy.clamp(0, 1))[:, :-1])
         met = RaySamples(depth, torch.zeros_like(largest), occupancy, colours)
         return composite(weights, met, scene.background, camera.size)
 
