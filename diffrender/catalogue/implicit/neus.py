@@ -47,10 +47,10 @@ class NeuS:
         fine: sections that are drawn, placed by that weight.
     """
 
-    width: float = 0.03
+    width: float = 0.012
     resolution: int = 80
     coarse: int = 64
-    fine: int = 48
+    fine: int = 64
 
     card: ClassVar[Card] = Card(
         name="neus",
@@ -78,17 +78,19 @@ class NeuS:
             "gradient on both sides.",
         ),
         claims=(
-            Claim("density", "both", "own"),
+            Claim("density", "both", "biased"),
             Claim("attributes", "both", "own"),
-            Claim("pose", "both", "own"),
-            Claim("intrinsics", "both", "own"),
+            Claim("pose", "both", "biased"),
+            Claim("intrinsics", "both", "biased"),
             Claim("light", "both", "own"),
         ),
         memory="O(P S + D) for P pixels, S sections and D values of the field",
         time="O(P S)",
         limits="Soft by the width: thin parts that are thinner turn transparent. Distances are "
         "read at the ends of sections; the authors' code estimates them from the middle and the "
-        "slope instead. Sections are placed without derivative.",
+        "slope instead. Sections are placed "
+        "without derivative, as all radiance fields do: the sum over them changes when they move, "
+        "which differences of the picture see, though not those of the surface.",
         use_when="Surfaces from many views without masks; start wide and let the width shrink.",
     )
 

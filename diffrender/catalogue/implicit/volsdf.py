@@ -49,7 +49,7 @@ class VolSdf:
     beta: float = 0.02
     resolution: int = 80
     coarse: int = 64
-    fine: int = 48
+    fine: int = 64
 
     card: ClassVar[Card] = Card(
         name="volsdf",
@@ -74,17 +74,18 @@ class VolSdf:
             "gradient; as β shrinks the volume becomes the surface.",
         ),
         claims=(
-            Claim("density", "both", "own"),
+            Claim("density", "both", "biased"),
             Claim("attributes", "both", "own"),
-            Claim("pose", "both", "own"),
-            Claim("intrinsics", "both", "own"),
+            Claim("pose", "both", "biased"),
+            Claim("intrinsics", "both", "biased"),
             Claim("light", "both", "own"),
         ),
         memory="O(P S + D) for P pixels, S sections and D values of the field",
         time="O(P S)",
         limits="A ray is absorbed only after some β inside, so surfaces look a little farther and "
         "thin parts transparent. Sections are placed without derivative: the sum over them "
-        "changes a little when they move, which a difference sees and the gradient does not.",
+        "changes a little when they move, which differences of the picture see, though not those "
+        "of the surface.",
         use_when="As NeuS; its density has a meaning, so that it mixes with other volumes.",
     )
 
