@@ -1,0 +1,1 @@
+"""The gallery: a static site of the catalogue, one page a technique."""
