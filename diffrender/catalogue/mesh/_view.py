@@ -128,7 +128,7 @@ class View:
             colour = (bary * dim[corner]).sum(1) + lit[seen, None] * direct
         if self.mesh.uv is not None and self.mesh.texture is not None:
             uv = (bary * self.mesh.uv[corner]).sum(1)
-            colour = colour * sample_texture(self.mesh.texture, uv)
+            colour = colour * sample_texture(self.mesh.texture, uv, backend="torch")
         depth = (bary * self.homogeneous[corner, 2:]).sum(1)
         found = torch.cat([colour, torch.ones_like(depth), depth], dim=1)
         nothing = torch.cat([self.scene.background, self.scene.background.new_zeros(2)])

@@ -136,7 +136,8 @@ def _edge_colours(view: View, ends: Tensor, s: Tensor) -> Tensor:  # (P, 2), (P,
     mesh = view.mesh
     colour = (weight * view.radiance[ends]).sum(1)
     if mesh.uv is not None and mesh.texture is not None:
-        colour = colour * sample_texture(mesh.texture, (weight * mesh.uv[ends]).sum(1))
+        uv = (weight * mesh.uv[ends]).sum(1)
+        colour = colour * sample_texture(mesh.texture, uv, backend="torch")
     return torch.cat([colour, torch.ones_like(depth), depth], dim=1)
 
 
