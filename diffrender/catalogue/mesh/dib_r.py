@@ -51,17 +51,18 @@ class DIBR:
             "So colours stay sharp and unblended, and silhouettes pull from outside.",
         ),
         claims=(
-            Claim("vertices", "both", "biased"),
+            Claim("vertices", "interior", "exact"),
             Claim("attributes", "interior", "exact"),
             Claim("texture", "interior", "exact"),
-            Claim("pose", "both", "biased"),
-            Claim("intrinsics", "both", "biased"),
+            Claim("pose", "interior", "exact"),
+            Claim("intrinsics", "interior", "exact"),
             Claim("light", "interior", "exact"),
         ),
         memory="O(P + N r²): pixels P, and pairs of N faces with the pixels within r of them",
         time="O(P + N r²)",
-        limits="One object before another has no gradient at its outline: all its pixels are "
-        "foreground. The silhouette pulls from outside only, so it is biased towards growing.",
+        limits="The image has no gradient at any outline: only the silhouette has, outside the "
+        "shape, so that it is biased towards growing. One object before another has none at all, "
+        "since all its pixels are foreground.",
         use_when="Single objects before a background, textured, with masks to learn from.",
     )
 

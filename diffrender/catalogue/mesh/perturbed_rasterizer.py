@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -45,7 +46,8 @@ class PerturbedRasterizer:
         equations=(
             "seen(d, z) = the nearest of the faces with d > 0, as a one-hot vector y",
             "w = E[y(d + σ Z, z + γ Z')], Z and Z' standard normal",
-            "∂w/∂d = E[(y(d + σ Z, z + γ Z') - y(d, z)) Zᵀ] / σ, and so for z",
+            "∂w/∂d = E[y(d + σ Z, z + γ Z') Zᵀ] / σ, and so for z; with face j's own noise",
+            "integrated: ∂w/∂d_j = φ(d_j / σ) / σ E[y if j covers - y if j does not], less noisy",
         ),
         family="mesh, approximate rendering",
         idea=(
@@ -53,8 +55,8 @@ class PerturbedRasterizer:
             "which jumps.",
             "Its mean over random perturbations of distances and depths is smooth, and the soft "
             "rasterizer's sigmoid and softmax are such means for two special noises.",
-            "Value and derivative are estimated from the same draws, with the unperturbed choice "
-            "taken off to lessen the variance.",
+            "Value and derivative are estimated from the same draws; in the derivative each face's "
+            "own noise is integrated in closed form, and the draws are those of the others.",
         ),
         claims=(
             Claim("vertices", "both", "biased"),
@@ -116,8 +118,8 @@ def perturbed_choice(
     """The share of S draws in which each of N pairs is its pixel's nearest with distance > 0.
 
     Distance and nearness in units of their noise. (N,) -> (N,), at most 1 in all at a pixel.
-    The derivative is the score-function estimate from the same draws: unbiased for the mean over
-    the noise, and not that of the step function which the given draws make.
+    The derivative is an estimate from the same draws: unbiased for the mean over all noise, and not
+    that of the step function which the given draws make.
     """
     weight: Tensor = _Choice.apply(distance, nearness, noise, pixel, count)
     return weight
@@ -128,27 +130,45 @@ class _Choice(torch.autograd.Function):
     def forward(
         ctx: Any, distance: Tensor, nearness: Tensor, noise: Tensor, pixel: Tensor, count: int
     ) -> Tensor:
-        chosen = _chosen(distance + noise[0], nearness + noise[1], pixel, count)  # (S, N)
-        usual = _chosen(distance[None], nearness[None], pixel, count)  # (1, N)
-        ctx.save_for_backward(noise, pixel, chosen, usual)
+        ctx.save_for_backward(distance, nearness, noise, pixel)
         ctx.count = count
-        return chosen.to(distance.dtype).mean(0)
+        seen, _ = _nearest(_scores(distance, nearness, noise), pixel, count)
+        return seen.to(distance.dtype).mean(0)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        noise, pixel, chosen, usual = ctx.saved_tensors
-        # What each draw changes of the loss at each pixel, and so at each pair: <grad, y_s - y>.
-        change = (chosen.to(grad.dtype) - usual.to(grad.dtype)) * grad
-        change = grad.new_zeros(len(chosen), ctx.count).index_add(1, pixel, change)[:, pixel]
-        return (change * noise[0]).mean(0), (change * noise[1]).mean(0), None, None, None
+        distance, nearness, noise, pixel = ctx.saved_tensors
+        scores = _scores(distance, nearness, noise)
+        seen, first = _nearest(scores, pixel, ctx.count)
+        after, second = _nearest(scores.masked_fill(seen, -torch.inf), pixel, ctx.count)
+        # For each pair, the nearest of the others at its pixel in each draw: how near it is, and
+        # what the loss thinks of it (0 for the background, whose weight is the rest).
+        rival = torch.where(seen, second[:, pixel], first[:, pixel])
+        worth = [
+            grad.new_zeros(first.shape).index_add(1, pixel, chosen * grad)[:, pixel]
+            for chosen in (seen, after)
+        ]
+        gain = grad - torch.where(seen, worth[1], worth[0])  # (S, N)
+        wins = (nearness + noise[1] > rival) * _density(distance)
+        covers = (distance + noise[0] > 0) * _density(rival - nearness)
+        return (wins * gain).mean(0), (covers * gain).mean(0), None, None, None
 
 
-def _chosen(distance: Tensor, nearness: Tensor, pixel: Tensor, count: int) -> Tensor:
-    """(S, N) bool: the nearest of each pixel's pairs with positive distance, in each draw."""
-    index = pixel.expand_as(distance)
-    score = torch.where(distance > 0, nearness, -torch.inf)
-    best = score.new_full((len(score), count), -torch.inf).scatter_reduce(1, index, score, "amax")
-    return (score == best[:, pixel]) & (distance > 0)
+def _scores(distance: Tensor, nearness: Tensor, noise: Tensor) -> Tensor:
+    """(S, N) perturbed nearness, -inf where the perturbed face does not cover."""
+    return torch.where(distance + noise[0] > 0, nearness + noise[1], -torch.inf)
+
+
+def _nearest(scores: Tensor, pixel: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Which pairs are the nearest of their pixels (S, N), and how near these are (S, P)."""
+    best = scores.new_full((len(scores), count), -torch.inf)
+    best = best.scatter_reduce(1, pixel.expand_as(scores), scores, "amax")
+    return (scores == best[:, pixel]) & (scores > -torch.inf), best
+
+
+def _density(x: Tensor) -> Tensor:
+    """Of the standard normal distribution."""
+    return (-x.square() / 2).exp() / math.sqrt(2 * math.pi)
 
 
 TECHNIQUE = PerturbedRasterizer()
