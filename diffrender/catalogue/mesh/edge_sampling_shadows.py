@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -110,6 +111,11 @@ class EdgeSamplingShadows:
         maps = add_jumps(maps, edges, colour_at, self.offset)
         borders = lamp.shadow_borders(self.shadow_samples, generator)
         return rendering_of(add_jumps(maps, borders, colour_at, self.offset))
+
+    def supersampled(self, scene: Scene, camera: Camera, samples: int) -> Tensor:
+        """(H, W, 4) image and coverage from samples x samples a pixel, to take differences of."""
+        drawn = dataclasses.replace(self, per_axis=samples).render(scene, camera)
+        return torch.cat([drawn.image, drawn.silhouette[..., None]], dim=-1).detach()
 
 
 class _Lamp:
