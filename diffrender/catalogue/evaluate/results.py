@@ -59,8 +59,8 @@ class MovePictures:
 
     Attributes:
         move, kind: the direction, and "triangles" or "own".
-        cosines, signs: of all, interior and silhouette pixels, by these names.
-        coverage_cosine: of the silhouette map.
+        cosines, signs: of the image at "all", "interior" and "silhouette" pixels, and of the
+            silhouette map as "coverage".
         length: of the gradient picture, in lengths of the reference.
         gradient, reference: of the image.
         gradient_coverage, reference_coverage: of the silhouette map.
@@ -70,7 +70,6 @@ class MovePictures:
     kind: str
     cosines: dict[str, float]
     signs: dict[str, float]
-    coverage_cosine: float
     length: float
     gradient: str = field(repr=False)
     reference: str = field(repr=False)
@@ -88,7 +87,7 @@ class ClaimRow:
     holds: bool
     cosine: float
     sign: float
-    block: int
+    stride: int
     moves: tuple[MovePictures, ...]
 
 
@@ -240,7 +239,6 @@ def _row(result: ClaimResult) -> ClaimRow:
                 m.reference_kind,
                 _each(m.scores, "cosine"),
                 _each(m.scores, "sign"),
-                m.coverage.cosine,
                 length.item(),
                 *(_signed(p[..., :3]) for p in (m.gradient, m.reference)),
                 *(_signed(p[..., 3:].expand(-1, -1, 3)) for p in (m.gradient, m.reference)),
@@ -254,7 +252,7 @@ def _row(result: ClaimResult) -> ClaimRow:
         result.holds,
         result.cosine,
         result.sign,
-        result.moves[0].block,
+        result.moves[0].stride,
         tuple(moves),
     )
 

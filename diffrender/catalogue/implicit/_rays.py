@@ -133,7 +133,7 @@ def attach_root(depth: Tensor, field: Field, slope: Field, rays: Rays) -> Tensor
 
     From f(o + t w) = 0 follows dt = -(∇f · w)⁻¹ (∂f/∂θ dθ + ∇f · (do + t dw)): one Newton step
     whose denominator is held still has this value and this derivative. Rays that graze the surface
-    have a denominator near zero; it is kept at 0.05 of a ray's length at least.
+    have a denominator near zero; it is kept at 0.01 of a ray's length at least.
 
     Shapes: (P,) -> (P,). Differentiable to the field and to the rays, once.
 
@@ -143,7 +143,7 @@ def attach_root(depth: Tensor, field: Field, slope: Field, rays: Rays) -> Tensor
     with torch.no_grad():
         still = rays.still()
         along = (slope(still.at(depth)) * still.directions).sum(-1)
-        along = torch.minimum(along, -0.05 * still.lengths())
+        along = torch.minimum(along, -0.01 * still.lengths())
     return depth - field(rays.at(depth)) / along
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffrender.raster.fragments import NEAR
 
-__all__ = ["Outlines", "clip_to_image", "facing_camera", "find_outlines"]
+__all__ = ["Outlines", "clip_to_image", "facing_camera", "find_outlines", "pixels_beside"]
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,25 @@ def clip_to_image(
     high = torch.where(rise < 0, cut, 1).amin(-1).clamp(max=1)
     there = (low < high) & ~((a < 0) & (b < 0)).any(-1)
     return torch.stack([low, high], dim=-1), there
+
+
+@torch.no_grad()
+def pixels_beside(
+    start: Tensor,  # (E, 2)
+    end: Tensor,  # (E, 2)
+    reach: float,
+    size: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """Pixels whose centres may lie within `reach` of an edge: those of its box.
+
+    (P,) int64 the edge, (P,) int64 the pixel, row by row.
+    """
+    limit = start.new_tensor([size[1], size[0]])
+    low = (torch.minimum(start, end) - reach - 0.5).ceil().clamp(min=0).minimum(limit).long()
+    high = (torch.maximum(start, end) + reach + 0.5).floor().clamp(min=0).minimum(limit).long()
+    columns, rows = (high - low).clamp(min=0).unbind(1)
+    count = columns * rows
+    edge = torch.repeat_interleave(torch.arange(len(count)), count)
+    place = torch.arange(len(edge)) - (count.cumsum(0) - count)[edge]
+    row = low[edge, 1] + place // columns[edge]
+    return edge, row * size[1] + low[edge, 0] + place % columns[edge]

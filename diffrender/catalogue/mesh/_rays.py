@@ -1,9 +1,9 @@
 """The first triangle along each ray, found in a tree of boxes.
 
 The tree is a complete one of four children a node over the triangles in Morton order, so that it
-needs no pointers: node i of a level has the children 4 i to 4 i + 3. All rays walk down together, a level at a time,
-as a list of (ray, node) pairs. Nothing here is differentiable: who wants the hit point to move with
-the triangle intersects again with the triangle that was found.
+needs no pointers: node i of a level has the children 4 i to 4 i + 3. All rays walk down together, a
+level at a time, as a list of (ray, node) pairs. Nothing here is differentiable: who wants the hit
+point to move with the triangle intersects again with the triangle that was found.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 __all__ = ["RayCaster", "intersect_planes"]
 
 _LEAF = 4  # triangles in a leaf
-_CHUNK = 1 << 13  # rays at a time, so that the list of pairs stays small
+_CHUNK = 1 << 13  # rays at a time, so that the list of pairs stays in the cache
 
 
 class RayCaster:

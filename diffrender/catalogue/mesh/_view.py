@@ -95,17 +95,31 @@ class View:
         weights = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
         return weights / weights.sum(-1, keepdim=True)
 
-    def look(self, face: Tensor, points: Tensor, lit: Tensor | None = None) -> Tensor:
+    def motion(self, face: Tensor, points: Tensor) -> Tensor:  # (S,), (S, 2)
+        """(S, 2) the points themselves, moving with the surface that is seen at them.
+
+        Where face is -1, they stay. Differentiable to vertices and camera.
+        """
+        seen = (face >= 0).nonzero().squeeze(1)
+        bary = self.barycentrics(face[seen], points[seen]).detach()
+        moved = (bary[..., None] * self.homogeneous[self.mesh.faces[face[seen]]]).sum(1)
+        return points.detach().index_copy(0, seen, moved[:, :2] / moved[:, 2:])
+
+    def look(
+        self, face: Tensor, points: Tensor, lit: Tensor | None = None, *, frozen: bool = False
+    ) -> Tensor:
         """Colour, coverage and depth of points of the image on the faces seen there.
 
         Shapes: (S,) int64, (S, 2) pixels -> (S, 5); the background's colour, 0, 0 for face -1.
         `lit`, (S,), scales the directional light alone: 0 in its shadow. Differentiable to
-        vertices, camera, light, colours, texture and points.
+        vertices, camera, light, colours, texture and points; `frozen` keeps the barycentrics as
+        they are, so that vertices count by their normals and depths only.
         """
         seen = (face >= 0).nonzero().squeeze(1)
         on = face[seen]
         corner = self.mesh.faces[on]
         bary = self.barycentrics(on, points[seen])[..., None]  # (S', 3, 1)
+        bary = bary.detach() if frozen else bary
         if lit is None:
             colour = (bary * self.radiance[corner]).sum(1)
         else:
@@ -114,7 +128,7 @@ class View:
             colour = (bary * dim[corner]).sum(1) + lit[seen, None] * direct
         if self.mesh.uv is not None and self.mesh.texture is not None:
             uv = (bary * self.mesh.uv[corner]).sum(1)
-            colour = colour * sample_texture(self.mesh.texture, uv)
+            colour = colour * sample_texture(self.mesh.texture, uv, backend="torch")
         depth = (bary * self.homogeneous[corner, 2:]).sum(1)
         found = torch.cat([colour, torch.ones_like(depth), depth], dim=1)
         nothing = torch.cat([self.scene.background, self.scene.background.new_zeros(2)])

@@ -17,9 +17,7 @@ from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "GaussianSplatting2d"]
 
-# A Gaussian ends with a jump of _LEAST, which no derivative sees.
-_LEAST, _MOST = 1e-3, 0.99  # opacities that are not drawn, and that none exceeds
-_ENOUGH = 1e-4  # of the light left: what lies behind is not drawn
+_LEAST, _MOST = 1 / 255, 0.99  # opacities that are not drawn, and that none exceeds
 _NEAR = 0.2  # metres
 _SCREEN = 0.5  # px², variance of the smallest Gaussian on the screen
 
@@ -52,7 +50,7 @@ class GaussianSplatting2d:
             "x(u, v) = H (u, v, 1)ᵀ, H = K [R a₁ | R a₂ | R μ + t]",
             "(u, v, 1) ∝ h_u × h_v, h_u = x H₃ - H₁, h_v = y H₃ - H₂",
             "G = max(exp(-½ (u² + v²)), exp(-|d|²/(2 · ½ px²)))",
-            "C = Σ_i c_i α_i T_i, α = min(0.99, o G), dropped below 1/1000 (published: 1/255)",
+            "C = Σ_i c_i α_i T_i, α = max(0, min(0.99, o G) - 1/255); published: dropped below",
         ),
         family="points",
         idea=(
@@ -63,16 +61,17 @@ class GaussianSplatting2d:
             "gives a surface that agrees between views.",
         ),
         claims=(
-            Claim("vertices", "both", "own"),
+            Claim("vertices", "interior", "own"),
             Claim("attributes", "both", "own"),
             Claim("density", "both", "own"),
-            Claim("pose", "both", "own"),
+            Claim("pose", "interior", "own"),
             Claim("intrinsics", "both", "own"),
         ),
         memory="O(N + M) for N Gaussians and M pairs of a Gaussian and a pixel under it",
         time="O(N log N + M log M)",
         limits="No lens: the homography is a pinhole's. The picture jumps where two discs exchange "
-        "their order, and discs seen from the edge fall back on a dot of half a pixel.",
+        "their order, which matters at edges between colours, so positions and pose are claimed "
+        "inside surfaces only. Discs seen from the edge fall back on a dot of half a pixel.",
         use_when="Surfaces with normals and depth from photographs.",
     )
 
@@ -105,10 +104,9 @@ class GaussianSplatting2d:
         on_plane = hit.square().sum(-1)
         on_screen = (places - pixels[own]).square().sum(-1) / _SCREEN
         fall = torch.exp(-0.5 * torch.minimum(on_plane, on_screen))
-        alpha = (splats.opacities[own] * fall).clamp(max=_MOST)
-        alpha = torch.where(alpha >= _LEAST, alpha, 0)
-        light = touched.visible(alpha)
-        weights = torch.where(light >= _ENOUGH, alpha * light, 0)
+        # Shifted by what is not drawn, so that a Gaussian ends without a jump.
+        alpha = ((splats.opacities[own] * fall).clamp(max=_MOST) - _LEAST).clamp(min=0)
+        weights = alpha * touched.visible(alpha)
         inside = (on_plane <= on_screen)[:, None]
         met = depth[own] + (slope[own] * torch.where(inside, hit, 0)).sum(-1)
         return blend_over(touched, weights, splats.colours[own], met, scene.background)

@@ -21,9 +21,7 @@ from diffrender.catalogue.scene import Rendering, Scene
 
 __all__ = ["TECHNIQUE", "GaussianSplatting3d"]
 
-# A Gaussian ends with a jump of _LEAST, which no derivative sees.
-_LEAST, _MOST = 1e-3, 0.99  # opacities that are not drawn, and that none exceeds
-_ENOUGH = 1e-4  # of the light left: what lies behind is not drawn
+_LEAST, _MOST = 1 / 255, 0.99  # opacities that are not drawn, and that none exceeds
 _NEAR = 0.2  # metres
 
 
@@ -55,7 +53,7 @@ class GaussianSplatting3d:
         "tiles, spherical harmonics and densification; after the survey",
         equations=(
             "Σ' = J W Σ Wᵀ Jᵀ + 0.3 I",
-            "α = min(0.99, o exp(-½ dᵀ Σ'⁻¹ d)), dropped below 1/1000 (published: 1/255)",
+            "α = max(0, min(0.99, o exp(-½ dᵀ Σ'⁻¹ d)) - 1/255); published: dropped below 1/255",
             "C = Σ_i c_i α_i T_i, T_i = Π_{j<i} (1 - α_j)",
         ),
         family="points",
@@ -67,17 +65,18 @@ class GaussianSplatting3d:
             "but the order of depth.",
         ),
         claims=(
-            Claim("vertices", "both", "own"),
+            Claim("vertices", "interior", "own"),
             Claim("attributes", "both", "own"),
             Claim("density", "both", "own"),
-            Claim("pose", "both", "own"),
+            Claim("pose", "interior", "own"),
             Claim("intrinsics", "both", "own"),
         ),
         memory="O(N + M) for N Gaussians and M pairs of a Gaussian and a pixel under it",
         time="O(N log N + M log M)",
-        limits="The picture jumps where two Gaussians exchange their order, which has no "
-        "derivative; ellipses are wrong off the centre under strong perspective; the filter on the "
-        "screen thickens what is far away.",
+        limits="The picture jumps where two Gaussians exchange their order, which no derivative "
+        "sees; at edges between colours that is enough to spoil the comparison, so positions and "
+        "pose are claimed inside surfaces only. Ellipses are wrong off the centre under strong "
+        "perspective; the filter on the screen thickens what is far away.",
         use_when="New views of a photographed scene, fast; geometry comes second.",
     )
 
@@ -98,10 +97,9 @@ class GaussianSplatting3d:
         own = touched.primitive
         offset = touched.places(pixels) - pixels[own]
         fall = torch.exp(-0.5 * inverse_form(covariance[own], offset))
-        alpha = (splats.opacities[own] * fall).clamp(max=_MOST)
-        alpha = torch.where(alpha >= _LEAST, alpha, 0)
-        light = touched.visible(alpha)
-        weights = torch.where(light >= _ENOUGH, alpha * light, 0)
+        # Shifted by what is not drawn, so that a Gaussian ends without a jump.
+        alpha = ((splats.opacities[own] * fall).clamp(max=_MOST) - _LEAST).clamp(min=0)
+        weights = alpha * touched.visible(alpha)
         return blend_over(touched, weights, splats.colours[own], depth[own], scene.background)
 
 

@@ -54,17 +54,18 @@ class SoftDiscs:
             "little of it.",
         ),
         claims=(
-            Claim("vertices", "both", "own"),
+            Claim("vertices", "interior", "own"),
             Claim("attributes", "both", "own"),
             Claim("density", "both", "own"),
-            Claim("pose", "both", "own"),
+            Claim("pose", "interior", "own"),
             Claim("intrinsics", "both", "own"),
         ),
         memory="O(N + P K) for N points, P pixels and K layers, and the list of all discs' pixels "
         "while the layers are chosen",
         time="O(N log N + M log M) for M pixels under discs",
         limits="Discs keep their size with distance: near surfaces get holes, far ones grow. The "
-        "picture jumps where the order or the set of the K nearest changes.",
+        "picture jumps where the order or the set of the K nearest changes, which matters at edges "
+        "between colours, so positions and pose are claimed inside surfaces only.",
         use_when="Point clouds from depth maps, with a network that mends the picture.",
     )
 
@@ -86,7 +87,7 @@ class SoftDiscs:
 
         own = touched.primitive
         square = (touched.places(pixels) - pixels[own]).square().sum(-1)
-        alpha = points.opacities[own] * (1 - square / radius**2).clamp(min=0, max=1 - 1e-6)
+        alpha = (points.opacities[own] * (1 - square / radius**2)).clamp(min=0, max=1 - 1e-6)
         weights = alpha * touched.visible(alpha)
         return blend_over(touched, weights, points.colours[own], depth[own], scene.background)
 

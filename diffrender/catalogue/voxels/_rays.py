@@ -18,6 +18,7 @@ __all__ = [
     "pixel_rays",
     "sample_box",
     "sample_grid",
+    "shared_out",
     "stop_chances",
 ]
 
@@ -121,6 +122,15 @@ def stop_chances(occupancy: Tensor) -> Tensor:  # (..., S)
     before = torch.cumprod(1 - occupancy, dim=-1)
     clear = torch.cat([torch.ones_like(before[..., :1]), before], dim=-1)
     return torch.cat([occupancy * clear[..., :-1], clear[..., -1:]], dim=-1)
+
+
+def shared_out(amount: Tensor, shares: Tensor) -> Tensor:  # (P, 1), (P, S)
+    """An amount a ray, shared among its samples in proportion to `shares`. Shape (P, S).
+
+    Each sample also gets a little, so that the derivative exists on a ray where there are none.
+    """
+    some = shares + 1e-4
+    return amount * some / some.sum(1, keepdim=True)
 
 
 def composite(

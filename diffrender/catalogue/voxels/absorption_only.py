@@ -11,7 +11,7 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.scene import Rendering, Scene
 from diffrender.catalogue.voxels._grid import as_grid, voxelize
-from diffrender.catalogue.voxels._rays import composite, sample_box
+from diffrender.catalogue.voxels._rays import composite, sample_box, shared_out
 
 __all__ = ["TECHNIQUE", "AbsorptionOnly"]
 
@@ -75,8 +75,7 @@ class AbsorptionOnly:
         met = sample_box(as_grid(scene), camera, self.samples)
         passed = self.extinction * met.occupancy * met.step
         absorbed = 1 - torch.exp(-passed.sum(1, keepdim=True))
-        alpha = 1 - torch.exp(-passed)
-        weights = absorbed * alpha / alpha.sum(1, keepdim=True).clamp(min=1e-12)
+        weights = shared_out(absorbed, 1 - torch.exp(-passed))
         return composite(weights, met, scene.background, camera.size)
 
 

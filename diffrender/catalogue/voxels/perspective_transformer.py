@@ -20,6 +20,7 @@ from diffrender.catalogue.voxels._rays import (
     composite,
     pixel_rays,
     sample_grid,
+    shared_out,
     stop_chances,
 )
 
@@ -61,16 +62,16 @@ class PerspectiveTransformer:
             "around the place of the maximum and to where that place lies.",
         ),
         claims=(
-            Claim("density", "silhouette", "own"),
+            Claim("density", "silhouette", "biased"),
             Claim("attributes", "interior", "own"),
             Claim("pose", "silhouette", "own"),
             Claim("intrinsics", "silhouette", "own"),
         ),
         memory="O(P D + V) for P pixels, D planes and V voxels",
         time="O(P D)",
-        limits="A ray whose maximum is reached at many places, as inside a solid, has no single "
-        "derivative there: it is shared out evenly. Only one place on a ray learns at a time; "
-        "shape behind the first full voxel and thin parts between planes are not seen.",
+        limits="Where many places on a ray share the maximum, full ones in a solid or empty ones "
+        "beside it, there is no derivative to the occupancy: it is shared out evenly, hence "
+        "biased. Else one place on a ray learns at a time. Thin parts between planes are not seen.",
         use_when="Silhouettes of occupancy grids from networks, where a simple and fast projection "
         "is enough.",
     )
@@ -92,8 +93,7 @@ class PerspectiveTransformer:
         points = centre + depth[..., None] * direction[:, None]
         occupancy, colours = sample_grid(grid, points)
         largest = occupancy.amax(dim=1, keepdim=True)
-        chances = stop_chances(occupancy)[:, :-1]
-        weights = largest * chances / chances.sum(1, keepdim=True).clamp(min=1e-12)
+        weights = shared_out(largest, stop_chances(occupancy.clamp(0, 1))[:, :-1])
         met = RaySamples(depth, torch.zeros_like(largest), occupancy, colours)
         return composite(weights, met, scene.background, camera.size)
 

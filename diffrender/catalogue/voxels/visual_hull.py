@@ -11,7 +11,7 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.scene import Rendering, Scene
 from diffrender.catalogue.voxels._grid import as_grid, voxelize
-from diffrender.catalogue.voxels._rays import composite, sample_box
+from diffrender.catalogue.voxels._rays import composite, sample_box, shared_out
 
 __all__ = ["TECHNIQUE", "VisualHull"]
 
@@ -75,8 +75,7 @@ class VisualHull:
         met = sample_box(as_grid(scene), camera, self.samples)
         gathered = self.sharpness * met.occupancy.cumsum(1)
         silhouette = 1 - torch.exp(-gathered[:, -1:])
-        front = met.occupancy * torch.exp(-gathered)
-        weights = silhouette * front / front.sum(1, keepdim=True).clamp(min=1e-12)
+        weights = shared_out(silhouette, met.occupancy * torch.exp(-gathered))
         return composite(weights, met, scene.background, camera.size)
 
 
