@@ -40,7 +40,7 @@ class StochasticGradients:
         year=2024,
         paper="Transforming a Non-Differentiable Rasterizer into a Differentiable One with "
         "Stochastic Gradient Estimation",
-        venue="Proceedings of the ACM on Computer Graphics and Interactive Techniques 7 (I3D)",
+        venue="Proceedings of the ACM on Computer Graphics and Interactive Techniques 7(1), I3D",
         arxiv="2404.09758",
         sections="paper's sections on per-pixel stochastic gradients; after the survey",
         equations=(

@@ -71,8 +71,8 @@ class TriangleSplatting:
     card: ClassVar[Card] = Card(
         name="triangle-splatting",
         title="Triangle splatting",
-        authors="Held, J. and Vandeghen, R. and Deliege, A. and Hamdi, A. and Cioppa, A. "
-        "and Giancola, S. and Vedaldi, A. and Ghanem, B. and Tagliasacchi, A. "
+        authors="Held, J. and Vandeghen, R. and Deliege, A. and Hamdi, A. and Giancola, S. "
+        "and Cioppa, A. and Vedaldi, A. and Ghanem, B. and Tagliasacchi, A. "
         "and Van Droogenbroeck, M.",
         year=2025,
         paper="Triangle Splatting for Real-Time Radiance Field Rendering",
