@@ -11,9 +11,14 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.points._fragments import blend_over, list_fragments
-from diffrender.catalogue.points._splats import Splats, as_splats, make_splats, reach
+from diffrender.catalogue.points._splats import (
+    Splats,
+    as_splats,
+    check_pinhole,
+    make_splats,
+    reach,
+)
 from diffrender.catalogue.scene import Rendering, Scene
-from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "GaussianSplatting2d"]
 
@@ -85,8 +90,7 @@ class GaussianSplatting2d:
         Raises:
             InputError: the camera has a lens.
         """
-        if camera.distortion is not None:
-            raise InputError("2D Gaussian splatting needs a pinhole camera, this one has a lens")
+        check_pinhole(camera)
         scene = self.prepare(scene)
         splats = as_splats(scene)
         pixels, depth = camera.project(splats.centres)

@@ -85,7 +85,11 @@ class GaussianSplatting3d:
         return make_splats(scene, self.spacing, self.spread, self.opacity)
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
-        """Blended from front to back; depth is the blended depth of the centres."""
+        """Blended from front to back; depth is the blended depth of the centres.
+
+        Raises:
+            InputError: the camera has a lens.
+        """
         scene = self.prepare(scene)
         splats = as_splats(scene)
         pixels, depth, covariance = project_splats(splats, camera)
