@@ -232,8 +232,9 @@ def test_splats_are_cut_off_and_averaged() -> None:
         drawn.image[4, 5], torch.tensor([red, 1 - red, 0], dtype=torch.float64)
     )
     alone = SurfaceSplatting(low_pass=0.0).render(splats([[0, 0, 2]]), camera())
-    inside = x**2 / 4 + y**2 < 2
-    assert torch.equal(alone.silhouette > 0, inside)
+    form = x**2 / 4 + y**2
+    clear = (form - 2).abs() > 1e-6  # eight pixels lie on the ellipse itself
+    assert torch.equal(alone.silhouette[clear] > 0, form[clear] < 2)
 
 
 def test_splats_pull_towards_pixels_that_want_cover_and_leave_those_that_do_not() -> None:
