@@ -34,6 +34,10 @@ __all__ = [
 ]
 
 
+_SOFT = 0.2  # voxels over which the fitted density rises
+_COLOUR = 5.0  # weight of the colours' squared error beside the density's cross-entropy
+
+
 class Architecture(Protocol):
     """What the numbers of a field mean."""
 
@@ -142,7 +146,7 @@ def field_scene(
     generator = torch.Generator().manual_seed(fitting.seed)
     weights = architecture.initial(generator).requires_grad_()
     field = RadianceField(weights, architecture, grid.low, grid.high, 4 / grid.spacing)
-    points, occupied, radiance = _targets(scene, grid, generator, fitting)
+    points, occupied, radiance, surface = _targets(scene, grid, generator, fitting)
     adam = torch.optim.Adam([weights], lr=fitting.rate, eps=1e-12)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, fitting.steps, fitting.rate / 10)
     with torch.enable_grad():
@@ -150,7 +154,9 @@ def field_scene(
             density, colour = field(points[step].to(grid.low))
             share = (density / field.peak).clamp(1e-6, 1 - 1e-6)
             loss = torch.nn.functional.binary_cross_entropy(share, occupied[step])
-            loss = loss + 3 * (colour - radiance[step]).square().mean()
+            # Colours matter where something is seen.
+            wrong = (colour - radiance[step]).square().sum(-1)
+            loss = loss + _COLOUR * (wrong * surface[step]).mean()
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -183,8 +189,9 @@ def draw_field(scene: Scene, camera: Camera, coarse: int, fine: int) -> Renderin
 @torch.no_grad()
 def _targets(
     scene: Scene, grid: SdfGrid, generator: torch.Generator, fitting: Fitting
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Points (steps, batch, 3), their occupancy (steps, batch) and radiance (steps, batch, 3)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Points (steps, batch, 3), their occupancy (steps, batch), radiance (steps, batch, 3), and
+    whether they are within a voxel of the surface (steps, batch)."""
     count = fitting.steps * fitting.batch
     anywhere = torch.rand(count - count // 2, 3, generator=generator).to(grid.low)
     anywhere = grid.low + (grid.high - grid.low) * anywhere
@@ -193,7 +200,13 @@ def _targets(
     aside = torch.rand(count // 2, 3, generator=generator).to(grid.low) - 0.5
     points = torch.cat([anywhere, grid.low + grid.spacing * (chosen + aside)])
     points = points[torch.randperm(count, generator=generator)]
-    occupied = torch.sigmoid(-grid.distance(points) / (0.15 * grid.spacing))
+    distance = grid.distance(points) / grid.spacing
+    occupied, surface = torch.sigmoid(-distance / _SOFT), (distance.abs() < 1).to(distance)
     radiance = shade(scene, grid, points).clamp(0, 1)
     shape = (fitting.steps, fitting.batch)
-    return points.reshape(*shape, 3), occupied.reshape(shape), radiance.reshape(*shape, 3)
+    return (
+        points.reshape(*shape, 3),
+        occupied.reshape(shape),
+        radiance.reshape(*shape, 3),
+        surface.reshape(shape),
+    )
