@@ -9,6 +9,7 @@ import typer
 
 from diffrender.tools.ablate import ablate
 from diffrender.tools.bench import bench
+from diffrender.tools.catalogue import catalogue
 from diffrender.tools.demo import demo
 from diffrender.tools.depth import depth
 from diffrender.tools.doctor import doctor
@@ -39,6 +40,7 @@ app.add_typer(evaluate, name="evaluate", short_help="Score detections and depth;
 app.add_typer(prior, name="prior", short_help="Learn a shape prior from meshes, or look at one.")
 app.add_typer(synthetic, name="synthetic", short_help="Write synthetic streets with exact truth.")
 app.add_typer(train, name="train", short_help="Learn the predictor, without 3D labels.")
+app.add_typer(catalogue, name="catalogue", short_help="Differentiable rendering by technique.")
 app.command(short_help="What each part of the method is worth.")(ablate)
 app.command(short_help="Measure, and compare with the goals that were set.")(bench)
 app.command(short_help="What is here, what is not and why, and how to get it.")(doctor)

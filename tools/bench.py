@@ -13,11 +13,12 @@ from diffrender.errors import InputError
 from diffrender.tools.bench_format import Report
 from diffrender.tools.console import guarded, out, plain_table, print_json
 
-__all__ = ["BENCHMARKS", "bench", "run"]
+__all__ = ["BENCHMARKS", "MeshFolder", "TechniqueChoice", "bench", "run"]
 
 # name -> "module:function"; the function takes quick=True|False and returns a Report.
 BENCHMARKS: dict[str, str] = {
     "blocksparse": "diffrender.tools.bench_blocksparse:bench_blocksparse",
+    "catalogue": "diffrender.tools.bench_catalogue:bench_catalogue",
     "decoder": "diffrender.tools.bench_decoder:bench_decoder",
     "evaluate": "diffrender.tools.bench_evaluate:bench_evaluate",
     "ipu": "diffrender.tools.bench_ipu:bench_ipu",
@@ -34,6 +35,8 @@ BENCHMARKS: dict[str, str] = {
 DRAWING = frozenset({"ipu"})
 # These read meshes, metres per unit as given, and keep what is done in a folder to go on from.
 OF_MESHES = frozenset({"priors"})
+# These measure techniques of the catalogue, one file a technique, to go on from.
+OF_TECHNIQUES = frozenset({"catalogue"})
 
 
 @dataclass(frozen=True)
@@ -52,23 +55,46 @@ class MeshFolder:
     folds: int | None = None
 
 
+@dataclass(frozen=True)
+class TechniqueChoice:
+    """Which techniques of the catalogue are measured, and where that is kept.
+
+    Attributes:
+        names: of techniques; all where empty.
+        work: folder of one JSON a technique, to go on from; None: `out/catalogue`.
+        reconstruct: measure the reconstruction of synthetic streets by each of them instead.
+    """
+
+    names: tuple[str, ...] = ()
+    work: Path | None = None
+    reconstruct: bool = False
+
+
 def run(
     name: str,
     *,
     quick: bool,
     figures: Path | None = None,
     meshes: MeshFolder = MeshFolder(),
+    techniques: TechniqueChoice = TechniqueChoice(),
 ) -> Report:
     """Run one registered benchmark.
 
     Raises:
-        InputError: no benchmark of that name, or a folder for figures that it does not draw.
+        InputError: no benchmark of that name, or an option that it does not take.
     """
     if name not in BENCHMARKS:
         raise InputError(
             f"no benchmark is called '{name}', expected one of: {', '.join(sorted(BENCHMARKS))}"
         )
     found = _load(name)
+    if name in OF_TECHNIQUES:
+        return cast(_OfTechniques, found)(quick=quick, techniques=techniques)
+    if techniques != TechniqueChoice():
+        raise InputError(
+            f"benchmark '{name}' measures no techniques, leave --technique and --reconstruct out; "
+            f"these do: {', '.join(sorted(OF_TECHNIQUES))}"
+        )
     if name in OF_MESHES:
         return cast(_OfMeshes, found)(quick=quick, meshes=meshes)
     if meshes != MeshFolder():
@@ -103,6 +129,10 @@ class _OfMeshes(Protocol):
     def __call__(self, *, quick: bool, meshes: MeshFolder) -> Report: ...
 
 
+class _OfTechniques(Protocol):
+    def __call__(self, *, quick: bool, techniques: TechniqueChoice) -> Report: ...
+
+
 @guarded
 def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark, such as raster or reconstruct.")],
@@ -120,17 +150,30 @@ def bench(
     scale: Annotated[float, typer.Option(help="Metres per unit of --cars.")] = 1.0,
     work: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep finished parts here and go on from them (priors)."),
+        typer.Option(
+            metavar="DIR", help="Keep finished parts here and go on from them (priors, catalogue)."
+        ),
     ] = None,
     folds: Annotated[
         int | None, typer.Option(min=1, help="Only so many of the parts left out (priors).")
     ] = None,
+    technique: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this one, may be repeated (catalogue)."),
+    ] = None,
+    reconstruct: Annotated[
+        bool, typer.Option("--reconstruct", help="Reconstruct streets by each (catalogue).")
+    ] = False,
     to_stdout: Annotated[
         bool, typer.Option("--print-json", help="Print JSON instead of tables.")
     ] = False,
 ) -> None:
     """Measure speed or accuracy, and compare with the goals that were set."""
-    report = run(name, quick=quick, figures=figures, meshes=MeshFolder(cars, scale, work, folds))
+    of_techniques = name in OF_TECHNIQUES
+    meshes = MeshFolder(cars, scale, None if of_techniques else work, folds)
+    names = tuple(technique or ())
+    techniques = TechniqueChoice(names, work if of_techniques else None, reconstruct)
+    report = run(name, quick=quick, figures=figures, meshes=meshes, techniques=techniques)
     if json_file is not None:
         report.write(json_file)
     if to_stdout:

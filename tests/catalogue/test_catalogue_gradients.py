@@ -160,7 +160,7 @@ def test_moving_square_has_its_closed_derivative() -> None:
     # A sample is a sixteenth of a pixel, the step 0.6 pixels: a tenth of the value at most.
     torch.testing.assert_close(reference[..., 3], expected, atol=0.9, rtol=0)
     ours = gradient_pictures(find_technique("pixel-pair-antialiasing"), scene, camera, [move])
-    assert ours.block == 1 and ours.linear
+    assert ours.stride == 1 and ours.linear
     assert score(ours.pictures[0], reference, torch.ones(8, 8, dtype=torch.bool)).cosine > 0.97
 
 
@@ -182,18 +182,18 @@ def test_a_fold_of_one_part_is_a_silhouette() -> None:
 def test_gradient_picture_of_a_product(rule: str) -> None:
     scene, camera = square()
     found = gradient_pictures(Toy(rule), scene, camera, moves(scene))
-    assert found.linear and found.block == 1
+    assert found.linear and found.stride == 1
     torch.testing.assert_close(found.pictures[0, ..., :3], Toy().pattern)
     assert (found.pictures[..., 3] == 0).all()
 
 
-def test_blocks_where_pixels_take_too_long() -> None:
+def test_fewer_pixels_where_all_take_too_long() -> None:
     scene, camera = square()
     found = gradient_pictures(Toy("once"), scene, camera, moves(scene), seconds=0.0)
-    assert found.block == 4 and found.pictures.shape == (1, 1, 1, 4)
-    torch.testing.assert_close(found.pictures[0, 0, 0, :3], Toy().pattern.mean((0, 1)))
+    assert found.stride == 4 and found.pictures.shape == (1, 1, 1, 4)
+    torch.testing.assert_close(found.pictures[0, 0, 0, :3], Toy().pattern[2, 2])
     patient = gradient_pictures(Toy("once"), scene, camera, moves(scene), seconds=1e9)
-    assert patient.block == 1
+    assert patient.stride == 1
 
 
 def test_a_rule_that_looks_at_the_sign_is_asked_both_ways() -> None:
@@ -206,7 +206,7 @@ def test_a_rule_that_looks_at_the_sign_is_asked_both_ways() -> None:
 def test_own_difference_is_the_derivative() -> None:
     scene, camera = in_double(*square())
     (move,) = moves(scene)
-    found = difference_of_own(Toy(), move, scene, scene, camera)
+    found = difference_of_own(Toy(), move, move, scene, scene, camera)
     torch.testing.assert_close(found[..., :3].float(), Toy().pattern)
 
 
@@ -220,6 +220,15 @@ def test_moves_start_at_the_scene(parameter: Any) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
     moved = move.apply(scene, camera, torch.tensor(0.1))[0].parameters()
     assert [n for n in before if not torch.equal(before[n], moved[n])] == [parameter]
+
+
+def test_densities_are_examined_within_their_bounds() -> None:
+    scene = find_technique("visual-hull").prepare(standard_scene())
+    (move,) = moves_of("density", scene)
+    drawn = move.apply(scene, standard_camera((4, 4)), torch.tensor(0.0))[0].parameters()["density"]
+    filled = scene.parameters()["density"]
+    assert 0 < drawn.min() and drawn.max() < filled.max()
+    assert (drawn - filled).abs().max() <= 0.1 * filled.max()
 
 
 def test_the_camera_keeps_its_distance_when_turned() -> None:

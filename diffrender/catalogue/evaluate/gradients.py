@@ -10,8 +10,8 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Claim, Parameter
-from diffrender.catalogue.evaluate.moves import Move, in_double, moves_of
-from diffrender.catalogue.evaluate.pictures import blocks_of, gradient_pictures
+from diffrender.catalogue.evaluate.moves import MOTIONS, Move, in_double, moves_of
+from diffrender.catalogue.evaluate.pictures import every, gradient_pictures
 from diffrender.catalogue.evaluate.reference import (
     difference_of_own,
     difference_of_triangles,
@@ -20,12 +20,12 @@ from diffrender.catalogue.evaluate.reference import (
 from diffrender.catalogue.registry import Technique
 from diffrender.catalogue.scene import Scene, Triangles
 from diffrender.catalogue.standard import standard_camera, standard_scene
-from diffrender.errors import InputError
 
 __all__ = [
     "BIASED",
     "EXACT",
     "OWN",
+    "THRESHOLDS",
     "ClaimResult",
     "MoveResult",
     "Score",
@@ -52,7 +52,7 @@ OWN = Threshold(cosine=0.99, sign=0.95)
 # A rule that points the right way more often than not. Random pictures of this many pixels have
 # cosines below 0.1 and signs that agree in half of the pixels.
 BIASED = Threshold(cosine=0.2, sign=0.6)
-_THRESHOLDS = {"exact": EXACT, "own": OWN, "biased": BIASED}
+THRESHOLDS = {"exact": EXACT, "own": OWN, "biased": BIASED}
 # Pixels whose reference is smaller, as a share of its largest value, have no sign to speak of.
 _SMALL = 0.02
 
@@ -65,7 +65,7 @@ class Score:
         cosine: similarity of the two as vectors, in [-1, 1]; 0 where one of them vanishes.
         sign: share of values with the same sign, among those whose reference is above 2 % of its
             maximum; 0 where there are none.
-        pixels: how many pixels (or blocks) were looked at.
+        pixels: how many pixels were looked at; without any, nothing agrees.
     """
 
     cosine: float
@@ -84,19 +84,28 @@ class MoveResult:
     Attributes:
         move: its name.
         reference_kind: "triangles" (supersampled and hard) or "own" (the technique's picture).
-        gradient, reference: (H, W, 4): red, green, blue, silhouette; blocks where `block` > 1.
-        block: pixels on a block's side.
-        scores: of the image over "all", "interior" and "silhouette" pixels.
-        coverage: of the silhouette map over all pixels.
+        gradient, reference: (H, W, 4): red, green, blue, silhouette, at every `stride`-th
+            pixel of each row and column.
+        scores: of the image over "all", "interior" and "silhouette" pixels, and "coverage" of the
+            silhouette map over silhouette pixels.
     """
 
     move: str
     reference_kind: str
     gradient: Tensor = field(repr=False)  # (H, W, 4)
     reference: Tensor = field(repr=False)  # (H, W, 4)
-    block: int
+    stride: int
     scores: dict[str, Score]
-    coverage: Score
+
+    def best(self, region: str) -> Score:
+        """Of the image; at silhouettes of the silhouette map instead, where that agrees better.
+
+        Some techniques give an outline a gradient in the silhouette map alone.
+        """
+        image, coverage = self.scores[region], self.scores["coverage"]
+        if region == "silhouette" and (coverage.cosine, coverage.sign) > (image.cosine, image.sign):
+            return coverage
+        return image
 
 
 @dataclass(frozen=True)
@@ -122,23 +131,22 @@ class ClaimResult:
     @property
     def holds(self) -> bool:
         """Every direction reaches the threshold in every region that is claimed."""
-        return all(m.scores[r].reaches(self.threshold) for m in self.moves for r in self.regions)
+        return all(m.best(r).reaches(self.threshold) for m in self.moves for r in self.regions)
 
     @property
     def cosine(self) -> float:
         """The lowest over directions and claimed regions."""
-        return min(m.scores[r].cosine for m in self.moves for r in self.regions)
+        return min(m.best(r).cosine for m in self.moves for r in self.regions)
 
     @property
     def sign(self) -> float:
         """The lowest over directions and claimed regions."""
-        return min(m.scores[r].sign for m in self.moves for r in self.regions)
+        return min(m.best(r).sign for m in self.moves for r in self.regions)
 
     def __str__(self) -> str:
         rows = [f"{self.claim}: {'holds' if self.holds else 'DOES NOT HOLD'} at {self.threshold}"]
         for m in self.moves:
-            scores = {**m.scores, "(silhouette map)": m.coverage}
-            said = [f"{r} cos {s.cosine:.3f} sign {s.sign:.3f}" for r, s in scores.items()]
+            said = [f"{r} cos {s.cosine:.3f} sign {s.sign:.3f}" for r, s in m.scores.items()]
             rows.append(f"  {m.move} against {m.reference_kind}: " + ", ".join(said))
         return "\n".join(rows)
 
@@ -235,14 +243,17 @@ def _examine(subject: Subject, claims: list[Claim], double: bool) -> list[ClaimR
         own = claim.exactness == "own" or not _in_triangles(claim.parameter, prepared)
         found = []
         for move in group:
+            # The same direction for the triangles, whatever the technique made of them: its length
+            # in pixels, and its reference.
+            same = None if own and move.parameter not in MOTIONS else _in_scene(move, scene)
             if own:
-                reference = difference_of_own(technique, move, scene, prepared, camera)
+                reference = difference_of_own(technique, move, same, scene, prepared, camera)
             else:
-                # The same direction for the triangles, whatever the technique made of them.
-                there = next(m for m in moves_of(claim.parameter, scene) if m.name == move.name)
-                reference = difference_of_triangles(there, scene, camera)
-            found.append(_compare(move, own, pictures[move.name], reference, outline))
-        results.append(ClaimResult(claim, _THRESHOLDS[claim.exactness], tuple(found)))
+                assert same is not None
+                reference = difference_of_triangles(same, scene, camera)
+            pair = pictures[move.name], every(backward.stride, reference)
+            found.append(_compare(move, own, pair, outline, backward.stride))
+        results.append(ClaimResult(claim, THRESHOLDS[claim.exactness], tuple(found)))
     return results
 
 
@@ -253,22 +264,20 @@ def _in_triangles(parameter: Parameter, prepared: Scene) -> bool:
     return parameter in ("pose", "intrinsics", "vertices", "light")
 
 
+def _in_scene(move: Move, scene: Scene) -> Move:
+    return next(m for m in moves_of(move.parameter, scene) if m.name == move.name)
+
+
 def _compare(
-    move: Move, own: bool, gradient: Tensor, reference: Tensor, outline: Tensor
+    move: Move, own: bool, pair: tuple[Tensor, Tensor], outline: Tensor, stride: int
 ) -> MoveResult:
-    block = outline.shape[0] // gradient.shape[0]
-    reference = blocks_of(reference[None], block)[0]
-    edge = blocks_of(outline[None, ..., None].float(), block)[0, ..., 0] > 0
-    if not edge.any() or edge.all():
-        raise InputError("every pixel is at a silhouette, or none: choose a larger picture")
+    gradient, reference = pair
+    edge = every(stride, outline)
     regions = {"all": torch.ones_like(edge), "interior": ~edge, "silhouette": edge}
-    colours = gradient[..., :3], reference[..., :3]
+    scores = {
+        r: score(gradient[..., :3], reference[..., :3], where) for r, where in regions.items()
+    }
+    scores["coverage"] = score(gradient[..., 3:], reference[..., 3:], edge)
     return MoveResult(
-        move=move.name,
-        reference_kind="own" if own else "triangles",
-        gradient=gradient.detach(),
-        reference=reference,
-        block=block,
-        scores={name: score(*colours, where) for name, where in regions.items()},
-        coverage=score(gradient[..., 3:], reference[..., 3:], regions["all"]),
+        move.name, "own" if own else "triangles", gradient.detach(), reference, stride, scores
     )

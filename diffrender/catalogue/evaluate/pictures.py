@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from diffrender.catalogue.evaluate.moves import Move
 from diffrender.catalogue.registry import Technique
 from diffrender.catalogue.scene import Rendering, Scene
 
-__all__ = ["GradientPictures", "blocks_of", "gradient_pictures", "stacked"]
+__all__ = ["GradientPictures", "every", "gradient_pictures", "stacked"]
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,15 @@ class GradientPictures:
     """What a technique's backward pass says of every pixel, for K moves at once.
 
     Attributes:
-        pictures: (K, H / block, W / block, 4), of red, green, blue and the silhouette, the mean
-            over blocks of pixels.
-        block: side of a block in pixels; 1 where every pixel was asked.
+        pictures: (K, H / stride, W / stride, 4), of red, green, blue and the silhouette, at the
+            pixels that `every` keeps of the whole picture.
+        stride: 1 where every pixel was asked, 2 where every second one of each row and column.
         linear: whether backward is linear in the incoming gradient. Where it is not, the mean of
             the answers to an incoming gradient of +1 and (with its sign turned) of -1.
     """
 
-    pictures: Tensor  # (K, H / block, W / block, 4)
-    block: int
+    pictures: Tensor  # (K, H / stride, W / stride, 4)
+    stride: int
     linear: bool
 
 
@@ -52,8 +53,8 @@ def gradient_pictures(
     Backward gives u -> <u, dI/dt>, which is linear in the incoming picture u: its own derivative to
     u is the picture dI/dt, one more backward pass. That is believed only where it answers fresh
     random u as backward does. Elsewhere (kernels without second derivatives, rules that look at
-    the sign of u) every pixel is asked by itself, or every block of 2, 4, 8... pixels where pixels
-    would take more than about `seconds`.
+    the sign of u) every pixel is asked by itself, or every second, fourth... of each row and column
+    where all of them would take more than about `seconds`.
 
     Args:
         prepared: the scene as `technique.prepare` returned it.
@@ -78,12 +79,10 @@ def gradient_pictures(
     return _one_by_one(picture, t, linear, seconds)
 
 
-def blocks_of(pictures: Tensor, block: int) -> Tensor:  # (K, H, W, C)
-    """Means over square blocks of pixels, (K, H / block, W / block, C); edges may be cut off."""
-    if block == 1:
-        return pictures
-    pooled = torch.nn.functional.avg_pool2d(pictures.movedim(-1, 1), block)
-    return pooled.movedim(1, -1)
+def every(stride: int, picture: Tensor) -> Tensor:  # (H, W, ...)
+    """The pixels in the middle of squares of `stride` pixels, (H / stride, W / stride, ...)."""
+    height, width = picture.shape[0] // stride, picture.shape[1] // stride
+    return picture[stride // 2 :: stride, stride // 2 :: stride][:height, :width]
 
 
 def _backward(picture: Tensor, t: Tensor, u: Tensor) -> Tensor:
@@ -95,11 +94,14 @@ def _double_backward(picture: Tensor, t: Tensor) -> Tensor | None:
     """(K, H, W, 4), or None where the graph of the backward pass cannot be followed."""
     u = torch.zeros_like(picture, requires_grad=True)
     try:
-        (answer,) = torch.autograd.grad(picture, t, u, create_graph=True)
-        pictures = [
-            torch.autograd.grad(one, u, retain_graph=True, allow_unused=True)[0] for one in answer
-        ]
-    except RuntimeError:  # once_differentiable, or a backward pass without a graph
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # torch warns of kernels without second derivatives
+            (answer,) = torch.autograd.grad(picture, t, u, create_graph=True)
+            pictures = [
+                torch.autograd.grad(one, u, retain_graph=True, allow_unused=True)[0]
+                for one in answer
+            ]
+    except (RuntimeError, UserWarning):  # once_differentiable, or a backward pass without a graph
         return None
     return torch.stack([torch.zeros_like(u) if p is None else p for p in pictures]).detach()
 
@@ -119,18 +121,18 @@ def _one_by_one(picture: Tensor, t: Tensor, linear: bool, seconds: float) -> Gra
     _backward(picture, t, u)
     each = time.perf_counter() - start
     u[0, 0, 0] = 0
-    block, asked = 1, each * height * width * channels * len(signs)
-    while 2 * block <= min(height, width, 16) and asked / block**2 > seconds:
-        block *= 2
-    rows, columns = height // block, width // block
+    stride, asked = 1, each * height * width * channels * len(signs)
+    while 2 * stride <= min(height, width, 16) and asked / stride**2 > seconds:
+        stride *= 2
+    rows, columns = height // stride, width // stride
     out = picture.new_zeros(len(t), rows, columns, channels)
+    chosen = every(stride, u)  # a view
     for row in range(rows):
         for column in range(columns):
-            window = u[block * row : block * (row + 1), block * column : block * (column + 1)]
             for channel in range(channels):
                 for sign in signs:
-                    window[..., channel] = sign / block**2
+                    chosen[row, column, channel] = sign
                     answer = _backward(picture, t, u)
                     out[:, row, column, channel] += (sign / len(signs) * answer).to(out)
-                window[..., channel] = 0
-    return GradientPictures(out, block, linear)
+                chosen[row, column, channel] = 0
+    return GradientPictures(out, stride, linear)

@@ -71,17 +71,23 @@ def difference_of_triangles(
 
 
 def difference_of_own(
-    technique: Technique, move: Move, scene: Scene, prepared: Scene, camera: Camera
+    technique: Technique,
+    move: Move,
+    in_triangles: Move | None,
+    scene: Scene,
+    prepared: Scene,
+    camera: Camera,
 ) -> Tensor:
     """Central difference of the technique's own picture along a move, (H, W, 4).
 
     Args:
-        scene: the triangles, which say how long a step is in pixels.
+        in_triangles, scene: the same move for the triangles, and the triangles, which say how long
+            a step is in pixels; None where nothing is carried over the image.
         prepared: what `technique.prepare` made of them, best in float64 (`in_double`).
     """
     step = _OWN_STEP
-    if move.parameter in MOTIONS:
-        step = _OWN_PIXELS / pixels_per_step(move, scene, camera)
+    if in_triangles is not None and in_triangles.parameter in MOTIONS:
+        step = _OWN_PIXELS / pixels_per_step(in_triangles, scene, camera)
     ends = []
     with torch.no_grad():
         for t in (-step, step):
