@@ -79,9 +79,7 @@ def cubes_with_a_surface(grid: MovableGrid) -> tuple[Tensor, Tensor]:
     """
     _, height, width = grid.shape
     inside = (grid.values.detach() < 0).reshape(grid.shape)
-    count = sum(
-        inside[_piece(z), _piece(y), _piece(x)].int() for z, y, x in CORNERS
-    )
+    count = sum(inside[_piece(z), _piece(y), _piece(x)].int() for z, y, x in CORNERS)
     assert isinstance(count, Tensor)
     place = ((count > 0) & (count < 8)).nonzero()
     steps = torch.tensor(CORNERS)
