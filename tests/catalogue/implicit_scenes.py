@@ -46,7 +46,7 @@ def centre(dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def ball_depth(seen_by: Camera) -> tuple[Tensor, Tensor]:
-    """(H, W) depth z of the ball along each pixel's ray, and whether the ray hits, in closed form."""
+    """(H, W) depth z of the ball at each pixel, and whether its ray hits, in closed form."""
     height, width = seen_by.size
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack([column, row], dim=-1).reshape(-1, 2).to(seen_by.intrinsics) + 0.5

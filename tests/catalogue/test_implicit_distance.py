@@ -6,9 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from torch import Tensor
-
 from implicit_scenes import ball, camera
+from torch import Tensor
 
 from diffrender.catalogue import Scene, Triangles, standard_scene
 from diffrender.catalogue.implicit._distance import nearest_points, thicken, winding_numbers

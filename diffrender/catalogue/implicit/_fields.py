@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,7 +36,7 @@ __all__ = [
 
 
 _SOFT = 0.2  # voxels over which the fitted density rises
-_COLOUR = 5.0  # weight of the colours' squared error beside the density's cross-entropy
+_COLOUR = 10.0  # weight of the colours' squared error beside the density's cross-entropy
 
 
 class Architecture(Protocol):
@@ -56,7 +57,7 @@ class Fitting:
 
     Attributes:
         steps: of Adam.
-        batch: points a step, half of them near the surface.
+        batch: points a step, a third of them near the surface.
         rate: Adam's step size at first; it falls to a tenth along a cosine.
         seed: of the weights and of the points.
     """
@@ -111,7 +112,7 @@ class RadianceField:
 def apply_layers(weights: Tensor, widths: tuple[int, ...], x: Tensor) -> Tensor:  # (K,), (N, C)
     """A perceptron with ReLU between its layers, its weights and biases read from a flat tensor."""
     start = 0
-    for layer, (wide, narrow) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for layer, (wide, narrow) in enumerate(itertools.pairwise(widths)):
         matrix = weights[start : start + wide * narrow].reshape(narrow, wide)
         start += wide * narrow
         x = torch.nn.functional.linear(x, matrix, weights[start : start + narrow])
@@ -124,7 +125,7 @@ def apply_layers(weights: Tensor, widths: tuple[int, ...], x: Tensor) -> Tensor:
 def initial_layers(widths: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """(K,) weights for `apply_layers`, by He's rule, biases 0."""
     rows = []
-    for wide, narrow in zip(widths[:-1], widths[1:], strict=True):
+    for wide, narrow in itertools.pairwise(widths):
         drawn = torch.randn(narrow * wide, generator=generator)
         rows += [drawn * (2 / wide) ** 0.5, torch.zeros(narrow)]
     return torch.cat(rows)
@@ -193,11 +194,11 @@ def _targets(
     """Points (steps, batch, 3), their occupancy (steps, batch), radiance (steps, batch, 3), and
     whether they are within a voxel of the surface (steps, batch)."""
     count = fitting.steps * fitting.batch
-    anywhere = torch.rand(count - count // 2, 3, generator=generator).to(grid.low)
+    anywhere = torch.rand(count - count // 3, 3, generator=generator).to(grid.low)
     anywhere = grid.low + (grid.high - grid.low) * anywhere
     near = (grid.values.abs() < 1.5 * grid.spacing).nonzero()
-    chosen = near[torch.randint(len(near), (count // 2,), generator=generator)].flip(1)
-    aside = torch.rand(count // 2, 3, generator=generator).to(grid.low) - 0.5
+    chosen = near[torch.randint(len(near), (count // 3,), generator=generator)].flip(1)
+    aside = torch.rand(count // 3, 3, generator=generator).to(grid.low) - 0.5
     points = torch.cat([anywhere, grid.low + grid.spacing * (chosen + aside)])
     points = points[torch.randperm(count, generator=generator)]
     distance = grid.distance(points) / grid.spacing

@@ -42,10 +42,10 @@ class HashTables:
         width: of the perceptron's one hidden layer.
     """
 
-    levels: int = 6
+    levels: int = 5
     coarsest: int = 8
-    finest: int = 96
-    entries: int = 2**13
+    finest: int = 64
+    entries: int = 2**14
     features: int = 2
     width: int = 32
 
@@ -87,6 +87,9 @@ class HashTables:
         return (i ^ j ^ k) % self.entries + self.entries * torch.arange(self.levels)
 
 
+_FITTING = Fitting(steps=350, batch=3000, rate=3e-2)
+
+
 @dataclass(frozen=True)
 class HashGrid:
     """Tables and network fitted in `prepare`, then drawn along rays.
@@ -100,10 +103,10 @@ class HashGrid:
     """
 
     tables: HashTables = HashTables()
-    fitting: Fitting = Fitting(steps=250, batch=3000, rate=2e-2)
+    fitting: Fitting = _FITTING
     coarse: int = 48
     fine: int = 48
-    resolution: int = 80
+    resolution: int = 64
 
     card: ClassVar[Card] = Card(
         name="hash-grid",

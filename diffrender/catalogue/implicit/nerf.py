@@ -40,9 +40,9 @@ class EncodedNetwork:
         hidden: how many there are.
     """
 
-    octaves: int = 6
-    width: int = 48
-    hidden: int = 3
+    octaves: int = 5
+    width: int = 64
+    hidden: int = 2
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -58,6 +58,9 @@ class EncodedNetwork:
         return apply_layers(weights, self.widths, encode(points, self.octaves))
 
 
+_FITTING = Fitting(steps=600, batch=3000, rate=1e-2)
+
+
 @dataclass(frozen=True)
 class Nerf:
     """A network fitted in `prepare`, then drawn along rays.
@@ -71,7 +74,7 @@ class Nerf:
     """
 
     network: EncodedNetwork = EncodedNetwork()
-    fitting: Fitting = Fitting(steps=400, batch=3000, rate=5e-3)
+    fitting: Fitting = _FITTING
     coarse: int = 48
     fine: int = 48
     resolution: int = 64
@@ -108,7 +111,7 @@ class Nerf:
         memory="O(P S W) for P pixels, S samples and W activations of the network at each",
         time="O(P S K) for K weights",
         limits="Slow; a volume, not a surface; light is baked into the radiance. This one is small "
-        "and fitted for a few seconds: edges are round and the tiles blurred. Sections are placed "
+        "and fitted for a few seconds: edges are round and the tiles faint. Sections are placed "
         "without derivative.",
         use_when="View synthesis from posed pictures, where a mesh is not asked for.",
     )
