@@ -42,8 +42,8 @@ class CostSettings:
 
     heights: tuple[int, ...] = (32, 64, 128, 256)
     subdivisions: tuple[int, ...] = (2, 3, 4, 5)
-    repeats: int = 5
-    patience: float = 5.0
+    repeats: int = 3
+    patience: float = 2.0
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from diffrender.catalogue.mesh.pixel_pair_antialiasing import TECHNIQUE as DRAWI
 from diffrender.catalogue.scene import Light, Rendering, Scene, Triangles
 from diffrender.errors import InputError, check_shape
 
-__all__ = ["Corners", "MovableGrid", "cubes_with_a_surface", "draw", "movable_scene"]
+__all__ = ["CORNERS", "MovableGrid", "cubes_with_a_surface", "draw", "movable_scene"]
 
 # The corners of a cube as steps along z, y, x; corner 4 z + 2 y + x.
-Corners = ((0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1))
+CORNERS = ((0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,15 @@ def cubes_with_a_surface(grid: MovableGrid) -> tuple[Tensor, Tensor]:
     """Cubes between nodes whose corners differ in sign.
 
     Returns:
-        corners: (C, 8) their nodes, in the order of `Corners`.
+        corners: (C, 8) their nodes, in the order of `CORNERS`.
         place: (C, 3) k, j, i of the first corner.
     """
     _, height, width = grid.shape
     inside = (grid.values.detach() < 0).reshape(grid.shape)
-    count = sum(
-        inside[_piece(z), _piece(y), _piece(x)].int() for z, y, x in Corners
-    )
+    count = sum(inside[_piece(z), _piece(y), _piece(x)].int() for z, y, x in CORNERS)
     assert isinstance(count, Tensor)
     place = ((count > 0) & (count < 8)).nonzero()
-    steps = torch.tensor(Corners)
+    steps = torch.tensor(CORNERS)
     node = place[:, None] + steps
     return (node[..., 0] * height + node[..., 1]) * width + node[..., 2], place
 

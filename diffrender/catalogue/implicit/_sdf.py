@@ -158,12 +158,13 @@ def as_sdf(scene: Scene) -> SdfGrid:
 
 def _from_triangles(mesh: Triangles, resolution: int) -> SdfGrid:
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
-    spacing = float((high - low).max()) / (resolution - 1 - 2 * _MARGIN)
+    spacing = float((high - low).max()) / (resolution - 2 - 2 * _MARGIN)
     solid = thicken(mesh.vertices, mesh.faces, _SHEET * spacing)
     low, high = solid.vertices.amin(0), solid.vertices.amax(0)
-    counts = ((high - low) / spacing).ceil().long() + 1 + 2 * _MARGIN
+    counts = ((high - low) / spacing).ceil().long() + 2 + 2 * _MARGIN
     width, height, depth = counts.tolist()
-    low = (low + high) / 2 - spacing * (counts - 1) / 2
+    # Off by a quarter of a voxel, so that no layer of nodes lies in a face of a sheet.
+    low = high + spacing * (_MARGIN + 0.25 - (counts - 1))
     shape = (depth, height, width)
     blank = SdfGrid(low.new_zeros(shape), low.new_zeros(*shape, 3), low, spacing)
     nodes = blank.nodes()

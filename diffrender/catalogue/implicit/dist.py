@@ -84,10 +84,11 @@ class Dist:
         ),
         memory="O(P + D) for P pixels and a field of D values; the march is not stored",
         time="O(P S) for S steps, fewer where rays arrive early",
-        limits="Coverage is differentiated as it is drawn; the colour of a ray that passes beside the "
-        "shape is taken where it comes closest, and that place is held still. Only the outline against the background has a gradient: where one surface hides "
-        "another, colours jump. The distance must be one: rays stride too far where it is "
-        "too large. Reaches half a pixel beside the outline.",
+        limits="Coverage is differentiated as it is drawn; the colour of a ray that passes beside "
+        "the shape is taken where it comes closest, and that place is held still. Only the outline "
+        "against the background has a gradient: where one surface hides another, colours jump. "
+        "The distance must be one: rays stride too far where it is too large. Reaches half a "
+        "pixel beside the outline.",
         use_when="Fitting a signed distance (a DeepSDF code, a grid) to masks and colours.",
     )
 

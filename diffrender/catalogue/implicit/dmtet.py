@@ -80,7 +80,7 @@ class DmTet:
         resolution: nodes of the grid along its longest side.
     """
 
-    resolution: int = 64
+    resolution: int = 80
 
     card: ClassVar[Card] = Card(
         name="dmtet",

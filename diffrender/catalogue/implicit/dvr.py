@@ -67,9 +67,9 @@ class Dvr:
         ),
         memory="O(P + D) for P pixels and a field of D values; the march is not stored",
         time="O(P S) for S steps of the march",
-        limits="Hard visibility: no gradient at silhouettes (the paper adds losses on the occupancy "
-        "of rays that should hit or miss). Rays that graze the surface have huge derivatives; here "
-        "the denominator is kept at 0.01.",
+        limits="Hard visibility: no gradient at silhouettes (the paper adds losses on the "
+        "occupancy of rays that should hit or miss, IDR a soft mask from the least distance). Rays "
+        "that graze the surface have huge derivatives; here the denominator is kept at 0.01.",
         use_when="Fitting texture and shape of a field to images with masks, where memory counts.",
     )
 
