@@ -93,7 +93,7 @@ def test_gaussians_lie_on_the_surface_evenly() -> None:
 
 
 def test_broken_inputs_are_refused() -> None:
-    with pytest.raises(InputError, match="opacity is 1 and spread 0.45, expected"):
+    with pytest.raises(InputError, match="opacity is 1 and spread 0.4, expected"):
         TranslucentGaussians(opacity=1)
     with pytest.raises(InputError, match="count is 0 and nearest 24, expected at least 1"):
         TranslucentGaussians(count=0)

@@ -19,7 +19,7 @@ __all__ = ["TECHNIQUE", "GaussianDensity", "TranslucentGaussians", "visibility"]
 
 # Where visibility is sampled around a Gaussian's centre along the ray, in standard deviations.
 _PLACES = (-2.0, -1.0, 0.0, 1.0, 2.0)
-_LEAST = 0.02  # optical depth that is taken off each, so that far tails end without a jump
+_LEAST = 0.1  # optical depth that is taken off each, so that far tails end without a jump
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class TranslucentGaussians:
     """
 
     count: int = 1600
-    opacity: float = 0.9
-    spread: float = 0.45
+    opacity: float = 0.97
+    spread: float = 0.4
     nearest: int = 24
     seed: int = 0
 
