@@ -96,7 +96,10 @@ def test_open_sheet_gets_thickness_below() -> None:
     solid = thicken(vertices, faces, 0.25)
     assert len(solid.vertices) == 12  # six merged corners, twice
     grid = as_sdf(sdf_scene(scene_of(vertices, faces), 32))
-    low, high = torch.zeros(3).double(), torch.tensor([2.0, 1.5 * grid.spacing, 1.0]).double()
+    low, high = (
+        torch.zeros(3).double(),
+        torch.tensor([2.0, 1.5 * grid.spacing, 1.0], dtype=torch.float64),
+    )
     torch.testing.assert_close(
         grid.values, box_distance(grid.nodes(), low, high), atol=1e-9, rtol=0
     )

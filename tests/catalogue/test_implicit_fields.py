@@ -76,7 +76,7 @@ def test_constant_tables_give_a_constant() -> None:
 
 @pytest.mark.parametrize(
     "architecture",
-    [EncodedNetwork(octaves=2, width=24, hidden=2), HashTables(levels=3, finest=24, entries=2**11)],
+    [EncodedNetwork(octaves=2, width=24, hidden=2), HashTables(levels=2, finest=16, entries=2**13)],
     ids=["nerf", "hash-grid"],
 )
 def test_fitted_ball(architecture: EncodedNetwork | HashTables) -> None:

@@ -107,5 +107,5 @@ def test_wrong_settings_are_named() -> None:
         NeuS(width=0.0)
     with pytest.raises(InputError, match=r"VolSdf.beta is -1.0, expected metres above 0"):
         VolSdf(beta=-1.0)
-    with pytest.raises(InputError, match=r"Unisurf.width is 0.0 and interval 0.15"):
+    with pytest.raises(InputError, match=r"Unisurf.width is 0.0 and interval 0.1"):
         Unisurf(width=0.0)

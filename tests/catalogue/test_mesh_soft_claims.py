@@ -18,6 +18,7 @@ from diffrender.catalogue.evaluate import Subject, check_claims
         ("stochastic-gradients", (32, 42)),
         ("plateau-reduced", (32, 42)),
         ("triangle-splatting", (48, 64)),
+        ("translucent-gaussians", (32, 42)),
     ],
 )
 def test_claims_hold(name: str, size: tuple[int, int]) -> None:

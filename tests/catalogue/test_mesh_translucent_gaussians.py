@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -22,32 +21,30 @@ SIZE = (36, 48)
 
 def test_one_gaussian_absorbs_by_the_law_of_beer_and_lambert() -> None:
     along = torch.tensor([[5.0], [3.0], [1.0]]).double()
-    peak = torch.tensor([[0.2], [1.0], [4.0]]).double()
+    mass = torch.tensor([[0.2], [1.0], [4.0]]).double()
     radius = torch.tensor([[0.5], [0.7], [0.3]]).double()
-    mass = math.sqrt(2 * math.pi) * peak * radius
-    assert torch.allclose(visibility(along, peak, radius), 1 - (-mass).exp(), atol=0.01)
+    assert torch.allclose(visibility(along, mass, radius), 1 - (-mass).exp(), atol=0.01)
 
 
 def test_what_lies_behind_gets_the_rest() -> None:
     """Far apart, the second one's share is its own times what the first lets through."""
     along = torch.tensor([[9.0, 2.0]]).double()
-    peak, radius = torch.tensor([[2.0, 0.8]]).double(), torch.tensor([[0.4, 0.5]]).double()
-    far, near = (1 - (-math.sqrt(2 * math.pi) * peak * radius).exp())[0].tolist()
-    assert visibility(along, peak, radius)[0].tolist() == pytest.approx(
-        [far * (1 - near), near], abs=0.01
-    )
+    mass, radius = torch.tensor([[2.0, 0.8]]).double(), torch.tensor([[0.4, 0.5]]).double()
+    far, near = (1 - (-mass).exp())[0].tolist()
+    expected = [far * (1 - near), near]
+    assert visibility(along, mass, radius)[0].tolist() == pytest.approx(expected, abs=0.01)
 
 
 def test_two_that_coincide_share_alike_and_change_places_smoothly() -> None:
-    peak, radius = torch.full((1, 2), 1.5).double(), torch.full((1, 2), 0.4).double()
+    mass, radius = torch.full((1, 2), 1.5).double(), torch.full((1, 2), 0.4).double()
     gap = torch.linspace(-1.5, 1.5, 61).double()
     along = torch.stack([5 + gap, 5 - gap], dim=-1)
-    first, second = visibility(along, peak.expand(61, 2), radius.expand(61, 2)).unbind(-1)
+    first, second = visibility(along, mass.expand(61, 2), radius.expand(61, 2)).unbind(-1)
     assert first[30].item() == pytest.approx(second[30].item())
     assert first[0] > 0.7 > 0.3 > second[0]
     assert torch.allclose(first, second.flip(0))
     assert first.diff().abs().max() < 0.05
-    inputs = (along[28:30].clone().requires_grad_(), peak, radius)
+    inputs = (along[28:30].clone().requires_grad_(), mass, radius)
     assert torch.autograd.gradcheck(visibility, inputs)
 
 
@@ -96,9 +93,9 @@ def test_gaussians_lie_on_the_surface_evenly() -> None:
 
 
 def test_broken_inputs_are_refused() -> None:
-    with pytest.raises(InputError, match="opacity is 1 and spread 0.45, expected"):
+    with pytest.raises(InputError, match="opacity is 1 and spread 0.4, expected"):
         TranslucentGaussians(opacity=1)
-    with pytest.raises(InputError, match="count is 0 and nearest 16, expected at least 1"):
+    with pytest.raises(InputError, match="count is 0 and nearest 24, expected at least 1"):
         TranslucentGaussians(count=0)
     content = TranslucentGaussians(count=5).prepare(toy_scene()).content
     assert isinstance(content, GaussianDensity)

@@ -11,7 +11,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.implicit._sdf import as_sdf, sdf_scene
 from diffrender.catalogue.mesh.pixel_pair_antialiasing import TECHNIQUE as DRAWING
-from diffrender.catalogue.scene import Light, Rendering, Scene, Triangles
+from diffrender.catalogue.scene import Rendering, Scene, Triangles
 from diffrender.errors import InputError, check_shape
 
 __all__ = ["CORNERS", "MovableGrid", "cubes_with_a_surface", "draw", "movable_scene"]
@@ -49,10 +49,15 @@ class MovableGrid:
 
     def replaced(self, name: str, value: Tensor) -> MovableGrid:
         """The same grid with other vertices, density or attributes."""
-        fields = {"vertices": "nodes", "density": "values", "attributes": "colours"}
-        if name not in fields:
-            raise InputError(f"no parameter {name!r} here, expected one of {', '.join(fields)}")
-        return dataclasses.replace(self, **{fields[name]: value})
+        if name == "vertices":
+            return dataclasses.replace(self, nodes=value)
+        if name == "density":
+            return dataclasses.replace(self, values=value)
+        if name == "attributes":
+            return dataclasses.replace(self, colours=value)
+        raise InputError(
+            f"no parameter {name!r} here, expected one of vertices, density, attributes"
+        )
 
 
 def movable_scene(scene: Scene, resolution: int) -> Scene:
@@ -95,10 +100,8 @@ def draw(
 ) -> Rendering:
     """Draw extracted triangles (vertices (V, 3), faces (F, 3)) with antialiased outlines."""
     vertices, faces = mesh
-    light = Light(scene.light.direction, scene.light.colour, scene.light.ambient)
-    return DRAWING.render(
-        Scene(Triangles(vertices, faces, albedo), light, scene.background), camera
-    )
+    extracted = dataclasses.replace(scene, content=Triangles(vertices, faces, albedo))
+    return DRAWING.render(extracted, camera)
 
 
 def _piece(step: int) -> slice:

@@ -61,10 +61,11 @@ class SdfGrid:
 
     def replaced(self, name: str, value: Tensor) -> SdfGrid:
         """The same grid with other density or attributes."""
-        fields = {"density": "values", "attributes": "colours"}
-        if name not in fields:
-            raise InputError(f"no parameter {name!r} here, expected one of {', '.join(fields)}")
-        return dataclasses.replace(self, **{fields[name]: value})
+        if name == "density":
+            return dataclasses.replace(self, values=value)
+        if name == "attributes":
+            return dataclasses.replace(self, colours=value)
+        raise InputError(f"no parameter {name!r} here, expected one of density, attributes")
 
     def nodes(self) -> Tensor:
         """(D, H, W, 3) positions of the nodes, world."""

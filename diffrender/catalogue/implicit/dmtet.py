@@ -12,6 +12,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.implicit._nodes import (
+    CORNERS,
     MovableGrid,
     cubes_with_a_surface,
     draw,
@@ -33,11 +34,13 @@ def march_tetrahedra(grid: MovableGrid) -> tuple[Tensor, Tensor, Tensor]:
         faces (F, 3).
     """
     corners, _ = cubes_with_a_surface(grid)
-    tets = corners[:, _tetrahedra()].reshape(-1, 4)
+    cut = _tetrahedra().repeat(len(corners), 1)  # (6 C, 4) corners of their cubes
+    tets = corners.repeat_interleave(6, dim=0).gather(1, cut)
     inside = grid.values.detach()[tets] < 0
     count = inside.sum(1)
     # Corners inside first; the two halves are then known by how many there are.
-    tets = tets.gather(1, (~inside).int().argsort(dim=1, stable=True))
+    order = (~inside).int().argsort(dim=1, stable=True)
+    tets, left_handed = tets.gather(1, order), _is_left_handed(cut.gather(1, order))
     one, two, three = tets[count == 1], tets[count == 2], tets[count == 3]
     a, b, c, d = two.unbind(1)
     quads = torch.stack([a, c, a, d, b, d, b, c], dim=1).reshape(-1, 4, 2)
@@ -55,13 +58,15 @@ def march_tetrahedra(grid: MovableGrid) -> tuple[Tensor, Tensor, Tensor]:
     share = grid.values[first] / (grid.values[first] - grid.values[second])
     vertices = torch.lerp(grid.nodes[first], grid.nodes[second], share[:, None])
     albedo = torch.lerp(grid.colours[first], grid.colours[second], share[:, None])
-    # Each corner's edge leads from inside to outside: their sum says where outside is.
-    with torch.no_grad():
-        rise = grid.nodes[edges] * grid.values[edges].sign()[..., None]
-        outward = rise.sum(dim=(1, 2))
-        p, q, r = vertices[faces].unbind(1)
-        wrong = (torch.linalg.cross(q - p, r - p) * outward).sum(-1) < 0
-    return vertices, albedo, torch.where(wrong[:, None], faces.flip(1), faces)
+    # As listed, triangles of a right-handed tetrahedron face its corners outside.
+    turned = torch.cat([left_handed[count == n] for n in (1, 3, 2, 2)])
+    return vertices, albedo, torch.where(turned[:, None], faces.flip(1), faces)
+
+
+def _is_left_handed(corners: Tensor) -> Tensor:  # (T, 4)
+    """(T,) whether b - a, c - a, d - a of these corners of a cube are a left-handed system."""
+    a, b, c, d = torch.tensor(CORNERS).flip(1)[corners].unbind(1)
+    return (torch.linalg.cross(b - a, c - a) * (d - a)).sum(1) < 0
 
 
 def _tetrahedra() -> Tensor:

@@ -212,8 +212,8 @@ class FlexiCubes:
         "crossed edge",
         time="O(P + D)",
         limits="Values only near the surface have a gradient. Neighbouring cubes with ambiguous "
-        "faces can give an edge with four triangles; vertices may leave their place's convex "
-        "hull only by regularization's leave, which is not here.",
+        "faces can give an edge with four triangles. Without the paper's regularizers, values "
+        "and weights far from the surface drift.",
         use_when="Mesh optimization where sharp edges and even triangles matter.",
     )
 

@@ -33,9 +33,9 @@ class Unisurf:
         steps: of the march that finds the surface.
     """
 
-    width: float = 0.02
-    interval: float = 0.15
-    around: int = 32
+    width: float = 0.01
+    interval: float = 0.1
+    around: int = 24
     before: int = 24
     resolution: int = 80
     steps: int = 128

@@ -161,7 +161,7 @@ class _Splats:
     depth: Tensor  # (H, W, K)
 
     def at(self, row: int, column: int) -> _Splats:
-        """The splats of the neighbour at an offset; the outermost pixels go on beyond the border."""
+        """The splats of the neighbour at an offset; outermost pixels go on beyond the border."""
         height, width = self.depth.shape[:2]
         wanted = torch.meshgrid(
             torch.arange(height, device=self.depth.device) + row,

@@ -58,7 +58,7 @@ class GaussianDensity:
         ),
         family="points",
         idea=(
-            "Every primitive is a Gaussian cloud of matter, dense in its middle and without an end.",
+            "Every primitive is a Gaussian cloud of matter, dense in its middle, without an end.",
             "Along a ray it is a Gaussian again, whose integral is an error function, so the light "
             "left at each depth has a closed form.",
             "There is no order to sort and no edge to find: visibility is smooth in all places, "
@@ -73,8 +73,8 @@ class GaussianDensity:
         ),
         memory="O(M D) for M pairs of a Gaussian and a ray near it, and D intervals of depth",
         time="O(N log N + M D)",
-        limits="Blurred everywhere, by the size of the Gaussians. Colours are mixed in intervals of "
-        "depth, where the paper samples each Gaussian; the optical depth is exact all the same.",
+        limits="Blurred everywhere, by the size of the Gaussians. Colours are mixed in intervals "
+        "of depth, where the paper samples each Gaussian; the optical depth is exact all the same.",
         use_when="Poses from far away and things that hide one another, as a first stage.",
     )
 
