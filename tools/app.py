@@ -9,6 +9,7 @@ import typer
 
 from diffrender.tools.ablate import ablate
 from diffrender.tools.bench import bench
+from diffrender.tools.catalogue import catalogue
 from diffrender.tools.demo import demo
 from diffrender.tools.depth import depth
 from diffrender.tools.doctor import doctor
@@ -41,8 +42,9 @@ app.add_typer(prior, name="prior", short_help="Learn a shape prior from meshes, 
 app.add_typer(synthetic, name="synthetic", short_help="Write synthetic streets or molecules.")
 app.add_typer(predict, name="predict", short_help="What trained networks say of molecules.")
 app.add_typer(train, name="train", short_help="Learn networks of this package.")
+app.add_typer(catalogue, name="catalogue", short_help="Differentiable rendering by technique.")
 app.command(short_help="What each part of the method is worth.")(ablate)
-app.command(short_help="Measure, and compare with the goals that were set.")(bench)
+app.add_typer(bench, name="bench", short_help="Measure, and compare with goals that were set.")
 app.command(short_help="What is here, what is not and why, and how to get it.")(doctor)
 
 

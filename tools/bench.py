@@ -3,186 +3,214 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol, cast
+from typing import Annotated
 
 import typer
 
 from diffrender.errors import InputError
+from diffrender.tools.bench_choices import MeshFolder as MeshFolder
+from diffrender.tools.bench_choices import MoleculeRuns as MoleculeRuns
+from diffrender.tools.bench_choices import TechniqueChoice as TechniqueChoice
 from diffrender.tools.bench_format import Report
-from diffrender.tools.bench_molecules import MoleculeRuns
 from diffrender.tools.console import guarded, out, plain_table, print_json
 
-__all__ = ["BENCHMARKS", "bench", "run"]
-
-# name -> "module:function"; the function takes quick=True|False and returns a Report.
-BENCHMARKS: dict[str, str] = {
-    "blocksparse": "diffrender.tools.bench_blocksparse:bench_blocksparse",
-    "decoder": "diffrender.tools.bench_decoder:bench_decoder",
-    "evaluate": "diffrender.tools.bench_evaluate:bench_evaluate",
-    "graph": "diffrender.tools.bench_graph:bench_graph",
-    "ipu": "diffrender.tools.bench_ipu:bench_ipu",
-    "mesh-denoising": "diffrender.tools.bench_mesh_denoising:bench_mesh_denoising",
-    "molecules": "diffrender.tools.bench_molecules:bench_molecules",
-    "mesh-refining": "diffrender.tools.bench_mesh_refining:bench_mesh_refining",
-    "priors": "diffrender.tools.bench_priors:bench_priors",
-    "predictor": "diffrender.tools.bench_predictor:bench_predictor",
-    "raster": "diffrender.tools.bench_raster:bench_raster",
-    "reconstruct": "diffrender.tools.bench_reconstruct:bench_reconstruct",
-    "reconstruct-real": "diffrender.tools.bench_reconstruct:bench_real",
-    "reconstruct-speed": "diffrender.tools.bench_reconstruct:bench_speed",
-    "reconstruct-synthetic": "diffrender.tools.bench_reconstruct:bench_synthetic",
-}
-
-# These draw figures too, into the folder figures=Path that they take, and into out/NAME unasked.
-DRAWING = frozenset({"ipu"})
-# These read meshes, metres per unit as given, and keep what is done in a folder to go on from.
-OF_MESHES = frozenset({"mesh-denoising", "priors"})
-# These train networks on a folder of molecules, as far as a limit of minutes allows.
-OF_MOLECULES = frozenset({"molecules"})
-_NO_RUNS = MoleculeRuns()
+__all__ = ["BENCHMARKS", "MeshFolder", "MoleculeRuns", "TechniqueChoice", "bench", "run"]
 
 
 @dataclass(frozen=True)
-class MeshFolder:
-    """Meshes that a benchmark reads (None: those of DIFFRENDER_SHARED).
+class Benchmark:
+    """Where a benchmark is: a function of `quick`, and of one choice more where it has one.
 
     Attributes:
-        cars: folder of meshes, `scale` metres per unit.
-        work: folder of what is finished, to go on from; None keeps nothing.
-        folds: how many parts of the meshes are left out in turn; None: all.
+        place: "module:function" in `diffrender.tools`.
+        about: one line of help.
+        keyword: by which the function takes the choice, or "".
+        choice: the kind of the choice, or None.
     """
 
-    cars: Path | None = None
-    scale: float = 1.0
-    work: Path | None = None
-    folds: int | None = None
+    place: str
+    about: str
+    keyword: str = ""
+    choice: type | None = None
 
 
-def run(
-    name: str,
-    *,
-    quick: bool,
-    figures: Path | None = None,
-    meshes: MeshFolder = MeshFolder(),
-    molecules: MoleculeRuns = _NO_RUNS,
-) -> Report:
+BENCHMARKS: dict[str, Benchmark] = {
+    "raster": Benchmark("bench_raster:bench_raster", "The rasterizer, against its peers."),
+    "catalogue": Benchmark(
+        "bench_catalogue:bench_catalogue",
+        "Gradients, basins and costs of every technique.",
+        "techniques",
+        TechniqueChoice,
+    ),
+    "reconstruct": Benchmark("bench_reconstruct:bench_reconstruct", "The main job."),
+    "reconstruct-synthetic": Benchmark(
+        "bench_reconstruct:bench_synthetic", "Street cars with exact truth."
+    ),
+    "reconstruct-real": Benchmark(
+        "bench_reconstruct:bench_real", "The real frames of DIFFRENDER_SHARED."
+    ),
+    "reconstruct-speed": Benchmark("bench_reconstruct:bench_speed", "Seconds an object."),
+    "predictor": Benchmark("bench_predictor:bench_predictor", "What the predictor's start saves."),
+    "priors": Benchmark(
+        "bench_priors:bench_priors", "Shape spaces on meshes left out.", "meshes", MeshFolder
+    ),
+    "evaluate": Benchmark("bench_evaluate:bench_evaluate", "The evaluator: figures and speed."),
+    "blocksparse": Benchmark("bench_blocksparse:bench_blocksparse", "Products against dense ones."),
+    "decoder": Benchmark("bench_decoder:bench_decoder", "A decoder trained at many densities."),
+    "ipu": Benchmark("bench_ipu:bench_ipu", "The IPU model, with its figures.", "figures", Path),
+    "graph": Benchmark("bench_graph:bench_graph", "The graph network's speed, against GPSConv."),
+    "molecules": Benchmark(
+        "bench_molecules:bench_molecules",
+        "GPS++, its parts and two baselines on one budget.",
+        "runs",
+        MoleculeRuns,
+    ),
+    "mesh-denoising": Benchmark(
+        "bench_mesh_denoising:bench_mesh_denoising",
+        "Denoising of cars, against PCA and auto-encoder.",
+        "meshes",
+        MeshFolder,
+    ),
+    "mesh-refining": Benchmark(
+        "bench_mesh_refining:bench_mesh_refining", "Free-form meshes refined by the graph network."
+    ),
+}
+
+
+def run(name: str, *, quick: bool, choice: object | None = None) -> Report:
     """Run one registered benchmark.
 
+    Args:
+        choice: of the kind that the benchmark takes (`BENCHMARKS`), or None for its usual one.
+
     Raises:
-        InputError: no benchmark of that name, or a folder for figures that it does not draw.
+        InputError: no benchmark of that name, or a choice that it does not take.
     """
     if name not in BENCHMARKS:
         raise InputError(
             f"no benchmark is called '{name}', expected one of: {', '.join(sorted(BENCHMARKS))}"
         )
-    found = _load(name)
-    if name in OF_MOLECULES:
-        return cast(_OfMolecules, found)(quick=quick, runs=molecules)
-    if molecules != _NO_RUNS:
-        raise InputError(
-            f"benchmark '{name}' trains on no molecules, leave --data, --seeds, --graphs, --size "
-            f"and --limit out; these do: {', '.join(sorted(OF_MOLECULES))}"
-        )
-    if name in OF_MESHES:
-        return cast(_OfMeshes, found)(quick=quick, meshes=meshes)
-    if meshes != MeshFolder():
-        raise InputError(
-            f"benchmark '{name}' reads no meshes, leave --cars, --scale, --work and --folds out; "
-            f"these do: {', '.join(sorted(OF_MESHES))}"
-        )
-    if name in DRAWING:
-        return cast(_Drawing, found)(quick=quick, figures=figures or Path("out") / name)
-    if figures is not None:
-        raise InputError(
-            f"benchmark '{name}' draws no figures, leave --figures out; these do: "
-            f"{', '.join(sorted(DRAWING))}"
-        )
-    return cast(_Benchmark, found)(quick=quick)
-
-
-def _load(name: str) -> object:
-    module, _, function = BENCHMARKS[name].partition(":")
-    return getattr(importlib.import_module(module), function)
-
-
-class _Benchmark(Protocol):
-    def __call__(self, *, quick: bool) -> Report: ...
-
-
-class _Drawing(Protocol):
-    def __call__(self, *, quick: bool, figures: Path | None) -> Report: ...
-
-
-class _OfMeshes(Protocol):
-    def __call__(self, *, quick: bool, meshes: MeshFolder) -> Report: ...
-
-
-class _OfMolecules(Protocol):
-    def __call__(self, *, quick: bool, runs: MoleculeRuns) -> Report: ...
-
-
-@guarded
-def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark, such as raster or reconstruct.")],
-    quick: Annotated[bool, typer.Option("--quick", help="End within 50 s on two cores.")] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")
-    ] = None,
-    figures: Annotated[
-        Path | None,
-        typer.Option("--figures", metavar="DIR", help="Folder for figures, out/NAME if not given."),
-    ] = None,
-    cars: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Meshes of one topology (priors).")
-    ] = None,
-    scale: Annotated[float, typer.Option(help="Metres per unit of --cars.")] = 1.0,
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Keep what is finished, go on from it (priors, molecules)."
-        ),
-    ] = None,
-    folds: Annotated[
-        int | None, typer.Option(min=1, help="Only so many of the parts left out (priors).")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Molecules to train on (molecules).")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network (molecules).")] = 1,
-    graphs: Annotated[
-        int, typer.Option(min=1, help="Graphs that a run sees (molecules).")
-    ] = MoleculeRuns.graphs,
-    size: Annotated[
-        str, typer.Option(help="full, half, quarter or tiny (molecules).")
-    ] = MoleculeRuns.size,
-    limit: Annotated[
-        float | None, typer.Option(metavar="MINUTES", help="Stop then, and report (molecules).")
-    ] = None,
-    to_stdout: Annotated[
-        bool, typer.Option("--print-json", help="Print JSON instead of tables.")
-    ] = False,
-) -> None:
-    """Measure speed or accuracy, and compare with the goals that were set."""
-    ours = name in OF_MOLECULES
-    report = run(
-        name,
-        quick=quick,
-        figures=figures,
-        meshes=MeshFolder(cars, scale, None if ours else work, folds),
-        molecules=MoleculeRuns(data, work if ours else None, seeds, graphs, size, limit),
+    found = BENCHMARKS[name]
+    module, _, function = found.place.partition(":")
+    measure: Callable[..., Report] = getattr(
+        importlib.import_module(f"diffrender.tools.{module}"), function
     )
+    if choice is not None and not (found.choice and isinstance(choice, found.choice)):
+        takes = found.choice.__name__ if found.choice else "none"
+        raise InputError(f"benchmark '{name}' got a {type(choice).__name__}, it takes: {takes}")
+    if found.choice is None:
+        return measure(quick=quick)
+    if choice is None:
+        choice = Path("out") / name if found.choice is Path else found.choice()
+    return measure(quick=quick, **{found.keyword: choice})
+
+
+bench = typer.Typer(no_args_is_help=True)
+
+_Quick = Annotated[bool, typer.Option("--quick", help="End within 50 s on two cores.")]
+_File = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON.")]
+_Raw = Annotated[bool, typer.Option("--print-json", help="Print JSON instead of tables.")]
+_Work = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Keep finished parts here and go on from them.")
+]
+
+
+@bench.callback()
+def _group() -> None:
+    """Measure speed or accuracy, and compare with the goals that were set."""
+
+
+def _report(report: Report, json_file: Path | None, raw: bool) -> None:
     if json_file is not None:
         report.write(json_file)
-    if to_stdout:
+    if raw:
         print_json(report.as_dict())
-    else:
-        _print(report)
-        if name in DRAWING:
-            out().print(f"figures are in {figures or Path('out') / name}")
-        if json_file is not None:
-            out().print(f"wrote {json_file}")
+        return
+    _print(report)
+    if json_file is not None:
+        out().print(f"wrote {json_file}")
+
+
+def _plain(name: str) -> Callable[..., None]:
+    def command(quick: _Quick = False, json_file: _File = None, raw: _Raw = False) -> None:
+        _report(run(name, quick=quick), json_file, raw)
+
+    return command
+
+
+def _of_meshes(name: str) -> Callable[..., None]:
+    def command(
+        quick: _Quick = False,
+        json_file: _File = None,
+        raw: _Raw = False,
+        cars: Annotated[Path | None, typer.Option(metavar="DIR", help="Meshes of cars.")] = None,
+        scale: Annotated[float, typer.Option(help="Metres per unit of --cars.")] = 1.0,
+        work: _Work = None,
+        folds: Annotated[
+            int | None, typer.Option(min=1, help="Only so many of the parts left out.")
+        ] = None,
+    ) -> None:
+        _report(run(name, quick=quick, choice=MeshFolder(cars, scale, work, folds)), json_file, raw)
+
+    return command
+
+
+def _ipu(
+    quick: _Quick = False,
+    json_file: _File = None,
+    raw: _Raw = False,
+    figures: Annotated[Path, typer.Option(metavar="DIR", help="Folder for figures.")] = Path(
+        "out/ipu"
+    ),
+) -> None:
+    _report(run("ipu", quick=quick, choice=figures), json_file, raw)
+    if not raw:
+        out().print(f"figures are in {figures}")
+
+
+def _molecules(
+    quick: _Quick = False,
+    json_file: _File = None,
+    raw: _Raw = False,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Molecules to train on.")] = None,
+    work: _Work = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 1,
+    graphs: Annotated[
+        int, typer.Option(min=1, help="Graphs that a run sees.")
+    ] = MoleculeRuns.graphs,
+    size: Annotated[str, typer.Option(help="full, half, quarter or tiny.")] = MoleculeRuns.size,
+    limit: Annotated[
+        float | None, typer.Option(metavar="MINUTES", help="Stop then, and report.")
+    ] = None,
+) -> None:
+    runs = MoleculeRuns(data, work, seeds, graphs, size, limit)
+    _report(run("molecules", quick=quick, choice=runs), json_file, raw)
+
+
+def _catalogue(
+    quick: _Quick = False,
+    json_file: _File = None,
+    raw: _Raw = False,
+    technique: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this one, may be repeated.")
+    ] = None,
+    work: _Work = None,
+    reconstruct: Annotated[
+        bool, typer.Option("--reconstruct", help="Reconstruct streets by each instead.")
+    ] = False,
+) -> None:
+    choice = TechniqueChoice(tuple(technique or ()), work, reconstruct)
+    _report(run("catalogue", quick=quick, choice=choice), json_file, raw)
+
+
+_OWN = {"ipu": _ipu, "molecules": _molecules, "catalogue": _catalogue}
+
+for _name, _found in BENCHMARKS.items():
+    _command = _OWN.get(_name) or (_of_meshes if _found.choice is MeshFolder else _plain)(_name)
+    bench.command(_name, help=_found.about)(guarded(_command))
 
 
 def _print(report: Report) -> None:

@@ -26,7 +26,7 @@ from diffrender.losses import laplacian, mesh_edges
 from diffrender.shape_priors import FitSettings, fit_prior, load_prior, volumetric_iou
 from diffrender.shape_priors.learn import read_mesh_set
 from diffrender.shape_priors.nearest import surface_errors
-from diffrender.tools.bench import MeshFolder
+from diffrender.tools.bench_choices import MeshFolder
 from diffrender.tools.bench_format import Report, Row, Target, spread
 
 __all__ = ["bench_mesh_denoising"]

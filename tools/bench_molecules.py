@@ -6,11 +6,11 @@ import re
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffrender.errors import InputError
+from diffrender.tools.bench_choices import MoleculeRuns as MoleculeRuns
 from diffrender.tools.bench_format import Report, Row, Target, spread
 from diffrender.tools.bench_molecules_cases import CASES, OURS, SIZES, Outcome, run_case
 from diffrender.tools.console import note
@@ -21,25 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["MoleculeRuns", "bench_molecules", "report_of"]
 
 LITTLE = 0.05  # attention adds little: the error without it is within this share
-
-
-@dataclass(frozen=True)
-class MoleculeRuns:
-    """Attributes:
-    data: folder of molecules, as `diffrender synthetic molecules` writes it.
-    work: folder of runs, finished or to go on with; None keeps nothing.
-    seeds: runs of each network.
-    graphs: budget of a run: graphs seen, each counted as often as it is seen.
-    size: of the networks, a name in SIZES.
-    limit: minutes after which no step is begun; what is finished by then is reported.
-    """
-
-    data: Path | None = None
-    work: Path | None = None
-    seeds: int = 1
-    graphs: int = 320_000
-    size: str = "full"
-    limit: float | None = None
 
 
 def bench_molecules(*, quick: bool, runs: MoleculeRuns) -> Report:

@@ -35,7 +35,7 @@ from diffrender.shape_priors.nearest import surface_errors
 from diffrender.shape_priors.prior import unit_box
 from diffrender.shape_priors.symmetric_template import symmetric_template
 from diffrender.shape_priors.volume import volumetric_iou
-from diffrender.tools.bench import MeshFolder
+from diffrender.tools.bench_choices import MeshFolder
 from diffrender.tools.bench_format import Report, Row, Target, spread
 
 __all__ = ["bench_priors"]

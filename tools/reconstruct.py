@@ -118,6 +118,13 @@ def reconstruct(
     iterations: Annotated[
         int | None, typer.Option(help="Gradient steps in all, shared by the stages.")
     ] = None,
+    silhouette: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Draw the silhouette term by a technique of `diffrender catalogue list`.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("out"),
@@ -135,7 +142,7 @@ def reconstruct(
     gives one line and exit code 2.
     """
     start = _start(init, predictor, method, (hypotheses, iterations))
-    fit = Fit(prior, settings_for(method, hypotheses, iterations), seed, start)
+    fit = Fit(prior, settings_for(method, hypotheses, iterations, silhouette), seed, start)
     choices = (
         DepthChoice(
             depth, depth_weights, depth_units_per_metre, align, device, allow_non_commercial
@@ -164,16 +171,22 @@ def reconstruct(
 
 
 def settings_for(
-    method: Literal["render", "box"], hypotheses: int | None, iterations: int | None
+    method: Literal["render", "box"],
+    hypotheses: int | None,
+    iterations: int | None,
+    silhouette: str | None = None,
 ) -> ReconstructSettings:
     """The default settings with what the command line changes.
 
     Raises:
-        InputError: fewer iterations than stages, or fewer than one hypothesis.
+        InputError: fewer iterations than stages, fewer than one hypothesis, or a technique that
+            cannot draw a silhouette term.
     """
     from diffrender.reconstruct import ReconstructSettings
 
-    settings = ReconstructSettings(method=method)
+    if silhouette is not None and method == "box":
+        raise InputError("--silhouette goes with --method render: boxes alone draw nothing")
+    settings = ReconstructSettings(method=method, silhouette=silhouette)
     if hypotheses is not None:
         settings = dataclasses.replace(settings, hypotheses=hypotheses)
     if iterations is not None:

@@ -58,7 +58,8 @@ def _forward(
     crossing = torch.empty(found, 4, dtype=torch.int32)
     weight = torch.empty(found, 4, dtype=torch.float64)
     difference = image.new_empty(found, channels)
-    counts = torch.empty(count, 2, dtype=torch.int64)
+    # Without a crossing the pointers are null and nothing is written, the counts of 0 neither.
+    counts = torch.zeros(count, 2, dtype=torch.int64)
     kernel("antialias_take", "ppppp", image.dtype)(
         kept.value,
         crossing.data_ptr() if keep else None,

@@ -17,6 +17,7 @@ from torch.nn.functional import max_pool2d
 
 from diffrender.cameras import Camera
 from diffrender.losses import Evidence, Loss, LossValue, Rendering
+from diffrender.reconstruct.catalogue_silhouette import CatalogueSilhouette
 from diffrender.reconstruct.drawing import draw
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.settings import StepSizes
@@ -69,6 +70,7 @@ class Objective:
         loss: what is summed. parts: whether it needs the parts drawn.
         tilt: pitch and roll are variables too. steps: what counts as one step of each variable.
         tolerance: relative fall of the loss that no longer counts.
+        silhouette: draws the coverage instead of `draw`; None leaves it to that.
     """
 
     prior: ShapePrior
@@ -82,10 +84,18 @@ class Objective:
     tilt: bool
     steps: StepSizes
     tolerance: float
+    silhouette: CatalogueSilhouette | None = None
 
     def value(self, hypotheses: Hypotheses) -> LossValue:
         """Differentiable to the hypotheses' fields."""
         drawn = draw(self.prior, hypotheses, self.camera, self.windows, self.boxes, self.parts)
+        if self.silhouette is not None:
+            pose = hypotheses.pose(self.camera, self.boxes)
+            rotation, location, size = pose
+            vertices = self.prior.place(hypotheses.latent, size, rotation, location)
+            windows = self.windows[hypotheses.owner]
+            coverage = self.silhouette.coverage(vertices, self.prior.faces, pose, windows)
+            drawn = dataclasses.replace(drawn, coverage=coverage)
         return self.loss(drawn, self.evidence[hypotheses.owner])
 
     def linear(self, hypotheses: Hypotheses) -> Linear:

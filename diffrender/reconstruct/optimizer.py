@@ -14,6 +14,7 @@ from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.losses import Loss, LossValue
 from diffrender.reconstruct.adam import Adam
+from diffrender.reconstruct.catalogue_silhouette import CatalogueSilhouette
 from diffrender.reconstruct.crops import Crops
 from diffrender.reconstruct.descent import Descent, Objective, mask_reach
 from diffrender.reconstruct.hypotheses import Hypotheses
@@ -123,8 +124,9 @@ def explore(problem: Problem, start: Hypotheses, progress: Progress | None = Non
 
 def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[LossValue]:
     """The chosen descent; afterwards `line` holds the best point each hypothesis passed."""
-    objective = stage_objective(problem, stage)
-    descent = choose_descent(problem.settings.solver, problem.camera)
+    objective = stage_objective(problem, stage, line.hypotheses)
+    settings = problem.settings
+    descent = choose_descent(settings.solver, problem.camera, settings.silhouette)
     best, best_total = line.hypotheses, torch.full((len(line.hypotheses),), math.inf)
     best_total = best_total.to(line.hypotheses.log_depth)
     best_terms: dict[str, Tensor] = {}
@@ -144,25 +146,43 @@ def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[Lo
     line.stop_reason = _stop_reasons(totals, problem.settings.tolerance)
 
 
-def stage_objective(problem: Problem, stage: StageSettings) -> Objective:
-    """What is minimised in a stage: the evidence at its size, the loss with or without parts."""
-    crops = problem.crops(stage.size)
+def stage_objective(
+    problem: Problem, stage: StageSettings, start: Hypotheses | None = None
+) -> Objective:
+    """What is minimised in a stage: the evidence at its size, the loss with or without parts.
+
+    Args:
+        start: where the stage starts; needed where a technique of the catalogue draws silhouettes.
+    """
+    crops, name = problem.crops(stage.size), problem.settings.silhouette
+    silhouette = None
+    if name is not None and start is not None:
+        silhouette = CatalogueSilhouette.at(
+            name, problem.prior, start, problem.camera, problem.boxes
+        )
     return Objective(
         prior=problem.prior, camera=problem.camera, boxes=problem.boxes, windows=crops.camera,
         evidence=crops.evidence, reach=mask_reach(crops.evidence.mask),
         loss=problem.loss(stage.parts), parts=stage.parts, tilt=problem.settings.tilt,
-        steps=problem.settings.steps, tolerance=problem.settings.tolerance,
+        steps=problem.settings.steps, tolerance=problem.settings.tolerance, silhouette=silhouette,
     )  # fmt: skip
 
 
-def choose_descent(name: str, camera: Camera) -> Descent:
+def choose_descent(name: str, camera: Camera, silhouette: str | None = None) -> Descent:
     """The method of that name; "auto" is Levenberg-Marquardt where its Jacobian is known and fast.
 
-    That is for a pinhole on the CPU; otherwise it is Adam.
+    That is for a pinhole on the CPU with the library's own silhouette; otherwise it is Adam.
 
     Raises:
-        InputError: "lm" for a camera with a lens.
+        InputError: "lm" for a camera with a lens, or with a technique of the catalogue.
     """
+    if silhouette is not None:
+        if name == "lm":
+            raise InputError(
+                "solver is 'lm', whose Jacobian is that of the library's own silhouette, and "
+                f"silhouette is {silhouette!r}: use solver='adam' or 'lbfgs'"
+            )
+        name = "adam" if name == "auto" else name
     lens = camera.distortion is not None
     if name == "lm" and lens:
         raise InputError(
@@ -181,7 +201,7 @@ def iteration_limit(settings: ReconstructSettings, camera: Camera) -> int:
     """The most iterations that all stages together take with the chosen method."""
     if settings.method != "render":
         return 0
-    descent = choose_descent(settings.solver, camera)
+    descent = choose_descent(settings.solver, camera, settings.silhouette)
     return sum(_iterations(stage, descent) for stage in settings.stages)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from diffrender.errors import InputError
+from diffrender.reconstruct.catalogue_silhouette import check_technique
 from diffrender.reconstruct.classes import CLASS_SIZES, ClassSize
 from diffrender.reconstruct.freeform import RefineSettings
 from diffrender.reconstruct.observations import DepthNoise
@@ -86,6 +87,9 @@ class ReconstructSettings:
         union: between stages, draw all objects together to tell which may hide which.
         colour_space, colour_bend: of the photometric term, see `losses.Photometric`.
         solver: "lm" (Levenberg-Marquardt), "lbfgs" or "adam"; "auto" picks.
+        silhouette: a technique of the catalogue that draws the silhouette term, by its name; None
+            takes the library's own. With one, "auto" picks Adam, and "lm" is refused: its Jacobian
+            is that of the library's own.
         refine: move every vertex after the fit, off the shape prior; None leaves that out. The
             pose and the size of the box stay.
         texture_size: side of the baked texture, texels.
@@ -113,6 +117,7 @@ class ReconstructSettings:
     colour_space: Literal["rgb", "lab"] = "rgb"
     colour_bend: float | None = None
     solver: Literal["auto", "adam", "lbfgs", "lm"] = "auto"
+    silhouette: str | None = None
     refine: RefineSettings | None = None
     texture_size: int = 128
     tolerance: float = 1e-3
@@ -122,6 +127,10 @@ class ReconstructSettings:
             raise InputError(f"method is {self.method!r}, expected 'render' or 'box'")
         if self.solver not in ("auto", "adam", "lbfgs", "lm"):
             raise InputError(f"solver is {self.solver!r}, expected 'auto', 'adam', 'lbfgs' or 'lm'")
+        if self.silhouette is not None:
+            check_technique(self.silhouette)
+            if self.solver == "lm":
+                raise InputError("solver 'lm' draws its own silhouette: use 'adam' or 'lbfgs'")
         if self.hypotheses < 1:
             raise InputError(f"hypotheses is {self.hypotheses}, expected at least 1")
         if self.method == "render" and not self.stages:

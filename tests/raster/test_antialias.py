@@ -155,3 +155,16 @@ def test_depth_of_partly_covered_pixels_is_that_of_the_surface(backend: str) -> 
     (by_alpha,) = torch.autograd.grad(alpha.sum(), leaf)
     assert bool(torch.isfinite(by_alpha).all())
     assert by_alpha[1, 0].item() + by_alpha[2, 0].item() == pytest.approx((8.7 - 3.2) / 5.0)
+
+
+def test_backward_of_a_picture_that_shows_nothing(backend: str) -> None:
+    """No crossing at all: the gradient is what came in, and 0 for the vertices."""
+    corners = torch.tensor([[50.0, 50.0, 1.0], [60.0, 50.0, 1.0], [50.0, 60.0, 1.0]], dtype=DOUBLE)
+    points = corners.requires_grad_()
+    mesh, camera = Mesh(points, torch.tensor([[0, 1, 2]])), flat_camera((8, 8))
+    image = torch.zeros(8, 8, 1, dtype=DOUBLE, requires_grad=True)
+    for _ in range(3):
+        found = rasterize(mesh, camera, backend=backend)
+        drawn = antialias(image, found, mesh, camera, backend=backend)
+        grads = torch.autograd.grad(drawn.sum(), (image, points))
+        assert (grads[0] == 1).all() and (grads[1] == 0).all()

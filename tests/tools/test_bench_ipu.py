@@ -123,7 +123,7 @@ def test_figures_go_where_they_are_asked_for(
 
     monkeypatch.setattr(bench_ipu, "bench_ipu", stand_in)
     bench.run("ipu", quick=True)
-    bench.run("ipu", quick=True, figures=tmp_path)
+    bench.run("ipu", quick=True, choice=tmp_path)
     assert asked == [Path("out/ipu"), tmp_path]
-    with pytest.raises(InputError, match="'raster' draws no figures, .* these do: ipu"):
-        bench.run("raster", quick=True, figures=tmp_path)
+    with pytest.raises(InputError, match="'raster' got a .*Path, it takes: none"):
+        bench.run("raster", quick=True, choice=tmp_path)

@@ -61,10 +61,10 @@ def test_study_reports_every_prior_and_goes_on_from_its_folder(
 def test_options_go_with_the_benchmark_that_reads_meshes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match="'ipu' reads no meshes"):
-        run("ipu", quick=True, meshes=MeshFolder(cars=tmp_path))
+    with pytest.raises(InputError, match="'ipu' got a MeshFolder, it takes: Path"):
+        run("ipu", quick=True, choice=MeshFolder(cars=tmp_path))
     with pytest.raises(InputError, match="is no folder of meshes"):
-        run("priors", quick=True, meshes=MeshFolder(cars=tmp_path / "absent"))
+        run("priors", quick=True, choice=MeshFolder(cars=tmp_path / "absent"))
     monkeypatch.delenv("DIFFRENDER_SHARED", raising=False)
     report = run("priors", quick=True)
     assert report.rows == []

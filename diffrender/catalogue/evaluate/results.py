@@ -1,0 +1,299 @@
+"""What was measured of a technique, in one file: it can be measured anew without the others."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from diffrender._files import write_text_atomic
+from diffrender.catalogue.evaluate.basin import BasinSettings, Trial, find_pose, starts
+from diffrender.catalogue.evaluate.cost import Cell, CostSettings, measure_cost
+from diffrender.catalogue.evaluate.gradients import ClaimResult, Score, Subject, check_claims
+from diffrender.catalogue.registry import Technique, find_technique
+from diffrender.catalogue.standard import car_scene, standard_camera, standard_scene
+from diffrender.errors import InputError
+
+__all__ = ["ClaimRow", "Measured", "MovePictures", "Plan", "load_measured", "measure"]
+
+SCHEMA = 1
+_MOST_BYTES = 8 * 2**20
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        size: (height, width) of the gradient pictures.
+        shown: (height, width) of the picture on the technique's page.
+        seconds_per_claim: patience where pixels must be asked one by one.
+        basin_seconds: after so long no further descent is started. Every level comes once before
+            any comes twice, so what was done by then is a fair part.
+        cost_seconds: after so long the remaining cells are left out, the largest come last.
+    """
+
+    size: tuple[int, int] = (48, 64)
+    shown: tuple[int, int] = (144, 192)
+    seconds_per_claim: float = 20.0
+    basin: BasinSettings = field(default_factory=BasinSettings)
+    basin_seconds: float = 45.0
+    cost: CostSettings = field(default_factory=CostSettings)
+    cost_seconds: float = 40.0
+
+
+@dataclass(frozen=True)
+class MovePictures:
+    """One direction of a claim. Pictures are base64 PNG: grey is no change, each to its own scale.
+
+    Attributes:
+        move, kind: the direction, and "triangles" or "own".
+        cosines, signs: of the image at "all", "interior" and "silhouette" pixels, and of the
+            silhouette map as "coverage".
+        length: of the gradient picture, in lengths of the reference.
+        gradient, reference: of the image.
+        gradient_coverage, reference_coverage: of the silhouette map.
+    """
+
+    move: str
+    kind: str
+    cosines: dict[str, float]
+    signs: dict[str, float]
+    length: float
+    gradient: str = field(repr=False)
+    reference: str = field(repr=False)
+    gradient_coverage: str = field(repr=False)
+    reference_coverage: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """A claim and whether it holds; cosine and sign are the lowest over what is claimed."""
+
+    parameter: str
+    where: str
+    exactness: str
+    holds: bool
+    cosine: float
+    sign: float
+    stride: int
+    moves: tuple[MovePictures, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything of one technique; a part that was not measured yet is None.
+
+    Attributes:
+        technique: its card's name.
+        machine: what the times depend on.
+        picture, silhouette, depth: of the standard scene, base64 PNG.
+        claims: one a claim of the card at that time.
+        trials: descents to the pose; empty where the card does not claim pose.
+        cells: time and memory.
+    """
+
+    technique: str
+    machine: dict[str, Any]
+    picture: str | None = field(default=None, repr=False)
+    silhouette: str | None = field(default=None, repr=False)
+    depth: str | None = field(default=None, repr=False)
+    claims: tuple[ClaimRow, ...] | None = None
+    trials: tuple[Trial, ...] | None = None
+    cells: tuple[Cell, ...] | None = None
+
+    def write(self, folder: Path) -> Path:
+        """Write NAME.json into a folder, whole or not at all."""
+        text = json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, allow_nan=False)
+        return write_text_atomic(folder / f"{self.technique}.json", text + "\n")
+
+
+def measure(
+    name: str,
+    folder: Path,
+    plan: Plan,
+    machine: dict[str, Any],
+    say: Callable[[str], None] = lambda _: None,
+) -> Measured:
+    """What is missing in folder/NAME.json is measured and written there, part by part.
+
+    Raises:
+        InputError: no such technique, or a file that is not ours.
+    """
+    technique = find_technique(name)
+    path = folder / f"{name}.json"
+    found = load_measured(path) if path.is_file() else Measured(name, machine)
+    parts: tuple[tuple[str, Callable[[], dict[str, Any]]], ...] = (
+        ("picture", lambda: _shown(technique, plan)),
+        ("claims", lambda: {"claims": _claims(technique, plan)}),
+        ("trials", lambda: {"trials": _trials(technique, plan)}),
+        ("cells", lambda: {"cells": _cells(name, plan)}),
+    )
+    for part, compute in parts:
+        if getattr(found, part) is None:
+            began = time.perf_counter()
+            found = dataclasses.replace(found, machine=machine, **compute())
+            found.write(folder)
+            say(f"{name}: {part}, {time.perf_counter() - began:.1f} s")
+    return found
+
+
+def load_measured(path: Path) -> Measured:
+    """Read one file of `measure`.
+
+    Raises:
+        InputError: it is too large, or not of this form.
+    """
+    if path.stat().st_size > _MOST_BYTES:
+        raise InputError(f"{path.name} has {path.stat().st_size} bytes, expected at most 8 MiB")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("schema") != SCHEMA:
+            raise InputError(f"expected schema {SCHEMA}")
+        claims, trials, cells = (values.pop(key) for key in ("claims", "trials", "cells"))
+        if claims is not None:
+            for claim in claims:
+                claim["moves"] = _records(MovePictures, claim["moves"])
+        measured = Measured(
+            claims=_records(ClaimRow, claims),
+            trials=_records(Trial, trials),
+            cells=_records(Cell, cells),
+            **values,
+        )
+        _check(measured)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path.name} is no file of `bench catalogue`: {error}") from error
+    return measured
+
+
+def _records(kind: Callable[..., T], rows: list[dict[str, Any]] | None) -> tuple[T, ...] | None:
+    return None if rows is None else tuple(kind(**row) for row in rows)
+
+
+_NUMBERS = ("cosine", "sign", "length", "degrees", "shift", "seconds", "error", "forward")
+
+
+def _check(measured: Measured) -> None:
+    """Pictures are PNG and numbers are numbers, since both go into pages."""
+    pictures = [measured.picture, measured.silhouette, measured.depth]
+    rows: list[Any] = [*(measured.claims or ()), *(measured.trials or ()), *(measured.cells or ())]
+    for claim in measured.claims or ():
+        rows += claim.moves
+        for move in claim.moves:
+            pictures += [move.gradient, move.reference]
+            pictures += [move.gradient_coverage, move.reference_coverage]
+            rows += [{"cosine": v} for v in (*move.cosines.values(), *move.signs.values())]
+    for picture in pictures:
+        if picture is not None and not _decoded(picture).startswith(b"\x89PNG\r\n\x1a\n"):
+            raise ValueError("a picture is not a PNG")
+    for row in rows:
+        named = row if isinstance(row, dict) else vars(row)
+        for key in _NUMBERS:
+            if key in named and not isinstance(named[key], int | float):
+                raise ValueError(f"{key} is {named[key]!r}, expected a number")
+
+
+def _decoded(picture: str) -> bytes:
+    try:
+        return base64.b64decode(picture, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"a picture is not base64: {error}") from error
+
+
+def _shown(technique: Technique, plan: Plan) -> dict[str, Any]:
+    with torch.no_grad():
+        drawn = technique.render(standard_scene(), standard_camera(plan.shown))
+    far = drawn.depth.max().clamp(min=1e-6)
+    near = drawn.depth[drawn.depth > 0].min() if (drawn.depth > 0).any() else far
+    depth = torch.where(drawn.depth > 0, 1 - 0.8 * (drawn.depth - near) / (far - near + 1e-6), 0.0)
+    return {
+        "picture": _png(_srgb(drawn.image)),
+        "silhouette": _png(drawn.silhouette[..., None].expand(-1, -1, 3)),
+        "depth": _png(depth[..., None].expand(-1, -1, 3)),
+    }
+
+
+def _claims(technique: Technique, plan: Plan) -> tuple[ClaimRow, ...]:
+    subject = Subject(technique, plan.size, plan.seconds_per_claim)
+    return tuple(_row(result) for result in check_claims(subject))
+
+
+def _row(result: ClaimResult) -> ClaimRow:
+    moves = []
+    for m in result.moves:
+        length = m.gradient[..., :3].norm() / m.reference[..., :3].norm().clamp(min=1e-12)
+        moves.append(
+            MovePictures(
+                m.move,
+                m.reference_kind,
+                _each(m.scores, "cosine"),
+                _each(m.scores, "sign"),
+                length.item(),
+                *(_signed(p[..., :3]) for p in (m.gradient, m.reference)),
+                *(_signed(p[..., 3:].expand(-1, -1, 3)) for p in (m.gradient, m.reference)),
+            )
+        )
+    claim = result.claim
+    return ClaimRow(
+        claim.parameter,
+        claim.where,
+        claim.exactness,
+        result.holds,
+        result.cosine,
+        result.sign,
+        result.moves[0].stride,
+        tuple(moves),
+    )
+
+
+def _each(scores: dict[str, Score], name: str) -> dict[str, float]:
+    return {region: getattr(score, name) for region, score in scores.items()}
+
+
+def _trials(technique: Technique, plan: Plan) -> tuple[Trial, ...]:
+    if technique.card.claim("pose") is None:
+        return ()
+    prepared = technique.prepare(car_scene())
+    began, found = time.perf_counter(), []
+    for start in starts(plan.basin):
+        if time.perf_counter() - began > plan.basin_seconds:
+            break
+        found.append(find_pose(technique, start, plan.basin, prepared))
+    return tuple(found)
+
+
+def _cells(name: str, plan: Plan) -> tuple[Cell, ...]:
+    return tuple(measure_cost(name, plan.cost, limit=plan.cost_seconds))
+
+
+def _srgb(linear: Tensor) -> Tensor:
+    c = linear.clamp(0, 1)
+    return torch.where(c <= 0.0031308, 12.92 * c, 1.055 * c.clamp(min=1e-8) ** (1 / 2.4) - 0.055)
+
+
+def _signed(picture: Tensor) -> str:  # (H, W, 3)
+    """Grey is 0; white and black are the size that only one value in 200 exceeds."""
+    flat = picture.abs().reshape(-1).double()
+    scale = flat.quantile(0.995) if len(flat) < 2**24 else flat.max()
+    scale = torch.where(scale > 0, scale, flat.max().clamp(min=1e-30))
+    return _png(0.5 + 0.5 * picture / scale)
+
+
+def _png(picture: Tensor) -> str:  # (H, W, 3) in [0, 1]
+    from PIL import Image
+
+    bytes_ = (picture.detach().double().nan_to_num(0.0).clamp(0, 1) * 255).round().byte().numpy()
+    file = io.BytesIO()
+    Image.fromarray(bytes_).save(file, format="PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")
