@@ -68,7 +68,8 @@ class ProjectedPoints:
         "survey section 2.4",
         equations=(
             "x = p - f(p) ∇f / ‖∇f‖",
-            "M = max(1 - ‖y - x‖² / r², 0) (1 - f² / band²),  y where the ray meets the disc's plane",
+            "y where the ray meets the plane through x with normal ∇f",
+            "M = max(1 - ‖y - x‖² / r², 0) (1 - f² / band²)",
             "w ∝ M e^(-sharpness z),  S = 1 - Π (1 - M)",
         ),
         family="implicit",
