@@ -17,6 +17,7 @@ from diffrender.errors import InputError
 __all__ = ["TECHNIQUE", "ProjectedPoints", "project_to_surface"]
 
 _NEAREST = 0.01  # metres before the camera
+_FLAT = 0.5  # length of the gradient, 1 for a distance, at which a node has no weight left
 _EDGE_ON = 0.2  # cosine of the angle between ray and normal below which a disc fades
 
 
@@ -31,10 +32,14 @@ def project_to_surface(grid: SdfGrid, band: float) -> tuple[Tensor, Tensor, Tens
 
     Source: Zakharov et al. 2020, the section on surface projection.
     """
-    near = grid.values.detach().abs() < band * grid.spacing
-    normals = torch.nn.functional.normalize(grid.gradients()[near], dim=-1)
+    gradients = grid.gradients()
+    # Between two surfaces the gradient vanishes, and there is no direction to move along.
+    steep = gradients.norm(dim=-1) - _FLAT
+    near = (grid.values.abs() < band * grid.spacing) & (steep > 0)
+    normals = torch.nn.functional.normalize(gradients[near], dim=-1)
     distance = grid.values[near]
     weight = 1 - (distance / (band * grid.spacing)).square()
+    weight = weight * (steep[near] / (1 - _FLAT)).clamp(max=1)
     return grid.nodes()[near] - distance[:, None] * normals, normals, weight
 
 
