@@ -58,7 +58,7 @@ class EncodedNetwork:
         return apply_layers(weights, self.widths, encode(points, self.octaves))
 
 
-_FITTING = Fitting(steps=600, batch=3000, rate=1e-2)
+_FITTING = Fitting(steps=450, batch=3000, rate=1e-2)
 
 
 @dataclass(frozen=True)

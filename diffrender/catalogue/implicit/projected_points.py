@@ -95,7 +95,8 @@ class ProjectedPoints:
         memory="O(N K²) for N points and windows of K pixels",
         time="O(N K²)",
         limits="Discs larger on the image than the window are cut: close surfaces get holes at a "
-        "high resolution. Sharp edges are worn by discs that stick out. Nodes fade in and "
+        "high resolution. Sharp edges are worn by discs that stick out, and "
+        "where two surfaces meet there are holes. Nodes fade in and "
         "out at the ends of the band, and discs that turn their edge to the ray: so that the "
         "picture has no jumps, which is an addition here.",
         use_when="Fitting shape codes and poses of a learnt distance, where points are wanted too.",
