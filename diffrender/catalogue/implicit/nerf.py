@@ -105,7 +105,7 @@ class Nerf:
         ),
         claims=(
             Claim("density", "both", "biased"),
-            Claim("pose", "both", "biased"),
+            Claim("pose", "silhouette", "biased"),
             Claim("intrinsics", "both", "biased"),
         ),
         memory="O(P S W) for P pixels, S samples and W activations of the network at each",
