@@ -1,4 +1,4 @@
-"""What the catalogue stands on: cards, the registry, scenes, and the scene that all are shown with."""
+"""What the catalogue stands on: cards, the registry, scenes, and the scene that all are shown."""
 
 from __future__ import annotations
 
