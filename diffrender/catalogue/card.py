@@ -101,13 +101,16 @@ class Card:
 
     def bibtex(self) -> str:
         """The paper as a BibTeX entry, keyed by the card's name."""
+        journal = any(word in self.venue for word in ("Transactions", "Journal", "Forum"))
+        kind = "misc" if not self.venue else "article" if journal else "inproceedings"
+        place = {"misc": "howpublished", "article": "journal", "inproceedings": "booktitle"}[kind]
         rows = {
             "author": self.authors,
             "title": "{" + self.paper + "}",
-            "booktitle" if self.venue else "howpublished": self.venue or "arXiv",
+            place: self.venue or "arXiv",
             "year": str(self.year),
         }
         if self.arxiv:
             rows |= {"eprint": self.arxiv, "archiveprefix": "arXiv"}
         body = ",\n".join(f"  {key} = {{{value}}}" for key, value in rows.items())
-        return f"@inproceedings{{{self.name},\n{body}\n}}"
+        return f"@{kind}{{{self.name},\n{body}\n}}"

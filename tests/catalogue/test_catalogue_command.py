@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from diffrender.catalogue import find_technique, list_techniques
 from diffrender.errors import InputError
+from diffrender.tools import bench_catalogue
 from diffrender.tools.app import app
 from diffrender.tools.bench import TechniqueChoice, run
 
@@ -84,7 +86,11 @@ def test_gallery_writes_pages(tmp_path: Path) -> None:
     assert RUN.invoke(app, absent).exit_code == 2
 
 
-def test_bench_measures_a_technique_and_keeps_it(tmp_path: Path) -> None:
+def test_bench_measures_a_technique_and_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = dataclasses.replace(bench_catalogue._QUICK_PLAN, size=(12, 16), seconds_per_claim=0.3)
+    monkeypatch.setattr(bench_catalogue, "_QUICK_PLAN", plan)
     choice = TechniqueChoice((PIXEL_PAIRS,), tmp_path)
     report = run("catalogue", quick=True, techniques=choice)
     operations = [row.operation for row in report.rows]
@@ -103,3 +109,16 @@ def test_bench_refuses_what_it_does_not_take(tmp_path: Path) -> None:
         run("raster", quick=True, techniques=TechniqueChoice(("x",)))
     with pytest.raises(InputError, match="no technique named 'x'"):
         run("catalogue", quick=True, techniques=TechniqueChoice(("x",), tmp_path))
+
+
+@pytest.mark.slow
+def test_bench_reconstructs_by_a_technique(tmp_path: Path) -> None:
+    choice = TechniqueChoice(("rasterize-then-splat",), tmp_path, reconstruct=True)
+    report = run("catalogue", quick=True, techniques=choice)
+    cases = list(dict.fromkeys(row.case for row in report.rows))
+    assert cases == ["the library's own, 1 cars", "rasterize-then-splat, 1 cars"]
+    share = {row.operation: row.value for row in report.rows if row.case == cases[0]}
+    assert 0 <= share["median 3D IoU"] <= 1 and share["time a car"] > 0
+    assert run("catalogue", quick=True, techniques=choice).rows == report.rows
+    with pytest.raises(InputError, match="claims no gradient"):
+        run("catalogue", quick=True, techniques=TechniqueChoice(("dvr",), tmp_path, True))

@@ -36,7 +36,7 @@ from diffrender.catalogue.evaluate import (
     supersampled,
 )
 from diffrender.catalogue.evaluate.gradients import BIASED, EXACT, OWN, score
-from diffrender.catalogue.evaluate.moves import pixels_per_step
+from diffrender.catalogue.evaluate.moves import pixels_per_step, within_bounds
 from diffrender.errors import InputError
 
 
@@ -224,11 +224,24 @@ def test_moves_start_at_the_scene(parameter: Any) -> None:
 
 def test_densities_are_examined_within_their_bounds() -> None:
     scene = find_technique("visual-hull").prepare(standard_scene())
-    (move,) = moves_of("density", scene)
-    drawn = move.apply(scene, standard_camera((4, 4)), torch.tensor(0.0))[0].parameters()["density"]
     filled = scene.parameters()["density"]
-    assert 0 < drawn.min() and drawn.max() < filled.max()
+    drawn = within_bounds(scene).parameters()["density"]
+    assert filled.min() == 0 < drawn.min() and drawn.max() < filled.max()
     assert (drawn - filled).abs().max() <= 0.1 * filled.max()
+    signed = scene.replaced("density", filled - 0.5)
+    assert within_bounds(signed) is signed
+    assert (
+        within_bounds(standard_scene()).parameters().keys() == standard_scene().parameters().keys()
+    )
+
+
+def test_claims_of_every_kind_are_examined_together() -> None:
+    """A density is examined elsewhere than the pose, which keeps its own picture."""
+    technique = find_technique("emission-absorption")
+    claims = [c for c in technique.card.claims if c.parameter in ("pose", "density")]
+    assert len(claims) == 2
+    for result in check_claims(Subject(technique, (16, 24)), claims):
+        assert result.holds, str(result)
 
 
 def test_the_camera_keeps_its_distance_when_turned() -> None:
@@ -281,12 +294,12 @@ def test_claim(name: str, claim: Claim) -> None:
 
 
 # Techniques with a second derivative, or a backward pass of a millisecond.
-QUICK = ("pixel-pair-antialiasing",)
+QUICK = ("pixel-pair-antialiasing", "rasterize-then-splat", "unclamped-barycentrics")
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_claims_of_quick_techniques(name: str) -> None:
     technique = find_technique(name)
     claims = [c for c in technique.card.claims if c.parameter in ("pose", "attributes")]
-    for result in check_claims(Subject(technique, (24, 32)), claims):
+    for result in check_claims(Subject(technique, (24, 32), seconds=1.5), claims):
         assert result.holds, str(result)

@@ -166,12 +166,15 @@ def test_unclamped_barycentrics_are_those_of_the_rasterizer() -> None:
     fragments = rasterize((mesh.vertices, mesh.faces), camera)
     drawn = find_technique("unclamped-barycentrics").render(scene, camera)
     assert torch.allclose(drawn.depth, fragments.depth[..., 0])
-    corners = torch.tensor([[[0.0, 0, 2], [8, 0, 4], [0, 8, 4]]]).double()
-    share, depth = barycentrics(corners, torch.tensor([[4.0, -1.0, 1.0]]).double())
-    point = (share[..., None] * corners).sum(1)
-    assert torch.allclose(point, depth[:, None] * torch.tensor([[4.0, -1.0, 1.0]]).double())
-    assert share.min() < 0
-    inputs = (corners.requires_grad_(), torch.tensor([[1.0, 0.5, 1.0]]).double())
+    pixels = torch.tensor([[[0.0, 0], [8, 0], [0, 8]]]).double()
+    depth = torch.tensor([[2.0, 4, 4]]).double()
+    at = torch.tensor([[4.0, -1.0]]).double()
+    share = barycentrics(pixels, depth, at)
+    assert share.sum().item() == pytest.approx(1)
+    assert share[0, 2] < 0
+    scaled = (share * depth)[..., None] * pixels  # in space, points are (x z, y z, z)
+    assert torch.allclose(scaled.sum(1), (share * depth).sum() * at)
+    inputs = (pixels.requires_grad_(), depth.requires_grad_(), at)
     assert torch.autograd.gradcheck(barycentrics, inputs)
 
 

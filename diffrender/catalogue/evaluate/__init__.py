@@ -22,6 +22,7 @@ from diffrender.catalogue.evaluate.moves import in_double as in_double
 from diffrender.catalogue.evaluate.moves import moves_of as moves_of
 from diffrender.catalogue.evaluate.pictures import GradientPictures as GradientPictures
 from diffrender.catalogue.evaluate.pictures import gradient_pictures as gradient_pictures
+from diffrender.catalogue.evaluate.reference import DrawsMore as DrawsMore
 from diffrender.catalogue.evaluate.reference import difference_of_own as difference_of_own
 from diffrender.catalogue.evaluate.reference import (
     difference_of_triangles as difference_of_triangles,
@@ -41,6 +42,7 @@ __all__ = [
     "ClaimResult",
     "ClaimRow",
     "CostSettings",
+    "DrawsMore",
     "GradientPictures",
     "Level",
     "Measured",

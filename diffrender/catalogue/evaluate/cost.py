@@ -42,8 +42,8 @@ class CostSettings:
 
     heights: tuple[int, ...] = (32, 64, 128, 256)
     subdivisions: tuple[int, ...] = (2, 3, 4, 5)
-    repeats: int = 5
-    patience: float = 5.0
+    repeats: int = 3
+    patience: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -190,8 +190,13 @@ def _peak(technique: Technique, prepared: Scene, camera: Camera) -> int:
 
 def _main() -> None:
     name, settings = sys.argv[1], json.loads(sys.argv[2])
-    lists = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
-    for cell in cells(find_technique(name), CostSettings(**lists)):
+    plan = CostSettings(
+        tuple(settings["heights"]),
+        tuple(settings["subdivisions"]),
+        settings["repeats"],
+        settings["patience"],
+    )
+    for cell in cells(find_technique(name), plan):
         print(json.dumps(asdict(cell)), flush=True)
 
 

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Claim, Parameter
-from diffrender.catalogue.evaluate.moves import MOTIONS, Move, in_double, moves_of
+from diffrender.catalogue.evaluate.moves import (
+    MOTIONS,
+    Move,
+    in_double,
+    moves_of,
+    within_bounds,
+)
 from diffrender.catalogue.evaluate.pictures import every, gradient_pictures
 from diffrender.catalogue.evaluate.reference import (
     difference_of_own,
@@ -97,15 +103,14 @@ class MoveResult:
     stride: int
     scores: dict[str, Score]
 
-    def best(self, region: str) -> Score:
-        """Of the image; at silhouettes of the silhouette map instead, where that agrees better.
+    def best(self, region: str, threshold: Threshold) -> Score:
+        """Of the image; at silhouettes of the silhouette map, where that alone is good enough.
 
-        Some techniques give an outline a gradient in the silhouette map alone.
+        Some techniques give an outline a gradient in the silhouette map only.
         """
         image, coverage = self.scores[region], self.scores["coverage"]
-        if region == "silhouette" and (coverage.cosine, coverage.sign) > (image.cosine, image.sign):
-            return coverage
-        return image
+        by_map = region == "silhouette" and not image.reaches(threshold)
+        return coverage if by_map and coverage.reaches(threshold) else image
 
 
 @dataclass(frozen=True)
@@ -131,17 +136,21 @@ class ClaimResult:
     @property
     def holds(self) -> bool:
         """Every direction reaches the threshold in every region that is claimed."""
-        return all(m.best(r).reaches(self.threshold) for m in self.moves for r in self.regions)
+        return all(
+            m.best(r, self.threshold).reaches(self.threshold)
+            for m in self.moves
+            for r in self.regions
+        )
 
     @property
     def cosine(self) -> float:
         """The lowest over directions and claimed regions."""
-        return min(m.best(r).cosine for m in self.moves for r in self.regions)
+        return min(m.best(r, self.threshold).cosine for m in self.moves for r in self.regions)
 
     @property
     def sign(self) -> float:
         """The lowest over directions and claimed regions."""
-        return min(m.best(r).sign for m in self.moves for r in self.regions)
+        return min(m.best(r, self.threshold).sign for m in self.moves for r in self.regions)
 
     def __str__(self) -> str:
         rows = [f"{self.claim}: {'holds' if self.holds else 'DOES NOT HOLD'} at {self.threshold}"]
@@ -201,16 +210,14 @@ def check_claims(subject: Subject, claims: Sequence[Claim] | None = None) -> lis
         InputError: the prepared scene holds no such parameter.
     """
     claims = subject.technique.card.claims if claims is None else claims
+    # What cannot be examined in one picture: another precision, another scene, other bounds.
+    groups: dict[tuple[bool, bool, bool], list[Claim]] = {}
+    for claim in claims:
+        kinds = claim.parameter == "texture", claim.parameter == "density"
+        groups.setdefault((claim.exactness == "own", *kinds), []).append(claim)
     found: dict[Claim, ClaimResult] = {}
-    for double in (False, True):
-        for textured in (False, True):
-            chosen = [
-                claim
-                for claim in claims
-                if (claim.exactness == "own") == double
-                and (claim.parameter == "texture") == textured
-            ]
-            found |= dict(zip(chosen, _examine(subject, chosen, double), strict=True))
+    for (double, *_), chosen in groups.items():
+        found |= dict(zip(chosen, _examine(subject, chosen, double), strict=True))
     return [found[claim] for claim in claims]
 
 
@@ -226,14 +233,14 @@ def score(gradient: Tensor, reference: Tensor, where: Tensor) -> Score:  # (H, W
 
 
 def _examine(subject: Subject, claims: list[Claim], double: bool) -> list[ClaimResult]:
-    if not claims:
-        return []
     technique = subject.technique
     scene, camera = subject.scene(claims[0].parameter), subject.camera()
     outline = silhouette_pixels(scene, camera)
     if double:
         scene, camera = in_double(scene, camera)
     prepared = technique.prepare(scene)
+    if claims[0].parameter == "density":
+        prepared = within_bounds(prepared)
     moves = [moves_of(claim.parameter, prepared) for claim in claims]
     flat = [move for group in moves for move in group]
     backward = gradient_pictures(technique, prepared, camera, flat, seconds=subject.seconds)
@@ -250,7 +257,7 @@ def _examine(subject: Subject, claims: list[Claim], double: bool) -> list[ClaimR
                 reference = difference_of_own(technique, move, same, scene, prepared, camera)
             else:
                 assert same is not None
-                reference = difference_of_triangles(same, scene, camera)
+                reference = difference_of_triangles(same, scene, camera, technique)
             pair = pictures[move.name], every(backward.stride, reference)
             found.append(_compare(move, own, pair, outline, backward.stride))
         results.append(ClaimResult(claim, THRESHOLDS[claim.exactness], tuple(found)))

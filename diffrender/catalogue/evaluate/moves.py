@@ -15,7 +15,7 @@ from diffrender.catalogue.card import Parameter
 from diffrender.catalogue.scene import Light, Scene, Triangles
 from diffrender.errors import InputError
 
-__all__ = ["Move", "in_double", "moves_of", "pixels_per_step"]
+__all__ = ["Move", "in_double", "moves_of", "pixels_per_step", "within_bounds"]
 
 Moved = tuple[Scene, Camera]
 
@@ -31,8 +31,8 @@ class Move:
     Attributes:
         name: such as "pose, turned about the vertical".
         parameter: whose direction it is.
-        apply: (scene, camera, t) to what they are at the scalar t; nothing changes at t = 0 (but
-            see `moves_of` on densities). Differentiable to t.
+        apply: (scene, camera, t) to what they are at the scalar t; nothing changes at t = 0.
+            Differentiable to t.
     """
 
     name: str
@@ -47,8 +47,7 @@ def moves_of(parameter: Parameter, scene: Scene) -> tuple[Move, ...]:
     logarithm of the focal length. vertices: a smooth field over space, the same for triangles,
     points and other primitives. attributes: a smooth field for colours at vertices. light: its
     direction, colour and ambient part together. Everything else: fixed random numbers, as large
-    as the values are. A density that is nowhere negative is taken a little inside its bounds at
-    t = 0 already: at 0 and at 1 it has no two-sided derivative.
+    as the values are.
 
     Args:
         scene: triangles, or what a technique prepared; it must hold the parameter.
@@ -72,16 +71,28 @@ def moves_of(parameter: Parameter, scene: Scene) -> tuple[Move, ...]:
             f"it holds {', '.join(held)}"
         )
     direction = _direction(parameter, held)
-    bounded = parameter == "density" and held[parameter].min() >= 0
 
     def apply(scene: Scene, camera: Camera, t: Tensor) -> Moved:
         value = scene.parameters()[parameter]
-        if bounded:
-            value = _within(value)
         return scene.replaced(parameter, value + t.to(value) * direction.to(value)), camera
 
     words = {"vertices": "a smooth field", "attributes": "a pattern", "texture": "a pattern"}
     return (Move(f"{parameter}, {words.get(parameter, 'random')}", parameter, apply),)
+
+
+def within_bounds(prepared: Scene) -> Scene:
+    """The scene with a density that is nowhere negative taken a little inside its bounds.
+
+    At 0 and at 1 an occupancy or opacity has no two-sided derivative, and most of them are one or
+    the other. Between 2 and 98 % of the largest value, no two alike; a density with negative
+    values (a signed distance, a field's weights) stays as it is.
+    """
+    value = prepared.parameters().get("density")
+    if value is None or value.min() < 0:
+        return prepared
+    generator = torch.Generator().manual_seed(_SEED + 1)
+    drawn = torch.rand(value.shape, generator=generator, dtype=torch.float64).to(value)
+    return prepared.replaced("density", 0.9 * value + (0.02 + 0.06 * drawn) * value.detach().max())
 
 
 def pixels_per_step(move: Move, scene: Scene, camera: Camera) -> float:
@@ -165,13 +176,6 @@ def _direction(parameter: Parameter, held: dict[str, Tensor]) -> Tensor:
     scale = value.double().pow(2).mean().sqrt().clamp(min=1e-3)
     drawn = torch.randn(value.shape, generator=generator, dtype=torch.float64)
     return (scale * drawn).to(value)
-
-
-def _within(value: Tensor) -> Tensor:
-    """Between 2 and 98 % of the largest value, and no two alike."""
-    generator = torch.Generator().manual_seed(_SEED + 1)
-    drawn = torch.rand(value.shape, generator=generator, dtype=torch.float64).to(value)
-    return 0.9 * value + (0.02 + 0.06 * drawn) * value.detach().max()
 
 
 def _waves(places: Tensor) -> Tensor:  # (N, 3)

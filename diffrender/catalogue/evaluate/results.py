@@ -48,9 +48,9 @@ class Plan:
     shown: tuple[int, int] = (144, 192)
     seconds_per_claim: float = 20.0
     basin: BasinSettings = field(default_factory=BasinSettings)
-    basin_seconds: float = 60.0
+    basin_seconds: float = 45.0
     cost: CostSettings = field(default_factory=CostSettings)
-    cost_seconds: float = 60.0
+    cost_seconds: float = 40.0
 
 
 @dataclass(frozen=True)

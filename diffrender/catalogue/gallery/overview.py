@@ -52,7 +52,7 @@ def comparison_page(cards: Sequence[Card], results: Results) -> str:
     )
     head = [("technique", False), ("family", False), ("year", True)]
     head += [(parameter, True) for parameter in PARAMETERS]
-    head += [("yaw recovered", True), ("shift recovered", True), ("ms", True), ("MiB", True)]
+    head += [("turn, %", True), ("shift, %", True), ("ms", True), ("MiB", True)]
     headers = "".join(
         f'<th scope="col"{" class=number" if numeric else ""}><button type="button">{name}'
         "</button></th>"
@@ -62,9 +62,9 @@ def comparison_page(cards: Sequence[Card], results: Results) -> str:
     body = (
         "<h1>Comparison</h1>"
         "<p>● derivative of the scene’s picture, ◐ exact for its own picture, ○ biased; beside it "
-        "the lowest cosine similarity with finite differences. Recovered: mean over starts of 5° "
-        "to 60°, and of 5 to 50 % of the length. Time is forward and backward, memory the peak of "
-        f"tensors, at {_ROWS} rows on the standard scene.</p>"
+        "the lowest cosine similarity with finite differences. Turn and shift: poses recovered, "
+        "mean over starts of 5° to 60° and of 5 to 50 % of the length. Time is forward and "
+        f"backward, memory the peak of tensors, at {_ROWS} rows on the standard scene.</p>"
         '<div class="filters">'
         f'<label>Family<select id="family"><option value="">all</option>{families}</select></label>'
         '<label>Words<input type="search" id="words"></label>'
@@ -73,7 +73,7 @@ def comparison_page(cards: Sequence[Card], results: Results) -> str:
         f'<div class="scroll"><table id="techniques"><thead><tr>{headers}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
-    return page("Comparison · catalogue", body, script=asset("compare.js"))
+    return page("Comparison · catalogue", body, script=asset("compare.js"), wide=True)
 
 
 def _tile(card: Card, measured: Measured | None) -> str:
@@ -102,7 +102,7 @@ def _thumbnail(picture: str) -> str:
 def _row(card: Card, measured: Measured | None) -> str:
     claims = " ".join(claim.parameter for claim in card.claims)
     cells = [
-        f'<td><a href="{escape(card.name)}.html">{escape(card.title)}</a></td>',
+        f'<td class="name"><a href="{escape(card.name)}.html">{escape(card.title)}</a></td>',
         f"<td>{escape(card.family)}</td>",
         f'<td class="number">{card.year}</td>',
         *(_mark(card, measured, parameter) for parameter in PARAMETERS),

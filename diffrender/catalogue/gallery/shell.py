@@ -22,7 +22,7 @@ def asset(name: str) -> str:
     return folder.joinpath(name).read_text(encoding="utf-8")
 
 
-def page(title: str, body: str, *, script: str = "") -> str:
+def page(title: str, body: str, *, script: str = "", wide: bool = False) -> str:
     """A whole page. `title` is escaped, `body` is HTML, `script` the only one that may run."""
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     allowed = f"script-src 'sha256-{digest}'; " if script else ""
@@ -37,7 +37,8 @@ def page(title: str, body: str, *, script: str = "") -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="generator" content="diffrender">\n'
-        f"<title>{escape(title)}</title>\n<style>{asset('style.css')}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{asset('style.css')}</style>\n</head>\n"
+        f"<body{' class=wide' if wide else ''}>\n"
         f"<header><nav>{links}</nav></header>\n<main>\n{body}\n</main>\n"
         "<footer>The catalogue of diffrender: differentiable rendering as running modules. "
         "Built by <code>diffrender catalogue gallery</code>.</footer>\n"

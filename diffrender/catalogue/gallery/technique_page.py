@@ -20,6 +20,7 @@ _REFERENCE = {
     "triangles": "differences of the supersampled triangles",
     "own": "differences of its own picture",
 }
+_SHAPING = ("vertices", "pose", "intrinsics", "density")  # what moves silhouettes
 _NOT_YET = '<p class="note">Not measured yet: <code>diffrender bench catalogue</code>.</p>'
 
 
@@ -101,25 +102,21 @@ def _claim(row: ClaimRow) -> str:
         f'{escape(row.exactness)} <span class="{verdict[0]}">{verdict[1]}</span></h3>'
         f'<p class="note">Claimed is {_MEANING.get(row.exactness, "")}. Lowest cosine similarity '
         f"{row.cosine:.3f}, signs agree in {row.sign:.0%}.{coarse}</p>"
-        f"{''.join(_move(move) for move in row.moves)}</section>"
+        f"{''.join(_move(move, row.parameter) for move in row.moves)}</section>"
     )
 
 
-def _move(move: MovePictures) -> str:
-    regions = {
-        "interior": "interior pixels",
-        "silhouette": "silhouette pixels",
-        "coverage": "silhouette map",
-    }
+def _move(move: MovePictures, parameter: str) -> str:
+    regions = {"interior": "interior pixels", "silhouette": "silhouette pixels"}
+    drawn = picture(move.gradient, "backward, image")
+    drawn += picture(move.reference, "differences, image")
+    if parameter in _SHAPING:
+        regions["coverage"] = "silhouette map"
+        drawn += picture(move.gradient_coverage, "backward, silhouette map")
+        drawn += picture(move.reference_coverage, "differences, silhouette map")
     scores = "; ".join(
         f"{words} cosine {move.cosines[region]:.3f}, sign {move.signs[region]:.0%}"
         for region, words in regions.items()
-    )
-    drawn = (
-        picture(move.gradient, "backward, image")
-        + picture(move.reference, "differences, image")
-        + picture(move.gradient_coverage, "backward, silhouette map")
-        + picture(move.reference_coverage, "differences, silhouette map")
     )
     return (
         f'<p class="note"><b>{escape(move.move)}</b>, against '

@@ -146,8 +146,9 @@ def reflected(
     """(N, 3) the share of light from `towards` that leaves along `back`: f cos θ, unit vectors.
 
     Lambert's diffuse part under a microfacet one (GGX by Walter et al. 2007 with alpha the square
-    of roughness, Smith's shadowing, Schlick's Fresnel term). Differentiable to all; roughness is
-    at least 0.05.
+    of roughness, Smith's shadowing, Schlick's Fresnel term, which at grazing angles is 1, or 50
+    times the reflectance along the normal below 0.02, so that none of it leaves a diffuse surface).
+    Differentiable to all; roughness is at least 0.05.
     """
     albedo, facing, rough = materials[:, :3], materials[:, 3:4], materials[:, 4:5].clamp(min=0.05)
     cosine = (normal * towards).sum(-1, keepdim=True).clamp(min=0)
@@ -157,7 +158,9 @@ def reflected(
     d = microfacets((normal * half).sum(-1, keepdim=True).clamp(min=0), squared)
     # Smith's terms are divided by the two cosines of D F G / (4 cos cos).
     shadowing = smith(cosine, squared) * smith(cosine_back, squared)
-    fresnel = facing + (1 - facing) * (1 - (half * back).sum(-1, keepdim=True).clamp(0, 1)) ** 5
+    grazing = (50 * facing).clamp(max=1)
+    away = 1 - (half * back).sum(-1, keepdim=True).clamp(0, 1)
+    fresnel = facing + (grazing - facing) * away**5
     return ((1 - fresnel) * albedo / math.pi + d * fresnel * shadowing / 4) * cosine
 
 

@@ -96,14 +96,16 @@ class View:
         return weights / weights.sum(-1, keepdim=True)
 
     def motion(self, face: Tensor, points: Tensor) -> Tensor:  # (S,), (S, 2)
-        """(S, 2) the points themselves, moving with the surface that is seen at them.
+        """(S, 2) how the surfaces seen at points of the image move there, pixels: zero.
 
-        Where face is -1, they stay. Differentiable to vertices and camera.
+        It is the point that is seen now, projected, less its value; 0 for face -1. Differentiable
+        to vertices and camera.
         """
         seen = (face >= 0).nonzero().squeeze(1)
         bary = self.barycentrics(face[seen], points[seen]).detach()
         moved = (bary[..., None] * self.homogeneous[self.mesh.faces[face[seen]]]).sum(1)
-        return points.detach().index_copy(0, seen, moved[:, :2] / moved[:, 2:])
+        moved = moved[:, :2] / moved[:, 2:]
+        return torch.zeros_like(points).index_copy(0, seen, moved - moved.detach())
 
     def look(
         self, face: Tensor, points: Tensor, lit: Tensor | None = None, *, frozen: bool = False

@@ -78,7 +78,7 @@ class DerivativeFilters:
         face, points = view.faces_at_centres(), view.centres()
         flat = face.view(-1), points.view(-1, 2)
         maps = view.look(*flat, frozen=True).view(*face.shape, 5)
-        moved = view.motion(*flat).view(*face.shape, 2) - points  # zero, with a gradient
+        moved = view.motion(*flat).view(*face.shape, 2)
         out = maps
         for axis in (0, 1):  # along x, then along y
             along = 1 - axis

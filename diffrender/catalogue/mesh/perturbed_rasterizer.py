@@ -31,7 +31,7 @@ class PerturbedRasterizer:
 
     distance_noise: float = 0.5
     depth_noise: float = 0.05
-    samples: int = 16
+    samples: int = 32
     seed: int = 0
 
     card: ClassVar[Card] = Card(

@@ -161,15 +161,16 @@ class _Splats:
     depth: Tensor  # (H, W, K)
 
     def at(self, row: int, column: int) -> _Splats:
-        """The splats of the neighbour at an offset; beyond the border, the outermost pixels' own.
-
-        Those lie beside the image, where they add nothing that the border needs.
-        """
+        """The splats of the neighbour at an offset; outermost pixels go on beyond the border."""
         height, width = self.depth.shape[:2]
-        rows = (torch.arange(height, device=self.depth.device) + row).clamp(0, height - 1)
-        columns = (torch.arange(width, device=self.depth.device) + column).clamp(0, width - 1)
-        index = rows[:, None], columns
-        return _Splats(self.position[index], self.values[index], self.depth[index])
+        wanted = torch.meshgrid(
+            torch.arange(height, device=self.depth.device) + row,
+            torch.arange(width, device=self.depth.device) + column,
+            indexing="ij",
+        )
+        index = wanted[0].clamp(0, height - 1), wanted[1].clamp(0, width - 1)
+        beyond = torch.stack([wanted[1] - index[1], wanted[0] - index[0]], dim=-1)[:, :, None]
+        return _Splats(self.position[index] + beyond, self.values[index], self.depth[index])
 
 
 TECHNIQUE = RasterizeThenSplat()

@@ -13,6 +13,7 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.mesh._face_pixels import blend, face_pixels, sum_over_faces
 from diffrender.catalogue.scene import Rendering, Scene, as_triangles
+from diffrender.meshes import Mesh
 from diffrender.raster import SoftShading, soft_shade, soft_silhouette
 
 __all__ = ["TECHNIQUE", "SoftRasterizer"]
@@ -87,14 +88,14 @@ class SoftRasterizer:
         blur radius. Here the silhouette, the picture's alpha channel there, fades them out.
         """
         mesh = as_triangles(scene)
-        pair = mesh.vertices, mesh.faces
+        surface = Mesh(mesh.vertices, mesh.faces)
         depth = camera.project(mesh.vertices)[1]
         settings = SoftShading(
             self.sigma, self.gamma, near=self.near, far=self.far, epsilon=_UNSEEN
         )
-        drawn = torch.cat([scene.radiance(), depth[:, None]], dim=1)
-        maps = soft_shade(drawn, pair, camera, settings=settings)
-        alpha = soft_silhouette(pair, camera, sigma=self.sigma)
+        values = torch.cat([scene.radiance(), depth[:, None]], dim=1)
+        maps = soft_shade(values, surface, camera, settings=settings)
+        alpha = soft_silhouette(surface, camera, sigma=self.sigma)
         return _over(maps, alpha, scene.background)
 
     def render_by_definition(self, scene: Scene, camera: Camera) -> Rendering:

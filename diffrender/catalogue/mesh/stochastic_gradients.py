@@ -24,7 +24,7 @@ class StochasticGradients:
     Attributes:
         step: pixels by which each vertex moves, up or down, left or right.
         colour_step: by which each channel of each vertex changes.
-        samples: pairs of pictures in each backward pass.
+        samples: pairs of pictures in each backward pass, for places and for colours.
         seed: of the signs, which are the same at every call.
     """
 
@@ -40,7 +40,7 @@ class StochasticGradients:
         year=2024,
         paper="Transforming a Non-Differentiable Rasterizer into a Differentiable One with "
         "Stochastic Gradient Estimation",
-        venue="Proceedings of the ACM on Computer Graphics and Interactive Techniques 7 (I3D)",
+        venue="Proceedings of the ACM on Computer Graphics and Interactive Techniques 7(1), I3D",
         arxiv="2404.09758",
         sections="paper's sections on per-pixel stochastic gradients; after the survey",
         equations=(
@@ -49,8 +49,8 @@ class StochasticGradients:
         ),
         family="mesh, approximate gradient",
         idea=(
-            "Perturb all parameters at once by random signs and draw two pictures, with plus and "
-            "with minus.",
+            "Perturb all places at once by random signs and draw two pictures, with plus and with "
+            "minus; and so for all colours.",
             "The difference of the two at a pixel, over the step, is an estimate for each of the "
             "parameters that the pixel depends on; those of others would be noise alone.",
             "The faces seen at a pixel in the two pictures say which these are, so that any engine "
@@ -64,7 +64,7 @@ class StochasticGradients:
             Claim("light", "both", "biased"),
         ),
         memory="O(P + N): two pictures of P pixels at a time, N parameters",
-        time="O(S (P + N)) for S pairs of pictures",
+        time="O(S (P + N)) for S pairs of pictures of P pixels and N parameters",
         limits="Noisy: a pixel's nine parameters are told apart by averaging only. Depth has no "
         "gradient of its own. The picture keeps its jagged edges.",
         use_when="An engine that cannot be differentiated, with many steps of a stochastic descent "
@@ -135,40 +135,59 @@ class _Estimated(torch.autograd.Function):
         pixels, values, depth, faces = ctx.saved_tensors
         settings: StochasticGradients = ctx.settings
         made = torch.Generator(pixels.device).manual_seed(settings.seed)
-        size = pixels.new_full((len(pixels), 6), settings.colour_step)  # x, y, RGB, depth
-        size[:, :2] = settings.step
-        rest = depth, faces, ctx.size
-        total = torch.zeros_like(size)
+        places, colours = torch.zeros_like(pixels), torch.zeros_like(values)
         for _ in range(settings.samples):
-            signs = torch.randint(0, 2, size.shape, generator=made, device=made.device) * 2 - 1
-            signs[:, 5] = 0
-            move = size * signs
-            with torch.no_grad():
-                (more, first), (less, second) = (
-                    _draw(pixels + way * move[:, :2], values + way * move[:, 2:], *rest)
-                    for way in (1, -1)
-                )
-            change = grad * (more - less)  # (H, W, 5)
-            # A place changes all channels, a colour its own alone.
-            whole = change.sum(-1, keepdim=True).expand(*change.shape[:2], 2)
-            change = torch.cat([whole, change[..., :4]], dim=-1).view(-1, 6)
-            total = total + _seen(first, second, faces, change, len(pixels)) * signs
-        total = total / (2 * settings.samples * size)
-        return total[:, :2], total[:, 2:], None, None, None, None
+            # In turns, since the steps of the one would be noise to the other.
+            signs = _signs(pixels.shape, made).to(pixels)
+            move = settings.step * signs
+            more, less = ((pixels + move, values), (pixels - move, values))
+            change, faces_seen = _difference(more, less, grad, depth, faces, ctx.size)
+            whole = change.sum(-1, keepdim=True)  # a place changes all channels
+            places = places + _gather(whole, faces_seen, faces, len(pixels)) * signs
+
+            signs = _signs(values.shape, made).to(values)
+            signs[:, 3] = 0  # depth stays
+            move = settings.colour_step * signs
+            more, less = ((pixels, values + move), (pixels, values - move))
+            change, faces_seen = _difference(more, less, grad, depth, faces, ctx.size)
+            each = change[:, :4]  # a colour changes its own channel
+            colours = colours + _gather(each, faces_seen, faces, len(pixels)) * signs
+        places = places / (2 * settings.samples * settings.step)
+        colours = colours / (2 * settings.samples * settings.colour_step)
+        return places, colours, None, None, None, None
 
 
-def _seen(first: Tensor, second: Tensor, faces: Tensor, change: Tensor, count: int) -> Tensor:
+def _signs(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, shape, generator=generator, device=generator.device) * 2 - 1
+
+
+def _difference(
+    more: tuple[Tensor, Tensor],
+    less: tuple[Tensor, Tensor],
+    grad: Tensor,  # (H, W, C)
+    depth: Tensor,
+    faces: Tensor,
+    size: tuple[int, int],
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """What the loss gains from less to more by each channel (P, C), and the faces seen in both."""
+    with torch.no_grad():
+        (above, first), (below, second) = (_draw(*e, depth, faces, size) for e in (more, less))
+    change = grad * (above - below)
+    return change.view(-1, grad.shape[-1]), (first.reshape(-1), second.reshape(-1))
+
+
+def _gather(change: Tensor, seen: tuple[Tensor, Tensor], faces: Tensor, count: int) -> Tensor:
     """Sums for each of `count` vertices of the changes at the pixels that see it, once each.
 
-    (H, W) faces of two pictures, (F, 3), (P, C) -> (count, C).
+    (P, C), two of (P,), (F, 3) -> (count, C).
     """
-    one, two = first.reshape(-1), second.reshape(-1)
+    one, two = seen
     ours, theirs = faces[one.clamp(min=0)], faces[two.clamp(min=0)]  # (P, 3)
-    seen = (one >= 0)[:, None].expand(-1, 3)
-    twice = seen & (theirs[:, :, None] == ours[:, None]).any(-1)
+    covered = (one >= 0)[:, None].expand(-1, 3)
+    twice = covered & (theirs[:, :, None] == ours[:, None]).any(-1)
     fresh = (two >= 0)[:, None] & ~twice
     total = change.new_zeros(count, change.shape[1])
-    for corners, counted in ((ours, seen), (theirs, fresh)):
+    for corners, counted in ((ours, covered), (theirs, fresh)):
         pixel, corner = counted.nonzero(as_tuple=True)
         total = total.index_add(0, corners[pixel, corner], change[pixel])
     return total

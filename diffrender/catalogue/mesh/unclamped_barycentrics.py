@@ -31,8 +31,8 @@ class UnclampedBarycentrics:
         arxiv="1806.06098",
         sections="paper's section on the differentiable rasterizer; survey section 2.1.2",
         equations=(
-            "e_i = (h_j × h_k) · p for homogeneous corners h and the pixel p = (x, y, 1)",
-            "b_i = e_i / (e_1 + e_2 + e_3),  I = Σ_i b_i c_i,  z = det(h) / (e_1 + e_2 + e_3)",
+            "e_i = z_j (x_j - p) × z_k (x_k - p) for corners at pixels x with depths z",
+            "b_i = e_i / (e_1 + e_2 + e_3),  I = Σ_i b_i c_i,  z = Σ_i b_i z_i",
         ),
         family="mesh, approximate gradient",
         idea=(
@@ -68,9 +68,9 @@ class UnclampedBarycentrics:
         row, column = (face >= 0).nonzero(as_tuple=True)
         corners = mesh.faces[face[row, column]]  # (M, 3)
         pixels, z = camera.project(mesh.vertices)
-        homogeneous = torch.cat([pixels * z[:, None], z[:, None]], dim=1)  # (V, 3)
-        centre = torch.stack([column + 0.5, row + 0.5, torch.ones_like(row)], dim=1)
-        share, depth = barycentrics(homogeneous[corners], centre.to(z))
+        centre = torch.stack([column, row], dim=1).to(z) + 0.5
+        share = barycentrics(pixels[corners], z[corners], centre)
+        depth = (share * z[corners]).sum(1)
         colour = (share[..., None] * scene.radiance()[corners]).sum(1)  # (M, 3)
         image = scene.background.expand(*camera.size, 3).index_put((row, column), colour)
         return Rendering(
@@ -78,17 +78,15 @@ class UnclampedBarycentrics:
         )
 
 
-def barycentrics(corners: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:  # (M, 3, 3), (M, 3)
-    """Perspective-correct barycentrics, not clamped, and depth of the corners' planes at pixels.
+def barycentrics(pixels: Tensor, z: Tensor, at: Tensor) -> Tensor:
+    """Perspective-correct barycentrics of pixel positions, not clamped; negative outside.
 
-    (M, 3, 3) rows (x z, y z, z) in pixels and metres, (M, 3) rows (x, y, 1) -> (M, 3), (M,).
+    Corners' pixels (M, 3, 2), their depths (M, 3), positions (M, 2) -> (M, 3).
     """
-    first, second, third = corners.unbind(1)
-    cross = torch.linalg.cross
-    normals = torch.stack([cross(second, third), cross(third, first), cross(first, second)], dim=1)
-    edges = (normals * pixel[:, None]).sum(-1)  # (M, 3)
-    total = edges.sum(-1)
-    return edges / total[:, None], (first * normals[:, 0]).sum(-1) / total
+    away = (pixels - at[:, None]) * z[..., None]  # around the pixel, so that little cancels
+    following, last = away.roll(-1, 1), away.roll(-2, 1)
+    edges = following[..., 0] * last[..., 1] - following[..., 1] * last[..., 0]  # (M, 3)
+    return edges / edges.sum(1, keepdim=True)
 
 
 TECHNIQUE = UnclampedBarycentrics()

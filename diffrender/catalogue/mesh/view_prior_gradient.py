@@ -74,7 +74,7 @@ class ViewPriorGradient:
         face, points = view.faces_at_centres(), view.centres()
         flat = face.view(-1), points.view(-1, 2)
         maps = view.look(*flat, frozen=True).view(*face.shape, 5)
-        coordinates = view.motion(*flat).view(*face.shape, 2)
+        coordinates = points + view.motion(*flat).view(*face.shape, 2)
         # The paper's coordinates span the image by 2; ours are pixels.
         tie = self.tie * 2 / max(camera.size)
         ruled: Tensor = _NeighbourRule.apply(maps, coordinates, tie)

@@ -98,7 +98,7 @@ class WarpedArea:
 
     def _warp(self, view: View, face: Tensor, points: Tensor) -> Tensor:
         """(h, w, 2) the weighted motion of the samples around each sample, pixels."""
-        own = view.motion(face.view(-1), points.view(-1, 2)).view_as(points) - points
+        own = view.motion(face.view(-1), points.view(-1, 2)).view_as(points)
         test = self._boundary_test(view) / self.boundary
         r = self.radius
         total, weights = torch.zeros_like(own), torch.zeros_like(test)

@@ -13,7 +13,15 @@ from diffrender.catalogue.points._pieces import cut_faces
 from diffrender.catalogue.scene import Scene, as_triangles
 from diffrender.errors import InputError, check_shape
 
-__all__ = ["Splats", "as_splats", "inverse_form", "make_splats", "project_splats", "reach"]
+__all__ = [
+    "Splats",
+    "as_splats",
+    "check_pinhole",
+    "inverse_form",
+    "make_splats",
+    "project_splats",
+    "reach",
+]
 
 
 @dataclass(frozen=True)
@@ -106,17 +114,30 @@ def as_splats(scene: Scene) -> Splats:
 def project_splats(splats: Splats, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
     """EWA projection: pixels (N, 2) and depth (N,) of the centres, covariances (N, 2, 2) in px².
 
-    The covariance of an affine image is J W A (J W A)ᵀ, where J is the Jacobian of the projection
-    at the centre (Zwicker et al. 2001): J W applied to an axis is the derivative of the projected
-    centre along it. Differentiable to splats and camera, through a lens too.
+    The covariance of the affine image is J W A (J W A)ᵀ for the Jacobian J of the projection at
+    the centre: moving along an axis w in the camera's frame moves the pixel by
+    K (w_xy / z - (x, y) w_z / z²) (Zwicker et al. 2001). Differentiable to splats and camera.
+
+    Raises:
+        InputError: the camera has a lens.
     """
-    columns = []
-    pixels = depth = torch.empty(0)
-    for axis in splats.axes.unbind(-1):
-        (pixels, depth), (moved, _) = torch.func.jvp(camera.project, (splats.centres,), (axis,))
-        columns.append(moved)
-    spread = torch.stack(columns, dim=-1)  # (N, 2, 2)
+    check_pinhole(camera)
+    pixels, depth = camera.project(splats.centres)
+    centres = camera.world_to_camera(splats.centres)[..., None]
+    axes = camera.rotation @ splats.axes  # (N, 3, 2)
+    z = torch.where(depth.abs() < 1e-6, 1e-6, depth)[:, None, None]
+    slope = axes[:, :2] / z - centres[:, :2] * axes[:, 2:] / z.square()
+    spread = camera.intrinsics[:2, :2] @ slope
     return pixels, depth, spread @ spread.mT
+
+
+def check_pinhole(camera: Camera) -> None:
+    """Raise InputError where the camera has a lens."""
+    if camera.distortion is not None:
+        raise InputError(
+            "splats are projected by a pinhole camera, this one has a lens: "
+            "undistort the picture and leave the coefficients out"
+        )
 
 
 def reach(opacities: Tensor, least: float) -> Tensor:  # (N,)

@@ -10,15 +10,19 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
+from diffrender.catalogue.points._ellipses import LEAST, NEAR, soft_end
 from diffrender.catalogue.points._fragments import blend_over, list_fragments
-from diffrender.catalogue.points._splats import Splats, as_splats, make_splats, reach
+from diffrender.catalogue.points._splats import (
+    Splats,
+    as_splats,
+    check_pinhole,
+    make_splats,
+    reach,
+)
 from diffrender.catalogue.scene import Rendering, Scene
-from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "GaussianSplatting2d"]
 
-_LEAST, _MOST = 1 / 255, 0.99  # opacities that are not drawn, and that none exceeds
-_NEAR = 0.2  # metres
 _SCREEN = 0.5  # px², variance of the smallest Gaussian on the screen
 
 
@@ -85,18 +89,17 @@ class GaussianSplatting2d:
         Raises:
             InputError: the camera has a lens.
         """
-        if camera.distortion is not None:
-            raise InputError("2D Gaussian splatting needs a pinhole camera, this one has a lens")
+        check_pinhole(camera)
         scene = self.prepare(scene)
         splats = as_splats(scene)
         pixels, depth = camera.project(splats.centres)
         homography, slope = _homographies(splats, camera)
-        middle, half = _boxes(homography.detach(), reach(splats.opacities, _LEAST))
+        middle, half = _boxes(homography.detach(), reach(splats.opacities, LEAST))
         # The dot on the screen sits at the centre, so one box holds both.
-        dot = reach(splats.opacities, _LEAST)[:, None] * _SCREEN**0.5
+        dot = reach(splats.opacities, LEAST)[:, None] * _SCREEN**0.5
         low = torch.minimum(middle - half, pixels - dot)
         high = torch.maximum(middle + half, pixels + dot)
-        touched = list_fragments((low + high) / 2, (high - low) / 2, depth, camera.size, _NEAR)
+        touched = list_fragments((low + high) / 2, (high - low) / 2, depth, camera.size, NEAR)
 
         own = touched.primitive
         places = touched.places(pixels)
@@ -104,8 +107,7 @@ class GaussianSplatting2d:
         on_plane = hit.square().sum(-1)
         on_screen = (places - pixels[own]).square().sum(-1) / _SCREEN
         fall = torch.exp(-0.5 * torch.minimum(on_plane, on_screen))
-        # Shifted by what is not drawn, so that a Gaussian ends without a jump.
-        alpha = ((splats.opacities[own] * fall).clamp(max=_MOST) - _LEAST).clamp(min=0)
+        alpha = soft_end(splats.opacities[own] * fall)
         weights = alpha * touched.visible(alpha)
         inside = (on_plane <= on_screen)[:, None]
         met = depth[own] + (slope[own] * torch.where(inside, hit, 0)).sum(-1)

@@ -9,20 +9,11 @@ import torch
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.points._fragments import blend_over, list_fragments
-from diffrender.catalogue.points._splats import (
-    as_splats,
-    inverse_form,
-    make_splats,
-    project_splats,
-    reach,
-)
+from diffrender.catalogue.points._ellipses import blend_ellipses
+from diffrender.catalogue.points._splats import as_splats, make_splats, project_splats
 from diffrender.catalogue.scene import Rendering, Scene
 
 __all__ = ["TECHNIQUE", "GaussianSplatting3d"]
-
-_LEAST, _MOST = 1 / 255, 0.99  # opacities that are not drawn, and that none exceeds
-_NEAR = 0.2  # metres
 
 
 @dataclass(frozen=True)
@@ -85,22 +76,17 @@ class GaussianSplatting3d:
         return make_splats(scene, self.spacing, self.spread, self.opacity)
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
-        """Blended from front to back; depth is the blended depth of the centres."""
+        """Blended from front to back; depth is the blended depth of the centres.
+
+        Raises:
+            InputError: the camera has a lens.
+        """
         scene = self.prepare(scene)
         splats = as_splats(scene)
         pixels, depth, covariance = project_splats(splats, camera)
         covariance = covariance + self.low_pass * torch.eye(2).to(covariance)
-        deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
-        extent = reach(splats.opacities, _LEAST)[:, None] * deviation
-        touched = list_fragments(pixels, extent, depth, camera.size, _NEAR)
-
-        own = touched.primitive
-        offset = touched.places(pixels) - pixels[own]
-        fall = torch.exp(-0.5 * inverse_form(covariance[own], offset))
-        # Shifted by what is not drawn, so that a Gaussian ends without a jump.
-        alpha = ((splats.opacities[own] * fall).clamp(max=_MOST) - _LEAST).clamp(min=0)
-        weights = alpha * touched.visible(alpha)
-        return blend_over(touched, weights, splats.colours[own], depth[own], scene.background)
+        seen = pixels, depth, covariance
+        return blend_ellipses(seen, splats.opacities, splats.colours, scene.background, camera.size)
 
 
 TECHNIQUE = GaussianSplatting3d()

@@ -28,8 +28,8 @@ class SoftDiscs:
         layers: K, discs that a pixel blends.
     """
 
-    spacing: float = 0.12
-    radius: float = 0.08
+    spacing: float = 0.2
+    radius: float = 0.1
     layers: int = 64
 
     card: ClassVar[Card] = Card(

@@ -92,7 +92,11 @@ class SurfaceSplatting:
         return make_splats(scene, self.spacing, self.spread, 1.0)
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
-        """The nearest surface at each pixel, before the second nearest or the background."""
+        """The nearest surface at each pixel, before the second nearest or the background.
+
+        Raises:
+            InputError: the camera has a lens.
+        """
         scene = self.prepare(scene)
         splats = as_splats(scene)
         pixels, depth, covariance = project_splats(splats, camera)
@@ -144,8 +148,9 @@ class SurfaceSplatting:
         )
         now = torch.where(covered > 0, picture[:, 3], torch.inf).detach()
         nearer = looks.detach()[around.primitive, 3] < now[around.pixel] - self.merge
-        around = around.kept(nearer)
         away = (around.places(pixels) - pixels.detach()[around.primitive]).square().sum(-1)
+        may = nearer & (away < radius**2)
+        around, away = around.kept(may), away[may]
         arriving, some = _mean(around, 1 / (away + 1), looks.detach())
         arrives = push_and_pull(torch.zeros_like(some), pixels, around)[:, None]
         picture = arrives * arriving + (1 - arrives) * picture

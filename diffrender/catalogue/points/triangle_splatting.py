@@ -18,6 +18,7 @@ from diffrender.errors import InputError, check_shape
 __all__ = ["TECHNIQUE", "TriangleSplats", "TriangleSplatting", "composite"]
 
 _MOST = 0.99  # an opacity is at most this, so that something of what lies behind is left
+_SHARPEST = 0.5  # pixels over which a window rises at least, or narrow triangles would flicker
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class TriangleSplatting:
     card: ClassVar[Card] = Card(
         name="triangle-splatting",
         title="Triangle splatting",
-        authors="Held, J. and Vandeghen, R. and Deliege, A. and Hamdi, A. and Cioppa, A. "
-        "and Giancola, S. and Vedaldi, A. and Ghanem, B. and Tagliasacchi, A. "
+        authors="Held, J. and Vandeghen, R. and Deliege, A. and Hamdi, A. and Giancola, S. "
+        "and Cioppa, A. and Vedaldi, A. and Ghanem, B. and Tagliasacchi, A. "
         "and Van Droogenbroeck, M.",
         year=2025,
         paper="Triangle Splatting for Real-Time Radiance Field Rendering",
@@ -136,8 +137,9 @@ class TriangleSplatting:
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Splats blended front to back over the background; depth is the mean over them.
 
-        The original leaves out opacities below 1/255 to save time. Here they are kept: where a
-        splat is left out the picture jumps.
+        The original leaves out opacities below 1/255 to save time. Here they are kept, because the
+        picture jumps where a splat comes in; and triangles narrower than a pixel are fainter, so
+        that no opacity changes over less than half a pixel.
         """
         splats = self.prepare(scene).content
         assert isinstance(splats, TriangleSplats)
@@ -148,7 +150,7 @@ class TriangleSplatting:
 
         pixels, depth = camera.project(vertices)
         radius = _inradius(pixels.view(-1, 3, 2))  # the distance of the incentre to the sides
-        share = pairs.signed_distance() / radius[pairs.face]
+        share = pairs.signed_distance() / radius.clamp(min=_SHARPEST)[pairs.face]
         # The root of 0 has no slope that could be used.
         window = share.clamp(1e-6, 1) ** self.smoothness
         alpha = (splats.opacity[pairs.face] * window).clamp(max=_MOST)

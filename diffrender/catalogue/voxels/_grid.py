@@ -54,10 +54,11 @@ class VoxelGrid:
 
     def replaced(self, name: str, value: Tensor) -> VoxelGrid:
         """The same grid with other attributes or density."""
-        fields = {"attributes": "colours", "density": "occupancy"}
-        if name not in fields:
-            raise InputError(f"no parameter {name!r} in a VoxelGrid, expected {', '.join(fields)}")
-        return dataclasses.replace(self, **{fields[name]: value})
+        if name == "attributes":
+            return dataclasses.replace(self, colours=value)
+        if name == "density":
+            return dataclasses.replace(self, occupancy=value)
+        raise InputError(f"no parameter {name!r} in a VoxelGrid, expected attributes, density")
 
 
 def voxelize(scene: Scene, resolution: int) -> Scene:

@@ -62,16 +62,16 @@ class PerspectiveTransformer:
             "around the place of the maximum and to where that place lies.",
         ),
         claims=(
-            Claim("density", "silhouette", "biased"),
-            Claim("attributes", "interior", "own"),
-            Claim("pose", "silhouette", "own"),
-            Claim("intrinsics", "silhouette", "own"),
+            Claim("density", "both", "own"),
+            Claim("attributes", "both", "own"),
+            Claim("pose", "both", "own"),
+            Claim("intrinsics", "both", "own"),
         ),
         memory="O(P D + V) for P pixels, D planes and V voxels",
         time="O(P D)",
-        limits="Where many places on a ray share the maximum, full ones in a solid or empty ones "
-        "beside it, there is no derivative to the occupancy: it is shared out evenly, hence "
-        "biased. Else one place on a ray learns at a time. Thin parts between planes are not seen.",
+        limits="One place on a ray learns at a time. Where many share the maximum, as full voxels "
+        "of a solid do and empty ones beside it, there is no derivative to the occupancy, and it "
+        "is shared out evenly. Thin parts between planes are not seen.",
         use_when="Silhouettes of occupancy grids from networks, where a simple and fast projection "
         "is enough.",
     )

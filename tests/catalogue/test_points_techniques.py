@@ -1,0 +1,403 @@
+"""Techniques that draw points: closed forms of one or two primitives, and gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffrender.cameras import Camera
+from diffrender.catalogue import Light, Rendering, Scene, Technique
+from diffrender.catalogue.points._fragments import Fragments, list_fragments
+from diffrender.catalogue.points._splats import Splats
+from diffrender.catalogue.points._surface_points import SurfacePoints
+from diffrender.catalogue.points.differentiable_point_clouds import DifferentiablePointClouds
+from diffrender.catalogue.points.gaussian_density import GaussianDensity
+from diffrender.catalogue.points.gaussian_splatting_2d import GaussianSplatting2d
+from diffrender.catalogue.points.gaussian_splatting_3d import GaussianSplatting3d
+from diffrender.catalogue.points.mip_splatting import MipSplatting
+from diffrender.catalogue.points.soft_discs import SoftDiscs
+from diffrender.catalogue.points.spheres import Spheres
+from diffrender.catalogue.points.surface_splatting import SurfaceSplatting, push_and_pull
+
+SIZE = (9, 11)
+BACKGROUND = [0.1, 0.2, 0.3]
+PLACES = {"vertices": "centres", "attributes": "colours", "density": "opacities"}
+
+
+def camera(dtype: torch.dtype = torch.float64) -> Camera:
+    """At the origin, looking along z; the axis meets the middle of the middle pixel."""
+    k = torch.tensor([[20.0, 0, 5.5], [0, 20, 4.5], [0, 0, 1]], dtype=dtype)
+    return Camera(k, torch.eye(3, dtype=dtype), torch.zeros(3, dtype=dtype), SIZE)
+
+
+def from_middle() -> Tensor:
+    """(H, W, 2) offsets of pixel centres from the middle, pixels."""
+    y, x = torch.meshgrid(torch.arange(9) - 4.0, torch.arange(11) - 5.0, indexing="ij")
+    return torch.stack([x, y], dim=-1).double()
+
+
+def scene_of(content: Splats | SurfacePoints) -> Scene:
+    one = content.centres.new_ones(3)
+    return Scene(content, Light(one, one, one), content.centres.new_tensor(BACKGROUND))
+
+
+def splats(centres: list[list[float]], opacity: float = 0.6, tilt: float = 0.0) -> Scene:
+    """Discs of deviations 0.2 and 0.1, the wide one along x, tilted about the vertical."""
+    count = len(centres)
+    wide, high = 0.2, 0.1
+    rows = [[wide * math.cos(tilt), 0.0], [0.0, high], [wide * math.sin(tilt), 0.0]]
+    axes = torch.tensor(rows, dtype=torch.float64)
+    colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]).double()
+    return scene_of(
+        Splats(
+            torch.tensor(centres, dtype=torch.float64),
+            axes.expand(count, 3, 2),
+            colours[:count],
+            torch.full((count,), opacity, dtype=torch.float64),
+        )
+    )
+
+
+def points(centres: list[list[float]], radius: float = 0.3, opacity: float = 1.0) -> Scene:
+    count = len(centres)
+    colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]).double()
+    return scene_of(
+        SurfacePoints(
+            torch.tensor(centres, dtype=torch.float64),
+            torch.full((count,), radius, dtype=torch.float64),
+            colours[:count],
+            torch.full((count,), opacity, dtype=torch.float64),
+        )
+    )
+
+
+def shifted(alpha: Tensor) -> Tensor:
+    """Opacity as splatting draws it: less what is not drawn."""
+    return (alpha.clamp(max=0.99) - 1 / 255).clamp(min=0)
+
+
+def test_a_projected_gaussian() -> None:
+    drawn = GaussianSplatting3d().render(splats([[0, 0, 2]]), camera())
+    x, y = from_middle().unbind(-1)
+    # Deviations of 0.2 and 0.1 m at 2 m under a focal length of 20 px: 2 and 1 px.
+    alpha = shifted(0.6 * torch.exp(-0.5 * (x**2 / 4.3 + y**2 / 1.3)))
+    torch.testing.assert_close(drawn.silhouette, alpha)
+    behind = torch.tensor(BACKGROUND).double()
+    red = torch.tensor([1.0, 0, 0]).double()
+    torch.testing.assert_close(
+        drawn.image, alpha[..., None] * red + (1 - alpha)[..., None] * behind
+    )
+    assert drawn.depth[4, 5] == 2
+
+
+def test_gaussians_blend_nearest_first() -> None:
+    """Listed back to front; drawn front to back."""
+    drawn = GaussianSplatting3d().render(splats([[0, 0, 4], [0, 0, 2]]), camera())
+    alpha = float(shifted(torch.tensor(0.6)))
+    behind = torch.tensor(BACKGROUND).double()
+    expected = (1 - alpha) ** 2 * behind
+    expected[1] += alpha  # the second, in front
+    expected[0] += alpha * (1 - alpha)
+    torch.testing.assert_close(drawn.image[4, 5], expected)
+    mean = (2 * alpha + 4 * alpha * (1 - alpha)) / (1 - (1 - alpha) ** 2)
+    assert drawn.depth[4, 5].item() == pytest.approx(mean)
+
+
+def test_a_filtered_gaussian_keeps_what_it_covers() -> None:
+    x, y = from_middle().unbind(-1)
+    drawn = MipSplatting(low_pass=0.5).render(splats([[0, 0, 2]]), camera())
+    fall = torch.exp(-0.5 * (x**2 / 4.5 + y**2 / 1.5))
+    torch.testing.assert_close(drawn.silhouette, shifted(0.6 * (4 / 6.75) ** 0.5 * fall))
+    # Far away it is a fifth of a pixel: a filter that widens alone covers many times as much.
+    far = splats([[0, 0, 20]])
+    known = 0.6 * 2 * math.pi * 0.2 * 0.1  # o 2π √|Σ'| px²
+    wide = GaussianSplatting3d(low_pass=0.3).render(far, camera()).silhouette.sum()
+    kept = MipSplatting(low_pass=0.3).render(far, camera()).silhouette.sum()
+    assert wide > 10 * known
+    # Less what is below 1/255: for a Gaussian of height a, that is a share r (1 + ln 1/r), r = c/a.
+    height = 0.6 * 0.2 * 0.1 / math.sqrt(0.34 * 0.31)
+    lost = (1 / 255 / height) * (1 + math.log(255 * height))
+    assert kept.item() == pytest.approx(known * (1 - lost), rel=0.02)
+
+
+def test_a_gaussian_density_absorbs_by_its_integral() -> None:
+    technique = GaussianDensity(deviation=0.5, thickness=0.7, intervals=64)
+    drawn = technique.render(points([[0, 0, 2]]), camera())
+    ray = torch.cat([from_middle() / 20, torch.ones(*SIZE, 1).double()], dim=-1)
+    off = 2 * from_middle().norm(dim=-1) / 20 / ray.norm(dim=-1)  # from the centre to the ray
+    tau = 0.7 * torch.exp(-0.5 * (off / 0.15) ** 2) * math.erf(3 / 2**0.5)
+    near = off < 0.4  # farther away it is left out
+    torch.testing.assert_close(drawn.silhouette[near], -torch.expm1(-tau[near]), atol=1e-4, rtol=0)
+    assert drawn.silhouette[off > 0.6].eq(0).all()
+
+
+def test_densities_pass_through_each_other_smoothly() -> None:
+    """Two splats that exchange their order jump; two densities do not."""
+
+    def middle(technique: Technique, scene: Scene) -> Tensor:
+        return technique.render(scene, camera()).image[4, 5]
+
+    ends = [[[0, 0, 2.0], [0, 0, 2.0 + step]] for step in (-1e-6, 1e-6)]
+    jump = [middle(GaussianSplatting3d(), splats(places)) for places in ends]
+    smooth = [middle(GaussianDensity(), points(places)) for places in ends]
+    assert (jump[1] - jump[0]).abs().max() > 0.3
+    assert (smooth[1] - smooth[0]).abs().max() < 1e-4
+
+
+def test_a_disc_in_front_of_the_camera() -> None:
+    drawn = GaussianSplatting2d().render(splats([[0, 0, 2]]), camera())
+    x, y = from_middle().unbind(-1)
+    plane = x**2 / 4 + y**2
+    alpha = shifted(0.6 * torch.exp(-0.5 * torch.minimum(plane, 2 * (x**2 + y**2))))
+    torch.testing.assert_close(drawn.silhouette, alpha)
+
+
+def test_a_tilted_disc_is_met_where_the_ray_meets_its_plane() -> None:
+    tilt = 0.9
+    scene = splats([[0.1, 0.05, 2]], tilt=tilt)
+    drawn = GaussianSplatting2d().render(scene, camera())
+    content = scene.content
+    assert isinstance(content, Splats)
+    offset = from_middle() / 20
+    rays = torch.cat([offset, torch.ones(*SIZE, 1).double()], dim=-1)
+    # t ray = centre + u a + v b, solved by the determinant of three columns.
+    axes, centre = content.axes[0], content.centres[0]
+    system = torch.cat([axes.expand(*SIZE, 3, 2), -rays[..., None]], dim=-1)
+    u, v, t = torch.linalg.solve(system, (-centre).expand(*SIZE, 3)).unbind(-1)
+    screen = (from_middle() - 20 * centre[:2] / 2).square().sum(-1) / 0.5
+    on_plane = u**2 + v**2
+    alpha = shifted(0.6 * torch.exp(-0.5 * torch.minimum(on_plane, screen)))
+    torch.testing.assert_close(drawn.silhouette, alpha)
+    on = (alpha > 0) & (on_plane < screen)
+    assert int(on.sum()) > 8
+    torch.testing.assert_close(drawn.depth[on], t[on])
+    assert drawn.depth[on].max() - drawn.depth[on].min() > 0.2  # the tilt shows
+
+
+def test_a_disc_from_the_edge_is_a_dot() -> None:
+    drawn = GaussianSplatting2d().render(splats([[0, 0, 2]], tilt=math.pi / 2), camera())
+    x, y = from_middle().unbind(-1)
+    # Off the middle column every ray meets the plane, far out; on it the plane is a line.
+    dot = shifted(0.6 * torch.exp(-(x**2 + y**2)))
+    torch.testing.assert_close(drawn.silhouette[:, :5], dot[:, :5], atol=1e-2, rtol=0)
+    assert drawn.silhouette.isfinite().all()
+
+
+def test_a_soft_disc() -> None:
+    drawn = SoftDiscs(radius=0.8).render(points([[0, 0, 2]]), camera())
+    alpha = (1 - from_middle().square().sum(-1) / 3.6**2).clamp(min=0)
+    torch.testing.assert_close(drawn.silhouette, alpha, atol=2e-6, rtol=0)
+
+
+def test_only_the_nearest_discs_are_kept() -> None:
+    scene = points([[0, 0, 3], [0, 0, 2]], opacity=0.5)
+    both, one = (SoftDiscs(radius=0.8, layers=k).render(scene, camera()) for k in (2, 1))
+    torch.testing.assert_close(both.silhouette[4, 5].item(), 0.75)
+    torch.testing.assert_close(one.silhouette[4, 5].item(), 0.5)
+    assert one.depth[4, 5] == 2
+
+
+def test_spheres_share_a_pixel_by_a_softmax() -> None:
+    technique = Spheres(gamma=0.1, growth=1.0, far=20.0, background=0.3)
+    drawn = technique.render(points([[0.1, 0, 2], [0, 0.15, 3]]), camera())
+    # The axis passes the centres at 0.1 and 0.15 m.
+    shares = [(1 - off / 0.3) * math.exp((20 - z) / 19.8 / 0.1) for off, z in [(0.1, 2), (0.15, 3)]]
+    whole = sum(shares) + math.exp(0.3 / 0.1)
+    expected = [share / whole for share in shares]
+    behind = (1 - sum(expected)) * torch.tensor(BACKGROUND).double()
+    behind[0] += expected[0]
+    behind[1] += expected[1]
+    torch.testing.assert_close(drawn.image[4, 5], behind)
+    assert drawn.silhouette[4, 5].item() == pytest.approx(sum(expected))
+
+
+def test_a_small_gamma_shows_the_nearest_sphere() -> None:
+    drawn = Spheres(gamma=1e-4).render(points([[0.1, 0, 3], [0, 0, 2]]), camera())
+    torch.testing.assert_close(drawn.image[4, 5], torch.tensor([0.0, 1, 0]).double())
+    # Both spheres' outlines are round: farther than 0.45 m from the axis at its depth is nothing.
+    away = from_middle().norm(dim=-1)
+    assert drawn.silhouette[away > 20 * 0.55 / 2].lt(1e-6).all()
+
+
+def test_spheres_off_the_axis_are_not_cut_off() -> None:
+    """Wide view: every ray that passes a centre nearer than its radius sees the sphere."""
+    wide = dataclasses.replace(
+        camera(), intrinsics=camera().intrinsics * torch.tensor([[0.2], [0.2], [1]])
+        + torch.tensor([[0, 0, 4.4], [0, 0, 3.6], [0, 0, 0]])
+    )  # fmt: skip
+    scene = points([[1.6, 0.9, 1.7]], radius=0.5)
+    drawn = Spheres(growth=1.0, gamma=1e-3).render(scene, wide)
+    rays = torch.nn.functional.normalize(
+        torch.cat([from_middle() / 4, torch.ones(*SIZE, 1).double()], dim=-1), dim=-1
+    )
+    centre = torch.tensor([1.6, 0.9, 1.7]).double()
+    off = torch.linalg.cross(rays, centre.expand_as(rays)).norm(dim=-1)
+    assert int((off < 0.499).sum()) > 4
+    assert torch.equal(drawn.silhouette > 0, off < 0.5)
+
+
+def test_a_point_cloud_of_one_is_a_gaussian() -> None:
+    """A point in the middle of a cell, blurred by one pixel: exp(-d²/2) in its plane."""
+    technique = DifferentiablePointClouds(planes=4, sigma=1 / 9)
+    # Two more out of view fix the range of depths to 2 ... 6 m: cells of 1 m.
+    scene = points([[0, 0, 3.5], [50, 0, 2], [50, 0, 6]], opacity=0.8)
+    drawn = technique.render(scene, camera())
+    across = torch.exp(-0.5 * from_middle().square().sum(-1))
+    across[from_middle().abs().amax(-1) > 3] = 0
+    planes = torch.exp(-0.5 * (torch.arange(4) - 1.0) ** 2).double()
+    # The range is widened by a millimetre, so that the point is a little off its cell's middle.
+    through = (1 - 0.8 * across[..., None] * planes).prod(-1)
+    torch.testing.assert_close(drawn.silhouette, 1 - through, atol=2e-3, rtol=0)
+    seen = drawn.silhouette > 1e-3
+    red = (drawn.image - (1 - drawn.silhouette)[..., None] * torch.tensor(BACKGROUND).double())[
+        seen
+    ]
+    torch.testing.assert_close(red[:, 0], drawn.silhouette[seen])
+    torch.testing.assert_close(red[:, 1:], torch.zeros_like(red[:, 1:]))
+
+
+def test_splats_are_cut_off_and_averaged() -> None:
+    drawn = SurfaceSplatting(low_pass=0.0).render(
+        splats([[0, 0, 2], [0.1, 0, 2.1], [0, 0, 4]]), camera()
+    )
+    x, y = from_middle().unbind(-1)
+    first = torch.exp(-0.5 * (x**2 / 4 + y**2))
+    assert drawn.silhouette.unique().tolist() == [0, 1]
+    # The middle shows the mean of the first two, by their densities, and nothing of the third.
+    scale = 2 / 2.1
+    second = math.exp(-0.5 * (0.1 * 20 / 2.1) ** 2 / (2 * scale) ** 2) / scale**2
+    red = float(first[4, 5]) / (float(first[4, 5]) + second)
+    torch.testing.assert_close(
+        drawn.image[4, 5], torch.tensor([red, 1 - red, 0], dtype=torch.float64)
+    )
+    alone = SurfaceSplatting(low_pass=0.0).render(splats([[0, 0, 2]]), camera())
+    form = x**2 / 4 + y**2
+    clear = (form - 2).abs() > 1e-6  # eight pixels lie on the ellipse itself
+    assert torch.equal(alone.silhouette[clear] > 0, form[clear] < 2)
+
+
+def test_splats_pull_towards_pixels_that_want_cover_and_leave_those_that_do_not() -> None:
+    scene = splats([[0, 0, 2]])
+    content = scene.content
+    assert isinstance(content, Splats)
+    technique = SurfaceSplatting(search=0.7)
+
+    def push(wanted: Tensor) -> Tensor:
+        centres = content.centres.clone().requires_grad_()
+        drawn = technique.render(scene.replaced("vertices", centres), camera())
+        (gradient,) = torch.autograd.grad((drawn.silhouette * wanted).sum(), centres)
+        return -gradient[0, :2]  # where descent would move it
+
+    def at(row: int, column: int, value: float) -> Tensor:
+        one = torch.zeros(SIZE).double()
+        one[row, column] = value
+        return one
+
+    assert push(at(4, 9, -1.0))[0] > 0  # an empty pixel on the right wants cover
+    assert push(at(4, 9, 1.0)).eq(0).all()  # it is empty already
+    assert push(at(4, 7, 1.0))[0] < 0  # a covered one at the right rim wants none
+    assert push(at(4, 7, -1.0)).eq(0).all()  # it is covered already
+    assert push(at(7, 5, -1.0))[1] > 0
+    assert push(at(0, 0, -1.0)).eq(0).all()  # beyond the search radius
+
+
+def test_the_artificial_gradient_follows_its_formula() -> None:
+    pixels = torch.tensor([[2.2, 1.1], [0.4, 1.7]], dtype=torch.float64, requires_grad=True)
+    entries = Fragments(torch.tensor([0, 1, 0]), torch.tensor([1, 1, 4]), (2, 3))
+    value = torch.tensor([0.0, 0, 0, 0, 1, 0]).double()
+    incoming = torch.tensor([0.0, -2.0, 0, 0, 0.5, 0]).double().requires_grad_()
+    out = push_and_pull(value, pixels, entries)
+    assert torch.equal(out, value)
+    (gradient,) = torch.autograd.grad(out, pixels, incoming, create_graph=True)
+
+    def term(g: float, p: Tensor, q: list[float]) -> Tensor:
+        away = p - torch.tensor(q).double()
+        return -g * away / (away.square().sum() + 0.25)
+
+    first = term(-1.0, pixels[0], [1.5, 0.5]) + term(0.5, pixels[0], [1.5, 1.5])
+    second = term(-1.0, pixels[1], [1.5, 0.5])
+    torch.testing.assert_close(gradient, torch.stack([first, second]))
+    # And it is linear in the incoming gradient while no sign changes.
+    (slope,) = torch.autograd.grad(gradient.sum(), incoming)
+    torch.testing.assert_close((slope * incoming).sum(), gradient.sum())
+    torch.testing.assert_close(slope[[0, 2, 3, 5]], torch.zeros(4).double())
+
+
+TWO_OR_THREE = [[-0.13, 0.05, 2.0], [0.16, -0.07, 2.6], [0.02, 0.11, 3.3]]
+
+
+@pytest.mark.parametrize(
+    ("technique", "scene"),
+    [
+        (GaussianSplatting3d(), splats(TWO_OR_THREE, tilt=0.5)),
+        (GaussianSplatting2d(), splats(TWO_OR_THREE, tilt=0.5)),
+        (MipSplatting(), splats(TWO_OR_THREE, tilt=0.5)),
+        (GaussianDensity(intervals=6), points(TWO_OR_THREE, opacity=0.8)),
+        (SoftDiscs(radius=0.9), points(TWO_OR_THREE, opacity=0.8)),
+        (Spheres(gamma=0.2, growth=2.0), points(TWO_OR_THREE, opacity=0.8)),
+        (DifferentiablePointClouds(planes=5, sigma=0.12), points(TWO_OR_THREE, opacity=0.4)),
+    ],
+    ids=lambda value: value.card.name if hasattr(value, "card") else "",
+)
+def test_gradients_to_primitives_and_camera(technique: Technique, scene: Scene) -> None:
+    held = scene.parameters()
+    at = camera()
+
+    def draw(
+        centres: Tensor, colours: Tensor, opacities: Tensor, move: Tensor, focal: Tensor
+    ) -> Tensor:
+        moved = scene.replaced("vertices", centres).replaced("attributes", colours)
+        moved = moved.replaced("density", opacities)
+        scale = torch.stack([focal, focal, torch.ones_like(focal)])
+        seen_by = dataclasses.replace(at, translation=move, intrinsics=at.intrinsics * scale)
+        drawn = technique.render(moved, seen_by)
+        return torch.cat([t.reshape(-1) for t in (drawn.image, drawn.silhouette)])
+
+    move = torch.tensor([0.013, -0.021, 0.03], dtype=torch.float64)
+    focal = torch.ones((), dtype=torch.float64)
+    inputs = [held["vertices"], held["attributes"], held["density"], move, focal]
+    inputs = [t.clone().requires_grad_() for t in inputs]
+    assert torch.autograd.gradcheck(draw, inputs, atol=1e-5, fast_mode=True)
+    # Linear in the incoming picture, so that a derivative forward in a direction can be had.
+    zero = torch.zeros_like(draw(*inputs), requires_grad=True)
+    (back,) = torch.autograd.grad(draw(*inputs), inputs[0], zero, create_graph=True)
+    (picture,) = torch.autograd.grad(back.sum(), zero)
+    assert picture.abs().max() > 0
+
+
+def test_content_far_behind_and_beside_the_camera_is_harmless() -> None:
+    """Points at the camera's centre and behind it neither show nor break the picture."""
+    places = [[0, 0, 2.0], [0, 0, 0], [0.1, 0, -2]]
+    for technique, scene in [
+        (GaussianSplatting3d(), splats(places)),
+        (GaussianSplatting2d(), splats(places)),
+        (SurfaceSplatting(), splats(places)),
+        (SoftDiscs(radius=0.8), points(places)),
+        (Spheres(), points(places)),
+    ]:
+        centres = scene.parameters()["vertices"].clone().requires_grad_()
+        drawn: Rendering = technique.render(scene.replaced("vertices", centres), camera())
+        one = scene.replaced("vertices", centres.detach())
+        content = one.content
+        first = {
+            field: getattr(content, field)[:1]
+            for field in (f.name for f in dataclasses.fields(content))  # type: ignore[arg-type]
+        }
+        alone = technique.render(
+            dataclasses.replace(scene, content=type(content)(**first)), camera()
+        )
+        torch.testing.assert_close(drawn.image.detach(), alone.image)
+        (drawn.image.sum() + drawn.silhouette.sum()).backward()
+        assert centres.grad is not None
+        assert centres.grad.isfinite().all(), technique
+
+
+def test_boxes_of_fragments_have_no_gradient() -> None:
+    pixels = torch.tensor([[2.0, 2.0]], requires_grad=True)
+    entries = list_fragments(pixels, torch.ones(1, 2), torch.ones(1), (4, 4), 0.1)
+    assert not entries.pixel.requires_grad
+    assert entries.places(pixels).requires_grad is False
