@@ -150,7 +150,8 @@ def test_dvr_has_no_gradient_at_the_outline() -> None:
 
 def test_projected_points_lie_on_the_surface() -> None:
     grid = as_sdf(ball())
-    points, normals = project_to_surface(grid, 0.75)
+    points, normals, weight = project_to_surface(grid, 0.75)
+    assert (weight > 0).all() and (weight <= 1).all()
     assert len(points) > 500
     assert ((points - centre()).norm(dim=-1) - RADIUS).abs().max() < 2e-3
     outward = torch.nn.functional.normalize(points - centre(), dim=-1)
@@ -163,7 +164,7 @@ def test_projected_points_follow_the_values() -> None:
     grid = as_sdf(scene)
     raised = torch.zeros((), dtype=torch.float64, requires_grad=True)
     lifted = dataclasses.replace(grid, values=grid.values + raised)
-    points, normals = project_to_surface(lifted, 0.75)
+    points, normals, _ = project_to_surface(lifted, 0.75)
     found = torch.stack([
         torch.autograd.grad(points[:, i].sum(), raised, retain_graph=True)[0] for i in range(3)
     ])  # fmt: skip

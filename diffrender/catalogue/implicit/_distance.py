@@ -141,7 +141,7 @@ def _descend(
     ).unbind(1)
     side = _BLOCK
     while True:
-        centres = low + spacing * (starts.flip(1) + (side - 1) / 2)
+        centres = low + spacing * (starts.flip(1).to(low) + (side - 1) / 2)
         reach = _project(centres[block], corners.index_select(2, face))[0].clamp(min=0).sqrt()
         nearest = torch.full((len(starts),), float("inf"), dtype=reach.dtype)
         nearest.scatter_reduce_(0, block, reach, "amin")

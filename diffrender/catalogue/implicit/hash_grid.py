@@ -87,7 +87,7 @@ class HashTables:
         return (i ^ j ^ k) % self.entries + self.entries * torch.arange(self.levels)
 
 
-_FITTING = Fitting(steps=350, batch=3000, rate=3e-2)
+_FITTING = Fitting(steps=300, batch=3000, rate=3e-2)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class EncodedNetwork:
         return apply_layers(weights, self.widths, encode(points, self.octaves))
 
 
-_FITTING = Fitting(steps=600, batch=3000, rate=1e-2)
+_FITTING = Fitting(steps=450, batch=3000, rate=1e-2)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Nerf:
         ),
         claims=(
             Claim("density", "both", "biased"),
-            Claim("pose", "both", "biased"),
+            Claim("pose", "silhouette", "biased"),
             Claim("intrinsics", "both", "biased"),
         ),
         memory="O(P S W) for P pixels, S samples and W activations of the network at each",

@@ -17,21 +17,30 @@ from diffrender.errors import InputError
 __all__ = ["TECHNIQUE", "ProjectedPoints", "project_to_surface"]
 
 _NEAREST = 0.01  # metres before the camera
+_FLAT = 0.5  # length of the gradient, 1 for a distance, at which a node has no weight left
+_EDGE_ON = 0.2  # cosine of the angle between ray and normal below which a disc fades
 
 
-def project_to_surface(grid: SdfGrid, band: float) -> tuple[Tensor, Tensor]:
+def project_to_surface(grid: SdfGrid, band: float) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes near the surface, moved onto it: x = p - f(p) ∇f / ‖∇f‖.
 
-    Shapes: -> points (N, 3) and unit normals (N, 3), world. Differentiable to the values.
+    Shapes: -> points (N, 3), unit normals (N, 3), world, and weights (N,) that fall from 1 for a
+    node on the surface to 0 at the band's end. Differentiable to the values.
 
     Args:
         band: voxels; nodes with a smaller distance are taken.
 
     Source: Zakharov et al. 2020, the section on surface projection.
     """
-    near = grid.values.detach().abs() < band * grid.spacing
-    normals = torch.nn.functional.normalize(grid.gradients()[near], dim=-1)
-    return grid.nodes()[near] - grid.values[near][:, None] * normals, normals
+    gradients = grid.gradients()
+    # Between two surfaces the gradient vanishes, and there is no direction to move along.
+    steep = gradients.norm(dim=-1) - _FLAT
+    near = (grid.values.abs() < band * grid.spacing) & (steep > 0)
+    normals = torch.nn.functional.normalize(gradients[near], dim=-1)
+    distance = grid.values[near]
+    weight = 1 - (distance / (band * grid.spacing)).square()
+    weight = weight * (steep[near] / (1 - _FLAT)).clamp(max=1)
+    return grid.nodes()[near] - distance[:, None] * normals, normals, weight
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class ProjectedPoints:
     """
 
     resolution: int = 80
-    band: float = 0.75
+    band: float = 1.0
     radius: float = 1.1
     sharpness: float = 20.0
     window: int = 7
@@ -64,7 +73,8 @@ class ProjectedPoints:
         "survey section 2.4",
         equations=(
             "x = p - f(p) ∇f / ‖∇f‖",
-            "M = max(1 - ‖y - x‖² / r², 0),  y where the ray meets the disc's plane",
+            "y where the ray meets the plane through x with normal ∇f",
+            "M = max(1 - ‖y - x‖² / r², 0) (1 - f² / band²)",
             "w ∝ M e^(-sharpness z),  S = 1 - Π (1 - M)",
         ),
         family="implicit",
@@ -85,8 +95,10 @@ class ProjectedPoints:
         memory="O(N K²) for N points and windows of K pixels",
         time="O(N K²)",
         limits="Discs larger on the image than the window are cut: close surfaces get holes at a "
-        "high resolution. Sharp edges are worn by discs that stick out. Which nodes are taken is "
-        "not differentiated.",
+        "high resolution. Sharp edges are worn by discs that stick out, and "
+        "where two surfaces meet there are holes. Nodes fade in and "
+        "out at the ends of the band, and discs that turn their edge to the ray: so that the "
+        "picture has no jumps, which is an addition here.",
         use_when="Fitting shape codes and poses of a learnt distance, where points are wanted too.",
     )
 
@@ -102,29 +114,31 @@ class ProjectedPoints:
         """Blended discs; soft outlines."""
         scene = self.prepare(scene)
         grid = as_sdf(scene)
-        points, normals = project_to_surface(grid, self.band)
+        points, normals, weight = project_to_surface(grid, self.band)
         radiance = scene.light.shade(interpolate_grid(grid, grid.colours, points), normals)
         centre = camera.centre
-        facing = ((points - centre) * normals).sum(-1).detach() < 0
-        facing &= camera.project(points)[1].detach() > _NEAREST
-        points, normals, radiance = points[facing], normals[facing], radiance[facing]
+        ahead = camera.project(points)[1].detach() > _NEAREST
+        points, normals, radiance = points[ahead], normals[ahead], radiance[ahead]
         disc, pixel = self._pairs(points, camera)
         place, direction = _rays_of(pixel, camera)
         height, width = camera.size
-        # Where each ray meets the disc's plane; a ray along it meets it nowhere near.
-        slant = (direction * normals[disc]).sum(-1)
-        slant = torch.where(slant.abs() < 1e-2, -1e-2, slant)
-        depth = ((points - centre) * normals).sum(-1)[disc] / slant
+        # Where each ray meets the disc's plane; discs fade as they turn their edge to it.
+        slant = -(direction * normals[disc]).sum(-1)
+        facing = slant > 1e-3
+        disc, place, direction = disc[facing], place[facing], direction[facing]
+        slant = slant[facing]
+        depth = ((centre - points) * normals).sum(-1)[disc] / slant
         aside = centre + depth[:, None] * direction - points[disc]
         close = 1 - aside.square().sum(-1) / (self.radius * grid.spacing) ** 2
+        close = close * weight[ahead][disc] * (slant / _EDGE_ON).clamp(max=1)
         hit = (close > 0) & (depth > _NEAREST)
         disc, place, depth, close = disc[hit], place[hit], depth[hit], close[hit]
         nearest = torch.full((height * width,), float("inf"), dtype=depth.dtype)
         nearest.scatter_reduce_(0, place, depth.detach(), "amin")
         # A common factor for each pixel, against underflow; it cancels.
-        weight = close * torch.exp(-self.sharpness * (depth - nearest[place]))
+        share = close * torch.exp(-self.sharpness * (depth - nearest[place]))
         drawn = torch.cat([torch.ones_like(depth)[:, None], depth[:, None], radiance[disc]], dim=1)
-        sums = depth.new_zeros(height * width, 5).index_add(0, place, weight[:, None] * drawn)
+        sums = depth.new_zeros(height * width, 5).index_add(0, place, share[:, None] * drawn)
         open_ = depth.new_zeros(height * width)
         open_ = open_.index_add(0, place, torch.log1p(-close.clamp(max=1 - 1e-6)))
         coverage = -torch.expm1(open_)

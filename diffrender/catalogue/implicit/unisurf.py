@@ -65,8 +65,8 @@ class Unisurf:
         claims=(
             Claim("density", "both", "biased"),
             Claim("attributes", "both", "own"),
-            Claim("pose", "both", "biased"),
-            Claim("intrinsics", "both", "biased"),
+            Claim("pose", "silhouette", "biased"),
+            Claim("intrinsics", "silhouette", "biased"),
             Claim("light", "both", "own"),
         ),
         memory="O(P S + D) for P pixels, S samples and D values of the field",
