@@ -86,7 +86,6 @@ class ProjectedPoints:
             "Blend what a pixel sees by how near it is to each disc's centre and to the camera.",
         ),
         claims=(
-            Claim("density", "both", "own"),
             Claim("attributes", "both", "own"),
             Claim("pose", "both", "own"),
             Claim("intrinsics", "both", "own"),
