@@ -18,7 +18,7 @@ from diffrender.catalogue.scene import Rendering, Scene
 __all__ = ["GradientPictures", "every", "gradient_pictures", "stacked"]
 
 
-_COARSEST = 4  # of the strides: with fewer pixels a cosine says little
+_COARSEST = 8  # of the strides: with fewer pixels a cosine says little
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def gradient_pictures(
     Backward gives u -> <u, dI/dt>, which is linear in the incoming picture u: its own derivative to
     u is the picture dI/dt, one more backward pass. That is believed only where it answers fresh
     random u as backward does. Elsewhere (kernels without second derivatives, rules that look at
-    the sign of u) every pixel is asked by itself, or every second or fourth of each row and column
-    where all of them would take more than about `seconds`.
+    the sign of u) every pixel is asked by itself, or every second, fourth or eighth of each row
+    and column where all of them would take more than about `seconds`.
 
     Args:
         prepared: the scene as `technique.prepare` returned it.
