@@ -132,7 +132,7 @@ def test_a_gaussian_density_absorbs_by_its_integral() -> None:
     tau = 0.7 * torch.exp(-0.5 * (off / 0.15) ** 2) * math.erf(3 / 2**0.5)
     near = off < 0.4  # farther away it is left out
     torch.testing.assert_close(drawn.silhouette[near], -torch.expm1(-tau[near]), atol=1e-4, rtol=0)
-    assert drawn.silhouette[off > 0.6].eq(0).all()
+    assert drawn.silhouette[off > 0.6].lt(1e-3).all()  # four deviations away
 
 
 def test_densities_pass_through_each_other_smoothly() -> None:

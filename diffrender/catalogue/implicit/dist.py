@@ -78,8 +78,8 @@ class Dist:
         claims=(
             Claim("density", "both", "biased"),
             Claim("attributes", "both", "own"),
-            Claim("pose", "both", "biased"),
-            Claim("intrinsics", "both", "biased"),
+            Claim("pose", "silhouette", "biased"),
+            Claim("intrinsics", "silhouette", "biased"),
             Claim("light", "both", "own"),
         ),
         memory="O(P + D) for P pixels and a field of D values; the march is not stored",

@@ -76,8 +76,8 @@ class VolSdf:
         claims=(
             Claim("density", "both", "biased"),
             Claim("attributes", "both", "own"),
-            Claim("pose", "both", "biased"),
-            Claim("intrinsics", "both", "biased"),
+            Claim("pose", "silhouette", "biased"),
+            Claim("intrinsics", "silhouette", "biased"),
             Claim("light", "both", "own"),
         ),
         memory="O(P S + D) for P pixels, S sections and D values of the field",
