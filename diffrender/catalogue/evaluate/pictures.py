@@ -18,6 +18,9 @@ from diffrender.catalogue.scene import Rendering, Scene
 __all__ = ["GradientPictures", "every", "gradient_pictures", "stacked"]
 
 
+_COARSEST = 8  # of the strides: with fewer pixels a cosine says little
+
+
 @dataclass(frozen=True)
 class GradientPictures:
     """What a technique's backward pass says of every pixel, for K moves at once.
@@ -53,8 +56,8 @@ def gradient_pictures(
     Backward gives u -> <u, dI/dt>, which is linear in the incoming picture u: its own derivative to
     u is the picture dI/dt, one more backward pass. That is believed only where it answers fresh
     random u as backward does. Elsewhere (kernels without second derivatives, rules that look at
-    the sign of u) every pixel is asked by itself, or every second, fourth... of each row and column
-    where all of them would take more than about `seconds`.
+    the sign of u) every pixel is asked by itself, or every second, fourth or eighth of each row
+    and column where all of them would take more than about `seconds`.
 
     Args:
         prepared: the scene as `technique.prepare` returned it.
@@ -122,7 +125,7 @@ def _one_by_one(picture: Tensor, t: Tensor, linear: bool, seconds: float) -> Gra
     each = time.perf_counter() - start
     u[0, 0, 0] = 0
     stride, asked = 1, each * height * width * channels * len(signs)
-    while 2 * stride <= min(height, width, 16) and asked / stride**2 > seconds:
+    while stride < min(height, width, _COARSEST) and asked / stride**2 > seconds:
         stride *= 2
     rows, columns = height // stride, width // stride
     out = picture.new_zeros(len(t), rows, columns, channels)
