@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, str] = {
     "ipu": "diffrender.tools.bench_ipu:bench_ipu",
     "mesh-denoising": "diffrender.tools.bench_mesh_denoising:bench_mesh_denoising",
     "molecules": "diffrender.tools.bench_molecules:bench_molecules",
+    "mesh-refining": "diffrender.tools.bench_mesh_refining:bench_mesh_refining",
     "priors": "diffrender.tools.bench_priors:bench_priors",
     "predictor": "diffrender.tools.bench_predictor:bench_predictor",
     "raster": "diffrender.tools.bench_raster:bench_raster",

@@ -53,7 +53,7 @@ class _Set:
 def bench_mesh_denoising(*, quick: bool, meshes: MeshFolder) -> Report:
     """Measure; `quick` takes one car of each set and one deviation, within 50 s."""
     report = Report(rows=[])
-    count = 1 if quick else 8
+    count = 1 if quick else 4
     sets = [_Set("held-out procedural cars", _procedural(count))]
     real = _real(meshes, count)
     if real:

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
-from diffrender.graph.meshes import MeshTopology, load_refiner, propose_displacement
+from diffrender.graph.meshes import (
+    MeshTopology,
+    depth_evidence,
+    load_refiner,
+    propose_displacement,
+)
 from diffrender.losses import (
     Depth,
     Evidence,
@@ -43,8 +48,8 @@ class RefineSettings:
         normal: weight of the angles between neighbouring faces beyond those of the start.
         depth_scale: standard deviation of the factor common to an object's depths.
         refiner: "large-steps", or "graph", where the shipped graph network proposes every step
-            from the loss's gradient: it does not read `step` and `smoothing`, needs fewer
-            iterations, and is meant for cars.
+            from the loss's gradient and the measured depth: it does not read `step` and
+            `smoothing`, needs fewer iterations, and is meant for cars.
     """
 
     iterations: int = 60
@@ -157,8 +162,9 @@ class _LargeStepsMover:
 class _GraphMover:
     """The learned proposal at every step, shorter and shorter: 1/2, 1/3, 1/4, ... of it."""
 
-    def __init__(self, start: Tensor, faces: Tensor) -> None:
+    def __init__(self, start: Tensor, faces: Tensor, windows: Camera, evidence: Evidence) -> None:
         self._start, self._shift, self._count = start, torch.zeros_like(start), 1
+        self._faces, self._windows, self._evidence = faces, windows, evidence
         self._topology = MeshTopology(faces.cpu().long(), start.shape[1])
         self._net = load_refiner()
 
@@ -170,8 +176,10 @@ class _GraphMover:
 
     def step(self, gradient: Tensor) -> None:
         self._count += 1
-        now = (self._start + self._shift).cpu()
-        ahead = propose_displacement(self._net, now, gradient.cpu(), self._topology)
+        now = self._start + self._shift
+        depths = depth_evidence(now, self._faces, self._windows, self._evidence)
+        seen = (now.cpu(), gradient.cpu(), depths.cpu())
+        ahead = propose_displacement(self._net, *seen, self._topology)
         self._shift = self._shift + ahead.to(self._shift) / self._count
 
 
@@ -208,7 +216,7 @@ def refine_vertices(
     creases = normal_consistency(start, mesh)
     mover: _Mover
     if settings.refiner == "graph":
-        mover = _GraphMover(start, faces)
+        mover = _GraphMover(start, faces, windows, evidence)
     else:
         mover = _LargeStepsMover(start, mesh, settings)
     best, best_total = start, torch.full_like(start[:, 0, 0], torch.inf)

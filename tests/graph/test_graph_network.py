@@ -24,6 +24,7 @@ from diffrender.graph import (
     pack_batch,
 )
 from diffrender.graph.block import Block, GraphState
+from diffrender.graph.dropout import keep_factors
 from diffrender.graph.masking import clean_inputs, corrupt_inputs
 
 SIZES = [6, 3, 9, 1, 6]
@@ -39,8 +40,7 @@ def test_published_numbers_of_parameters(layers: int, count: int) -> None:
     settings = GraphSettings(layers=layers)
     assert sum(settings.node_vocabulary) == 203
     assert sum(settings.edge_vocabulary) == 13
-    with torch.device("meta"):
-        net = GraphNetwork(settings)
+    net = GraphNetwork(settings)
     assert sum(p.numel() for p in net.parameters()) == count
 
 
@@ -283,3 +283,15 @@ def test_clean_inputs_are_the_batch() -> None:
     assert torch.equal(inputs.node_features, batch.node_features)
     assert inputs.show_positions.sum() == 0
     assert inputs.show_topology.sum() == 5
+
+
+@pytest.mark.parametrize("rate", [0.0035, 0.3, 0.5])
+def test_dropout_has_its_rate_and_keeps_the_mean(rate: float) -> None:
+    found = keep_factors(torch.zeros(1), (100_001, 3), rate, seeded())
+    assert found.shape == (100_001, 3)
+    assert (found == 0).double().mean().item() == pytest.approx(rate, abs=4e-3)
+    assert found.mean().item() == pytest.approx(1.0, abs=6e-3)
+    # No draw follows from its neighbours in the same word.
+    kept = (found[:100_000].flatten() > 0).double()
+    apart = kept[:-1] * kept[1:]
+    assert apart.mean().item() == pytest.approx((1 - rate) ** 2, abs=6e-3)

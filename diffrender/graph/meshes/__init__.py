@@ -10,6 +10,7 @@ from diffrender.graph.meshes.network import MeshNetwork as MeshNetwork
 from diffrender.graph.meshes.network import MeshSettings as MeshSettings
 from diffrender.graph.meshes.network import load_mesh_network as load_mesh_network
 from diffrender.graph.meshes.network import save_mesh_network as save_mesh_network
+from diffrender.graph.meshes.refiner import depth_evidence as depth_evidence
 from diffrender.graph.meshes.refiner import load_refiner as load_refiner
 from diffrender.graph.meshes.refiner import propose_displacement as propose_displacement
 
@@ -19,6 +20,7 @@ __all__ = [
     "MeshTopology",
     "batch_meshes",
     "denoise",
+    "depth_evidence",
     "load_denoiser",
     "load_mesh_network",
     "load_refiner",

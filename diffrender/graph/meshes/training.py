@@ -1,4 +1,8 @@
-"""Training of the mesh networks: AdamW, a rate that rises and falls, checkpoints to go on from."""
+"""Training of the mesh networks: AdamW, checkpoints to go on from, an end that may be put off.
+
+The rate rises, stays, and falls to zero over the last part (warm-up, stable, decay). A checkpoint
+of the stable part belongs to runs of any number of steps, so that a run can be made longer.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ from diffrender.graph.meshes.network import MeshNetwork, MeshSettings
 from diffrender.shape_priors.checkpoints import load_checkpoint, save_checkpoint
 
 __all__ = ["Examples", "MeshTrainSettings", "displacement_loss", "train_mesh_network"]
+
+_RISING = 100  # steps
 
 
 class Examples(Protocol):
@@ -55,6 +61,15 @@ class MeshTrainSettings:
                 f"steps {self.steps}, rate {self.rate}, every {self.every}: expected more than 0"
             )
 
+    @property
+    def falling(self) -> int:
+        """Steps over which the rate falls to zero."""
+        return max(1, self.steps // 5)
+
+    def share(self, step: int) -> float:
+        """Of the highest rate, at a step counted from 0."""
+        return min((step + 1) / _RISING, 1.0, (self.steps - step) / self.falling)
+
 
 def displacement_loss(found: Tensor, example: Example, along: float) -> Tensor:  # (N, 3)
     """Mean square error in the noise's deviations: across the surface, and `along` times all."""
@@ -73,7 +88,8 @@ def train_mesh_network(
 ) -> MeshNetwork | None:
     """The trained network, or None where `until` came first: the same call then goes on.
 
-    A run that was stopped and goes on ends with the bits of one that was not.
+    A run that was stopped and goes on ends with the bits of one that was not. A checkpoint from
+    before the rate falls also goes on in a run of another number of steps.
 
     Args:
         examples: what is learned from. sizes: of the network.
@@ -95,24 +111,28 @@ def train_mesh_network(
         net = MeshNetwork(sizes)
     generator = torch.Generator().manual_seed(settings.seed + 1)
     optimizer = torch.optim.AdamW(net.parameters(), settings.rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.rate, total_steps=settings.steps + 1, pct_start=0.1
-    )
-    parts = (net, optimizer, schedule)
+    parts: tuple[MeshNetwork | torch.optim.AdamW, ...] = (net, optimizer)
     what, step = f"mesh network {sizes} {examples} {_fixed(settings)}", 0
     if checkpoint is not None and checkpoint.is_file():
         step, state = load_checkpoint(checkpoint, what)
         for part, saved in zip(parts, state["parts"], strict=True):
             part.load_state_dict(saved)
         generator.set_state(state["generator"])
+        other = MeshTrainSettings(steps=state["steps"])
+        if other.steps != settings.steps and step > other.steps - other.falling:
+            raise InputError(
+                f"{checkpoint}: its rate falls already, at step {step} of {other.steps}; go on "
+                f"with {other.steps} steps or start anew"
+            )
     while step < settings.steps:
         example = examples.draw(generator)
         loss = displacement_loss(net(example.batch), example, settings.along)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.rate * settings.share(step)
         optimizer.step()
-        schedule.step()
         step += 1
         value = float(loss.detach())
         if not value < float("inf"):
@@ -124,6 +144,7 @@ def train_mesh_network(
             saved = {
                 "parts": [part.state_dict() for part in parts],
                 "generator": generator.get_state(),
+                "steps": settings.steps,
             }
             save_checkpoint(checkpoint, what, step, saved)
         if late and step < settings.steps:
@@ -132,5 +153,5 @@ def train_mesh_network(
 
 
 def _fixed(settings: MeshTrainSettings) -> MeshTrainSettings:
-    """What decides the bits: how often checkpoints are written does not."""
-    return dataclasses.replace(settings, every=1)
+    """What decides the bits of the stable part."""
+    return dataclasses.replace(settings, every=1, steps=1)

@@ -1,8 +1,9 @@
 """Cars seen in a picture: what the refiner learns from.
 
 One car of the procedural family is drawn with noise in its depth; another, part of the way towards
-a third, stands in its place. The network sees the second with the gradient of its loss and is told
-the way to the first, vertex by vertex: all cars of the family share their topology.
+a third, stands in its place. The network sees the second with the gradient of its loss and the
+measured depth, and is told the way to the first, vertex by vertex: all cars of the family share
+their topology.
 """
 
 from __future__ import annotations
@@ -15,15 +16,27 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.graph.meshes.examples import Example, draw_car, example_of
-from diffrender.graph.meshes.refiner import EVIDENCE, gradient_evidence
+from diffrender.graph.meshes.mesh_graph import MeshTopology, edge_scale
+from diffrender.graph.meshes.refiner import EVIDENCE, depth_evidence, evidence_inputs
 from diffrender.losses import Depth, Evidence, Silhouette, drawn_loss
 from diffrender.meshes import MeshBatch
 from diffrender.raster import antialias, rasterize
 from diffrender.rotations import yaw_to_matrix
 
-__all__ = ["SeenCars", "look_at", "seen"]
+__all__ = ["Pairs", "SeenCars", "look_at", "seen"]
 
 _CAMERA_HEIGHT = 1.65
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Cars (B, V, 3) in the picture, others in their places, and what is seen of the first."""
+
+    aim: Tensor
+    start: Tensor
+    topology: MeshTopology
+    windows: Camera
+    evidence: Evidence
 
 
 @dataclass(frozen=True)
@@ -47,29 +60,36 @@ class SeenCars:
 
     def draw(self, generator: torch.Generator) -> Example:
         """A batch of new pairs."""
+        pair = self.pairs(generator)
+        leaf = pair.start.clone().requires_grad_()
+        loss = 40.0 * Silhouette() + 1.0 * Depth(self.depth_scale)
+        total = drawn_loss(leaf, pair.topology.faces, pair.windows, pair.evidence, loss)
+        (gradient,) = torch.autograd.grad(total.sum(), leaf)
+        depths = depth_evidence(pair.start, pair.topology.faces, pair.windows, pair.evidence)
+        scales = torch.stack([edge_scale(v, pair.topology) for v in pair.start])
+        distances = (pair.start - pair.aim).norm(dim=2).mean(1).clamp(min=0.02)
+        return example_of(
+            list(pair.start),
+            list(pair.aim),
+            [pair.topology] * self.cars,
+            distances.tolist(),
+            evidence_inputs(gradient, depths, scales),
+        )
+
+    def pairs(self, generator: torch.Generator) -> Pairs:
+        """New pairs with what is seen of the aims."""
         aims, starts = [], []
         for _ in range(self.cars):
             aim, topology = draw_car(generator)
             other, _ = draw_car(generator)
             share = 0.2 + 0.8 * float(torch.rand((), generator=generator))
-            places = self._place(generator)
-            aims.append(aim @ places[0].T + places[1])
-            starts.append(torch.lerp(aim, other, share) @ places[0].T + places[1])
+            turn, at = self._place(generator)
+            aims.append(aim @ turn.T + at)
+            starts.append(torch.lerp(aim, other, share) @ turn.T + at)
         aim, start = torch.stack(aims), torch.stack(starts)
         windows = look_at(aim, self.side)
         evidence = self._evidence(aim, topology.faces, windows, generator)
-        leaf = start.requires_grad_()
-        loss = 40.0 * Silhouette() + 1.0 * Depth(self.depth_scale)
-        total = drawn_loss(leaf, topology.faces, windows, evidence, loss)
-        (gradient,) = torch.autograd.grad(total.sum(), leaf)
-        distances = (start.detach() - aim).norm(dim=2).mean(1).clamp(min=0.02)
-        return example_of(
-            list(start.detach()),
-            list(aim),
-            [topology] * self.cars,
-            distances.tolist(),
-            [gradient_evidence(g) for g in gradient],
-        )
+        return Pairs(aim, start, topology, windows, evidence)
 
     def _place(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         draw = torch.rand(3, generator=generator)

@@ -34,23 +34,31 @@ void unpack(const T* from, int64_t rows, const Ragged& r, T scale, T* to, int64_
       for (int64_t d = 0; d < r.width; ++d) to[h * r.width + d] = scale * from[d * r.heads + h];
 }
 
-// sum over d of a_dh b_dh for every head; H: the number of heads where it is known beforehand.
-template <class T, int H>
-inline void dots(const T* a, const T* b, const Ragged& r, T* __restrict sums) {
-  const int64_t heads = H ? H : r.heads;
-  for (int64_t h = 0; h < heads; ++h) sums[h] = a[h] * b[h];
-  for (int64_t d = 1; d < r.width; ++d)
-    for (int64_t h = 0; h < heads; ++h) sums[h] += a[d * heads + h] * b[d * heads + h];
+// sum over d of a_dh b_dh for every head; H, W: heads and width where they are known beforehand,
+// else 0. The sums stay in registers then.
+template <class T, int H, int W>
+inline void dots(const T* __restrict a, const T* __restrict b, const Ragged& r,
+                 T* __restrict sums) {
+  const int64_t heads = H ? H : r.heads, width = W ? W : r.width;
+  constexpr int kStep = H ? 8 : 1;
+  for (int64_t first = 0; first < heads; first += kStep) {
+    T part[kStep];
+    for (int l = 0; l < kStep; ++l) part[l] = a[first + l] * b[first + l];
+    for (int64_t d = 1; d < width; ++d)
+      for (int l = 0; l < kStep; ++l) part[l] += a[d * heads + first + l] * b[d * heads + first + l];
+    for (int l = 0; l < kStep; ++l) sums[first + l] = part[l];
+  }
 }
 // to_dh += weight_h from_dh
-template <class T, int H>
-inline void spread(const T* weight, const T* from, const Ragged& r, T* __restrict to) {
-  const int64_t heads = H ? H : r.heads;
-  for (int64_t d = 0; d < r.width; ++d)
+template <class T, int H, int W>
+inline void spread(const T* __restrict weight, const T* __restrict from, const Ragged& r,
+                   T* __restrict to) {
+  const int64_t heads = H ? H : r.heads, width = W ? W : r.width;
+  for (int64_t d = 0; d < width; ++d)
     for (int64_t h = 0; h < heads; ++h) to[d * heads + h] += weight[h] * from[d * heads + h];
 }
 
-template <class T, int H>
+template <class T, int H, int W>
 void forward(const Ragged& r, int64_t g, const T* qkv, const T* bias, const T* keep, T* out,
              T* weights) {
   const int64_t heads = H ? H : r.heads, row = r.row();
@@ -64,7 +72,7 @@ void forward(const Ragged& r, int64_t g, const T* qkv, const T* bias, const T* k
     const int64_t pair = r.pair_offsets[g] + i * n;
     T* w = weights + pair * heads;
     pack<T>(qkv + (first + i) * 3 * row, 3 * row, 1, r, T(1.0 / std::sqrt(double(r.width))), q);
-    for (int64_t j = 0; j < n; ++j) dots<T, H>(q, k + j * row, r, w + j * heads);
+    for (int64_t j = 0; j < n; ++j) dots<T, H, W>(q, k + j * row, r, w + j * heads);
     if (bias)
       for (int64_t e = 0; e < n * heads; ++e) w[e] += bias[pair * heads + e];
     for (int64_t h = 0; h < heads; ++h) top[h] = w[h];
@@ -88,13 +96,13 @@ void forward(const Ragged& r, int64_t g, const T* qkv, const T* bias, const T* k
         for (int64_t h = 0; h < heads; ++h) kept[h] = wj[h] * factor[h];
         use = kept;
       }
-      spread<T, H>(use, v + j * row, r, o);
+      spread<T, H, W>(use, v + j * row, r, o);
     }
     unpack<T>(o, 1, r, T(1), out + (first + i) * row, row);
   }
 }
 
-template <class T, int H>
+template <class T, int H, int W>
 void backward(const Ragged& r, int64_t g, const T* qkv, const T* keep, const T* weights,
               const T* grad_out, T* grad_qkv, T* grad_bias) {
   const int64_t heads = H ? H : r.heads, row = r.row();
@@ -115,7 +123,7 @@ void backward(const Ragged& r, int64_t g, const T* qkv, const T* keep, const T* 
     std::fill(mean, mean + heads, T(0));
     for (int64_t j = 0; j < n; ++j) {
       T* dw = ds + j * heads;
-      dots<T, H>(dout, v + j * row, r, dw);
+      dots<T, H, W>(dout, v + j * row, r, dw);
       for (int64_t h = 0; h < heads; ++h) {
         if (factor) dw[h] *= factor[j * heads + h];
         mean[h] += w[j * heads + h] * dw[h];
@@ -129,9 +137,9 @@ void backward(const Ragged& r, int64_t g, const T* qkv, const T* keep, const T* 
         dsj[h] = wj[h] * (dsj[h] - mean[h]);
         kept[h] = factor ? wj[h] * factor[j * heads + h] : wj[h];
       }
-      spread<T, H>(dsj, k + j * row, r, dq);
-      spread<T, H>(dsj, q, r, dk + j * row);
-      spread<T, H>(kept, dout, r, dv + j * row);
+      spread<T, H, W>(dsj, k + j * row, r, dq);
+      spread<T, H, W>(dsj, q, r, dk + j * row);
+      spread<T, H, W>(kept, dout, r, dv + j * row);
     }
     unpack<T>(dq, 1, r, scale, grad_qkv + (first + i) * 3 * row, 3 * row);
   }
@@ -148,9 +156,9 @@ void backward(const Ragged& r, int64_t g, const T* qkv, const T* keep, const T* 
 #define DIFFRENDER_BY_HEADS(CALL, T, ...)                     \
   const Ragged r{node_offsets, pair_offsets, graphs, heads, width}; \
   parallel_with_torch(threads, graphs, [&](int64_t g) {       \
-    if (heads == 32) return CALL<T, 32>(r, g, __VA_ARGS__);   \
-    if (heads == 8) return CALL<T, 8>(r, g, __VA_ARGS__);     \
-    return CALL<T, 0>(r, g, __VA_ARGS__);                     \
+    if (heads == 32 && width == 8) return CALL<T, 32, 8>(r, g, __VA_ARGS__); \
+    if (heads == 8 && width == 8) return CALL<T, 8, 8>(r, g, __VA_ARGS__);   \
+    return CALL<T, 0, 0>(r, g, __VA_ARGS__);                  \
   });                                                         \
   return kDone;
 #define DIFFRENDER_ATTENTION(NAME, T)                                                          \

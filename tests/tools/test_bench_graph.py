@@ -1,0 +1,67 @@
+"""The benchmarks of the graph network: what their reports hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffrender.graph import GraphSettings
+from diffrender.tools import bench_graph as speed
+from diffrender.tools import bench_mesh_denoising as denoising
+from diffrender.tools.bench_format import Report
+from diffrender.tools.bench_graph_peers import gps_network, width_of_equal_size
+
+
+def test_speed_report_compares_with_peers_of_known_size() -> None:
+    pytest.importorskip("torch_geometric")
+    case = speed._molecules(2)
+    settings = GraphSettings(layers=1, node_width=32, edge_width=16, global_width=16, heads=4)
+    report = Report(rows=[])
+    speed._measure(report, speed._Case("two", case.batch, settings), 1)
+    assert [r.operation.split(",")[0] for r in report.rows] == ["training step"] * 4 + [
+        "inference"
+    ] * 4
+    assert all(r.value > 0 and r.unit == "graphs/CPU s" for r in report.rows)
+    assert len(report.targets) == 6
+    assert all(t.met == (t.value >= 2) for t in report.targets)
+
+
+def test_peers_have_the_size_that_is_asked_for() -> None:
+    pytest.importorskip("torch_geometric")
+    settings = GraphSettings()
+    width = width_of_equal_size(settings, 11_538_517)
+    assert width % settings.heads == 0
+    net = gps_network(settings, "GINE", width)
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(11_538_517, rel=0.12)
+
+
+def test_meshes_of_the_speed_benchmark_are_whole() -> None:
+    case = speed._meshes(2)
+    assert case.batch.node_counts.tolist() == [530, 530]
+    assert case.batch.layout is not None
+    assert case.batch.layout.count == 2 * 530**2
+
+
+def test_denoising_scores_are_kept_and_told_apart(tmp_path: Path, monkeypatch) -> None:
+    cars = denoising._Set("cars", denoising._procedural(1))
+    monkeypatch.setattr(denoising, "_SAMPLES", 100)
+    monkeypatch.setattr(denoising, "_FIT", denoising.FitSettings(iterations=2, samples=100))
+    scores = denoising._kept(cars, 0.05, tmp_path)
+    assert set(scores) == {"as it came", "smoothing", denoising.GRAPH, denoising.PCA, denoising.NET}
+    assert all(0 < c < 500 and 0 < iou <= 1 for [[c, iou]] in scores.values())
+    monkeypatch.setattr(denoising, "_scores", None)  # nothing is computed twice
+    assert denoising._kept(cars, 0.05, tmp_path) == scores
+    report = Report(rows=[])
+    denoising._report(report, cars, 0.05, scores)
+    assert len(report.rows) == 10
+    assert len(report.targets) == 2
+
+
+def test_held_out_cars_are_others_than_those_of_training() -> None:
+    first = denoising._procedural(1)[0][0]
+    generator = torch.Generator().manual_seed(1)  # training's, with its default seed
+    for _ in range(50):
+        vertices, _ = denoising.draw_car(generator)
+        assert not torch.equal(vertices, first)
