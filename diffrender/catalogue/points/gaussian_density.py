@@ -68,7 +68,7 @@ class GaussianDensity:
             Claim("vertices", "interior", "own"),
             Claim("attributes", "both", "own"),
             Claim("density", "both", "own"),
-            Claim("pose", "both", "biased"),
+            Claim("pose", "interior", "biased"),
             Claim("intrinsics", "silhouette", "own"),
         ),
         memory="O(M D) for M pairs of a Gaussian and a ray near it, and D intervals of depth",
