@@ -204,7 +204,7 @@ class FlexiCubes:
             Claim("vertices", "both", "own"),
             Claim("attributes", "both", "own"),
             Claim("density", "both", "own"),
-            Claim("pose", "both", "own"),
+            Claim("pose", "silhouette", "own"),
             Claim("intrinsics", "both", "own"),
             Claim("light", "both", "own"),
         ),

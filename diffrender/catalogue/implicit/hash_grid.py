@@ -133,7 +133,7 @@ class HashGrid:
         ),
         claims=(
             Claim("density", "both", "biased"),
-            Claim("pose", "both", "biased"),
+            Claim("pose", "silhouette", "biased"),
             Claim("intrinsics", "both", "biased"),
         ),
         memory="O(P S L) for P pixels, S samples and L levels, and the tables",

@@ -67,22 +67,21 @@ class EdgeSamplingShadows:
             "The jump there times that motion is the shadow's part of the derivative, added to "
             "the two of plain edge sampling.",
         ),
-        # Against this technique's own finely sampled picture all of them are exact, and its tests
-        # say so; "exact" is kept for the picture without shadows, from which these differ.
+        # Of the picture with shadows, which `supersampled` draws for the comparison.
         claims=(
-            Claim("vertices", "both", "biased"),
-            Claim("attributes", "both", "biased"),
-            Claim("texture", "both", "biased"),
-            Claim("pose", "both", "biased"),
-            Claim("intrinsics", "both", "biased"),
-            Claim("light", "both", "biased"),
+            Claim("vertices", "both", "exact"),
+            Claim("attributes", "both", "exact"),
+            Claim("texture", "both", "exact"),
+            Claim("pose", "both", "exact"),
+            Claim("intrinsics", "both", "exact"),
+            Claim("light", "both", "exact"),
         ),
         memory="O(S P + E) for S samples in each of P pixels and E samples of edges",
         time="O((S P + E) log N) for N faces: every sample casts a ray or three",
         limits="Its picture has hard shadows, which the other techniques of triangles do not "
-        "draw. Its derivative is exact for that picture, and seems biased beside differences of "
-        "one without shadows, as the claims have it. One directional light; a soft one would "
-        "need samples of its area. Curves along which faces cut each other are not sampled.",
+        "draw: its derivative is compared with differences of such a picture. One directional "
+        "light; a soft one would need samples of its area. Curves along which faces cut each "
+        "other are not sampled.",
         use_when="When light or shape is to be found from a shadow, also of what lies outside "
         "the picture or behind.",
     )

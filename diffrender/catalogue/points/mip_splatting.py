@@ -61,7 +61,7 @@ class MipSplatting:
             Claim("vertices", "interior", "own"),
             Claim("attributes", "both", "own"),
             Claim("density", "both", "own"),
-            Claim("pose", "interior", "own"),
+            Claim("pose", "silhouette", "own"),
             Claim("intrinsics", "both", "own"),
         ),
         memory="O(N + M) for N Gaussians and M pairs of a Gaussian and a pixel under it",
