@@ -94,10 +94,7 @@ def run(name: str, *, quick: bool, choice: object | None = None) -> Report:
             f"no benchmark is called '{name}', expected one of: {', '.join(sorted(BENCHMARKS))}"
         )
     found = BENCHMARKS[name]
-    module, _, function = found.place.partition(":")
-    measure: Callable[..., Report] = getattr(
-        importlib.import_module(f"diffrender.tools.{module}"), function
-    )
+    measure = _load(found)
     if choice is not None and not (found.choice and isinstance(choice, found.choice)):
         takes = found.choice.__name__ if found.choice else "none"
         raise InputError(f"benchmark '{name}' got a {type(choice).__name__}, it takes: {takes}")
@@ -106,6 +103,14 @@ def run(name: str, *, quick: bool, choice: object | None = None) -> Report:
     if choice is None:
         choice = Path("out") / name if found.choice is Path else found.choice()
     return measure(quick=quick, **{found.keyword: choice})
+
+
+def _load(found: Benchmark) -> Callable[..., Report]:
+    module, _, function = found.place.partition(":")
+    measure: Callable[..., Report] = getattr(
+        importlib.import_module(f"diffrender.tools.{module}"), function
+    )
+    return measure
 
 
 bench = typer.Typer(no_args_is_help=True)

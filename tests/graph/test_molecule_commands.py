@@ -61,7 +61,7 @@ def test_grow_train_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ),
         (["bench", "molecules"], "give the molecules with --data"),
         (["bench", "molecules", "--size", "huge"], "one of: full"),
-        (["bench", "raster", "--seeds", "2"], "trains on no molecules"),
+        (["bench", "raster", "--seeds", "2"], "No such option: --seeds"),
         (["synthetic", "molecules", "--out", "o", "--count", "3"], "expected at least 10"),
     ],
 )
