@@ -211,7 +211,11 @@ def _catalogue(
     _report(run("catalogue", quick=quick, choice=choice), json_file, raw)
 
 
-_OWN = {"ipu": _ipu, "molecules": _molecules, "catalogue": _catalogue}
+_OWN: dict[str, Callable[..., None]] = {
+    "ipu": _ipu,
+    "molecules": _molecules,
+    "catalogue": _catalogue,
+}
 
 for _name, _found in BENCHMARKS.items():
     _command = _OWN.get(_name) or (_of_meshes if _found.choice is MeshFolder else _plain)(_name)
