@@ -189,7 +189,7 @@ def _make_plan(
         dots = 1 in (out, inside)
         bands = _bands_of_entries(inner, density) if dots and n * batch >= 64 else 1
         parts = max(8 * threads, rows // 128)
-        kernel, cut = "outer", _Cut(8, 256 if dots else 512, bands, 1, parts)
+        kernel, cut = "outer", _Cut(8, 512 if 4 <= inside <= 8 else 256, bands, 1, parts)
     else:
         kernel = "multiply"
         cut = _cut_columns(pattern, by_column, features_last, lanes, size, n, batch, threads)

@@ -249,6 +249,14 @@ def test_the_shipped_denoiser_cleans_cars_that_it_has_not_seen() -> None:
         assert errors[1] < 0.7 * errors[0]
 
 
+def test_the_shipped_refiner_points_to_the_car_that_was_seen() -> None:
+    example = SeenCars(cars=4).draw(seeded(77_777))
+    net = load_refiner()
+    still = displacement_loss(torch.zeros_like(example.target), example, 0.1)
+    moved = displacement_loss(net(example.batch), example, 0.1)
+    assert moved < 0.95 * still
+
+
 def test_proposals_keep_their_shapes() -> None:
     vertices, topology = draw_car(seeded())
     net = MeshNetwork(dataclasses.replace(TINY, evidence=8))

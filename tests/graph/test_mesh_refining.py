@@ -10,7 +10,7 @@ from diffrender.graph.meshes.views import SeenCars
 from diffrender.reconstruct import RefineSettings, refine_vertices
 
 
-def test_refining_by_proposals_never_raises_the_loss() -> None:
+def test_refining_by_proposals_lowers_the_loss_and_never_raises_it() -> None:
     pair = SeenCars(cars=3).pairs(torch.Generator().manual_seed(4))
     settings = RefineSettings(iterations=5, refiner="graph")
     refined = refine_vertices(
@@ -18,7 +18,7 @@ def test_refining_by_proposals_never_raises_the_loss() -> None:
     )
     assert refined.history.shape == (6, 3)
     assert (refined.after <= refined.before).all()
-    assert (refined.after < refined.before).any()
+    assert refined.after.mean() < 0.95 * refined.before.mean()
     moved = (refined.vertices - pair.start).norm(dim=2)
     assert 0 < float(moved.max()) < 1.5  # metres
 
