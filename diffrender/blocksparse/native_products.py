@@ -227,14 +227,18 @@ class _Cut:
 def _cut_columns(
     pattern: BlockPattern,
     transpose: bool,
-    features_last: bool,
+    straight: bool,
     lanes: int,
     size: int,
     n: int,
     batch: int,
     threads: int,
 ) -> _Cut:
-    """Cuts of a product whose columns are vectors of `lanes` numbers of `size` bytes."""
+    """Cuts of a product whose columns are vectors of `lanes` numbers of `size` bytes.
+
+    Args:
+        straight: sums can go straight to y, which has their dtype and layout.
+    """
     (rows, inner), (out, _) = pattern.shape, pattern.block_size
     if transpose:
         (inner, rows), (_, out) = pattern.shape, pattern.block_size
@@ -255,8 +259,7 @@ def _cut_columns(
     bands = max(1, min(-(-inner // 1024), int(inner * density / least)))
     # Rows of a chunk go through all bands, and into y's columns, while their sums are in cache.
     # Where sums go straight to y a panel is worked through from top to bottom, and stays in cache.
-    straight = bands == 1 and not features_last
-    chunk = rows // out if straight else max(1, 1024 // out)
+    chunk = rows // out if straight and bands == 1 else max(1, 1024 // out)
     return _Cut(3, group, bands, chunk, parts)
 
 
