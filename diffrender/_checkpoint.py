@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diffrender._files import write_bytes_atomic
+from diffrender._tensors import read_tensors, write_tensors
 from diffrender.errors import InputError
 
 __all__ = ["Checkpoint", "load_state", "read_checkpoint", "restore_optimizer", "write_checkpoint"]
@@ -45,8 +43,6 @@ def write_checkpoint(
     optimizer: torch.optim.Optimizer,
 ) -> None:
     """Write the state whole or not at all; the moments are taken from the optimizer."""
-    from safetensors.torch import save
-
     tensors = {f"net.{n}": t for n, t in state.net.items()}
     tensors |= {f"mean.{n}": t for n, t in state.mean.items()}
     for index, values in optimizer.state_dict()["state"].items():
@@ -59,7 +55,7 @@ def write_checkpoint(
         "seconds": state.seconds,
         "rows": state.rows,
     }
-    write_bytes_atomic(path, save(plain, metadata={_KEY: json.dumps(header)}))
+    write_tensors(path, plain, _KEY, header)
 
 
 def read_checkpoint(path: Path, identity: str) -> Checkpoint:
@@ -68,16 +64,7 @@ def read_checkpoint(path: Path, identity: str) -> Checkpoint:
     Raises:
         InputError: not such a file, or a run with other settings, configuration or data.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if path.stat().st_size > _MAX_BYTES:
-        raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_BYTES}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header: Any = json.loads((file.metadata() or {}).get(_KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not a readable checkpoint ({error})") from error
+    header, tensors = read_tensors(path, _KEY, _MAX_BYTES, "a readable checkpoint")
     if not isinstance(header, dict) or set(header) != {"identity", "step", "seconds", "rows"}:
         raise InputError(f"{path}: a safetensors file, but not a checkpoint of this package")
     if header["identity"] != identity:

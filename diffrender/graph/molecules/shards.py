@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffrender._files import write_bytes_atomic
+from diffrender._tensors import read_tensors, write_tensors
 from diffrender.errors import InputError
 from diffrender.graph.graphs import Graph, GraphEncodings
 
@@ -20,6 +18,7 @@ __all__ = ["Failure", "GraphStore", "store_graphs", "read_shard", "write_shard"]
 
 _KEY = "diffrender.molecules"
 _MAX_BYTES = 1 << 31
+_WHAT = "a file of molecules' graphs"
 _KINDS = {
     "rows": torch.int64,
     "labels": torch.float32,
@@ -153,11 +152,9 @@ def store_graphs(
 
 def write_shard(path: Path, store: GraphStore, key: str, failures: Sequence[Failure]) -> None:
     """Write graphs and failures, whole or not at all; `key` says what they were made by."""
-    from safetensors.torch import save
-
     header = {"key": key, "failures": [[f.row, f.smiles, f.reason] for f in failures]}
     tensors = {name: value.contiguous() for name, value in store.tensors.items()}
-    write_bytes_atomic(path, save(tensors, metadata={_KEY: json.dumps(header)}))
+    write_tensors(path, tensors, _KEY, header)
 
 
 def read_shard(path: Path, key: str | None = None) -> tuple[GraphStore, list[Failure]]:
@@ -167,21 +164,15 @@ def read_shard(path: Path, key: str | None = None) -> tuple[GraphStore, list[Fai
         InputError: not such a file, one of other settings than `key`, or one whose tensors do not
             fit together.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if path.stat().st_size > _MAX_BYTES:
-        raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_BYTES}")
+    header, tensors = read_tensors(path, _KEY, _MAX_BYTES, _WHAT)
     try:
-        with safe_open(path, framework="pt") as file:
-            header: Any = json.loads((file.metadata() or {}).get(_KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         failures = [Failure(int(row), str(s), str(reason)) for row, s, reason in header["failures"]]
         if key is not None and header["key"] != key:
             raise InputError(f"{path}: made by other settings; name another folder for the cache")
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not a file of molecules' graphs ({error})") from error
+        raise InputError(f"{path}: not {_WHAT} ({error})") from error
     _check(path, tensors)
     return GraphStore(tensors), failures
 
