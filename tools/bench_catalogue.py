@@ -14,6 +14,7 @@ from diffrender.catalogue.evaluate import (
     CostSettings,
     Measured,
     Plan,
+    bias_of,
     levels_of,
     load_measured,
     measure,
@@ -77,6 +78,11 @@ def rows_of(measured: Measured) -> list[Row]:
                 what = f"{move.move}, {region}, against {move.kind}"
                 rows.append(Row(name, f"{what}: cosine", move.cosines[region], "cosine"))
                 rows.append(Row(name, f"{what}: sign agrees", move.signs[region], "share"))
+    bias = bias_of(list(measured.trials or ()))
+    if bias is not None:
+        what = "pose from the truth on a sharp picture"
+        rows.append(Row(name, f"{what}: turned", bias.degrees, "degrees"))
+        rows.append(Row(name, f"{what}: shifted", bias.shift, "share of length"))
     for level in levels_of(list(measured.trials or ())):
         error = (
             f"{level.error:g} degrees" if level.kind == "yaw" else f"{level.error:.0%} of length"

@@ -17,6 +17,7 @@ from diffrender.catalogue.evaluate import (
     BasinSettings,
     CostSettings,
     Plan,
+    bias_of,
     find_pose,
     levels_of,
     load_measured,
@@ -40,7 +41,8 @@ QUICK = Plan(
 
 def test_every_level_comes_once_before_any_comes_twice() -> None:
     settings = BasinSettings()
-    drawn = list(starts(settings))
+    bias, *drawn = starts(settings)
+    assert (bias.kind, bias.yaw, bias.shift) == ("bias", 0.0, (0.0, 0.0, 0.0))
     levels = len(settings.yaw_errors) + len(settings.shift_errors)
     assert len(drawn) == levels * settings.trials
     first = drawn[:levels]
@@ -68,20 +70,31 @@ def test_a_pose_is_that_of_the_object() -> None:
 
 def test_a_near_pose_is_recovered_and_a_far_one_is_not() -> None:
     technique = find_technique(PIXEL_PAIRS)
-    near, _ = (find_pose(technique, start, SMALL) for start in starts(SMALL))
+    sharp, near, _ = (find_pose(technique, start, SMALL) for start in starts(SMALL))
     assert near.recovered and near.degrees < 2 and near.shift < 0.02
+    # Its own picture is anti-aliased, so that the sharp one is as good a target for it.
+    assert sharp.kind == "bias" and sharp.degrees < 2 and sharp.shift < 0.02
     behind = Start("yaw", 180, 0, math.pi, (0.0, 0.0, 0.0))
     assert not find_pose(technique, behind, dataclasses.replace(SMALL, steps=10)).recovered
 
 
+def test_a_blurred_technique_finds_its_own_picture_and_shows_its_bias() -> None:
+    technique = find_technique("soft-rasterizer")
+    sharp, near, _ = (find_pose(technique, start, SMALL) for start in starts(SMALL))
+    assert near.recovered
+    assert sharp.shift > 2 * near.shift  # the blurred outline fits the sharp one from elsewhere
+
+
 def test_rates_are_by_level() -> None:
     trials = [
+        Trial("bias", 0, 0, 3.0, 0.1, False, 1.0),
         Trial("yaw", 5, 0, 0.1, 0.0, True, 1.0),
         Trial("yaw", 60, 0, 60.0, 0.0, False, 1.0),
         Trial("yaw", 5, 1, 9.0, 0.0, False, 1.0),
     ]
     found = [(level.kind, level.error, level.trials, level.rate) for level in levels_of(trials)]
     assert found == [("yaw", 5, 2, 0.5), ("yaw", 60, 1, 0.0)]
+    assert bias_of(trials) == trials[0] and bias_of(trials[1:]) is None
 
 
 def test_cost_is_measured_and_grows() -> None:
@@ -104,7 +117,7 @@ def test_what_was_measured_is_kept_and_gone_on_from(tmp_path: Path) -> None:
     first = measure(PIXEL_PAIRS, tmp_path, QUICK, {"cpu": "a"}, said.append)
     assert [line.split()[1].strip(",") for line in said] == ["picture", "claims", "trials", "cells"]
     assert first.claims is not None and len(first.claims) == 6
-    assert first.trials is not None and len(first.trials) == 2
+    assert first.trials is not None and len(first.trials) == 3
     again = measure(PIXEL_PAIRS, tmp_path, QUICK, {"cpu": "b"}, said.append)
     assert len(said) == 4 and again == load_measured(tmp_path / f"{PIXEL_PAIRS}.json") == first
     dataclasses.replace(first, trials=None).write(tmp_path)

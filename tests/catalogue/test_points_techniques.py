@@ -15,7 +15,6 @@ from diffrender.catalogue.points._fragments import Fragments, list_fragments
 from diffrender.catalogue.points._splats import Splats
 from diffrender.catalogue.points._surface_points import SurfacePoints
 from diffrender.catalogue.points.differentiable_point_clouds import DifferentiablePointClouds
-from diffrender.catalogue.points.gaussian_density import GaussianDensity
 from diffrender.catalogue.points.gaussian_splatting_2d import GaussianSplatting2d
 from diffrender.catalogue.points.gaussian_splatting_3d import GaussianSplatting3d
 from diffrender.catalogue.points.mip_splatting import MipSplatting
@@ -122,30 +121,6 @@ def test_a_filtered_gaussian_keeps_what_it_covers() -> None:
     height = 0.6 * 0.2 * 0.1 / math.sqrt(0.34 * 0.31)
     lost = (1 / 255 / height) * (1 + math.log(255 * height))
     assert kept.item() == pytest.approx(known * (1 - lost), rel=0.02)
-
-
-def test_a_gaussian_density_absorbs_by_its_integral() -> None:
-    technique = GaussianDensity(deviation=0.5, thickness=0.7, intervals=64)
-    drawn = technique.render(points([[0, 0, 2]]), camera())
-    ray = torch.cat([from_middle() / 20, torch.ones(*SIZE, 1).double()], dim=-1)
-    off = 2 * from_middle().norm(dim=-1) / 20 / ray.norm(dim=-1)  # from the centre to the ray
-    tau = 0.7 * torch.exp(-0.5 * (off / 0.15) ** 2) * math.erf(3 / 2**0.5)
-    near = off < 0.4  # farther away it is left out
-    torch.testing.assert_close(drawn.silhouette[near], -torch.expm1(-tau[near]), atol=1e-4, rtol=0)
-    assert drawn.silhouette[off > 0.6].lt(1e-3).all()  # four deviations away
-
-
-def test_densities_pass_through_each_other_smoothly() -> None:
-    """Two splats that exchange their order jump; two densities do not."""
-
-    def middle(technique: Technique, scene: Scene) -> Tensor:
-        return technique.render(scene, camera()).image[4, 5]
-
-    ends = [[[0, 0, 2.0], [0, 0, 2.0 + step]] for step in (-1e-6, 1e-6)]
-    jump = [middle(GaussianSplatting3d(), splats(places)) for places in ends]
-    smooth = [middle(GaussianDensity(), points(places)) for places in ends]
-    assert (jump[1] - jump[0]).abs().max() > 0.3
-    assert (smooth[1] - smooth[0]).abs().max() < 1e-4
 
 
 def test_a_disc_in_front_of_the_camera() -> None:
@@ -336,7 +311,6 @@ TWO_OR_THREE = [[-0.13, 0.05, 2.0], [0.16, -0.07, 2.6], [0.02, 0.11, 3.3]]
         (GaussianSplatting3d(), splats(TWO_OR_THREE, tilt=0.5)),
         (GaussianSplatting2d(), splats(TWO_OR_THREE, tilt=0.5)),
         (MipSplatting(), splats(TWO_OR_THREE, tilt=0.5)),
-        (GaussianDensity(intervals=6), points(TWO_OR_THREE, opacity=0.8)),
         (SoftDiscs(radius=0.9), points(TWO_OR_THREE, opacity=0.8)),
         (Spheres(gamma=0.2, growth=2.0), points(TWO_OR_THREE, opacity=0.8)),
         (DifferentiablePointClouds(planes=5, sigma=0.12), points(TWO_OR_THREE, opacity=0.4)),

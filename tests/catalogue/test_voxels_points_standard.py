@@ -27,7 +27,6 @@ LEAST_OVERLAP = {
     "gaussian-splatting-3d": 0.85,
     "gaussian-splatting-2d": 0.85,
     "mip-splatting": 0.94,  # its filter does not widen
-    "gaussian-density": 0.82,
 }
 DEEPEST_ERROR = 0.35  # metres, the median; the scene is seven metres deep
 SEES_THROUGH = {"absorption-only"}

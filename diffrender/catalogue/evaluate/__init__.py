@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffrender.catalogue.evaluate.basin import BasinSettings as BasinSettings
 from diffrender.catalogue.evaluate.basin import Level as Level
 from diffrender.catalogue.evaluate.basin import Trial as Trial
+from diffrender.catalogue.evaluate.basin import bias_of as bias_of
 from diffrender.catalogue.evaluate.basin import find_pose as find_pose
 from diffrender.catalogue.evaluate.basin import levels_of as levels_of
 from diffrender.catalogue.evaluate.basin import starts as starts
@@ -57,6 +58,7 @@ __all__ = [
     "check_claims",
     "difference_of_own",
     "difference_of_triangles",
+    "bias_of",
     "find_pose",
     "gradient_pictures",
     "in_double",

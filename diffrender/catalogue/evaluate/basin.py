@@ -1,4 +1,9 @@
-"""Basins of attraction: from how far away a technique's gradient finds the pose of a car."""
+"""Basins of attraction: from how far away a technique's gradient finds the pose of a car.
+
+The basin is that of the technique's own picture: a blurred technique seeks its own blurred target.
+How far its best pose lies from the truth where the target is a sharp picture is another question,
+its bias, and one descent from the truth answers it.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +16,24 @@ import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
+from diffrender.catalogue.evaluate.pictures import stacked
 from diffrender.catalogue.evaluate.reference import supersampled
 from diffrender.catalogue.registry import Technique
 from diffrender.catalogue.scene import Scene, as_triangles
 from diffrender.catalogue.standard import car_scene, look_at
 from diffrender.errors import InputError
 
-__all__ = ["BasinSettings", "Level", "Start", "Trial", "find_pose", "levels_of", "posed", "starts"]
+__all__ = [
+    "BasinSettings",
+    "Level",
+    "Start",
+    "Trial",
+    "bias_of",
+    "find_pose",
+    "levels_of",
+    "posed",
+    "starts",
+]
 
 
 @dataclass(frozen=True)
@@ -33,11 +49,10 @@ class BasinSettings:
         shift_errors: shares of the car's length.
         trials: starts a level: both signs of a turn, and random directions of a shift.
         within_degrees, within_shift: where a pose counts as recovered. Two degrees and two
-            percent of the length move an outline by about half a pixel at this size: nearer than
-            that, blurred techniques differ by their blur and not by their basin.
+            percent of the length move an outline by less than half a pixel at this size.
     """
 
-    size: tuple[int, int] = (48, 64)
+    size: tuple[int, int] = (36, 48)
     steps: int = 60
     yaw_step: float = 0.05
     shift_step: float = 0.025
@@ -53,7 +68,8 @@ class Start:
     """Where a descent starts.
 
     Attributes:
-        kind: "yaw" or "shift".
+        kind: "yaw" or "shift" towards the technique's own picture, or "bias": from the truth
+            towards the sharp one.
         error: degrees, or a share of the car's length.
         trial: number of the start at this level.
         yaw: radians about the vertical.
@@ -100,6 +116,7 @@ class Level:
 
 def starts(settings: BasinSettings) -> Iterator[Start]:
     """All starts, every level once before any comes twice: a part of them is a fair part."""
+    yield Start("bias", 0.0, 0, 0.0, (0.0, 0.0, 0.0))
     generator = torch.Generator().manual_seed(7)
     for trial in range(settings.trials):
         direction = torch.nn.functional.normalize(torch.randn(3, generator=generator), dim=0)
@@ -117,8 +134,9 @@ def find_pose(
 ) -> Trial:
     """One descent on the mean squared difference of image and silhouette, by Adam.
 
-    The target is the supersampled hard picture of the car, the same for all techniques. The car is
-    prepared once; its pose is taken through the camera: yaw and three translations.
+    The target is the technique's own picture of the car at its true pose; for a start of kind
+    "bias" it is the supersampled hard picture, the same for all. The car is prepared once; its
+    pose is taken through the camera: yaw and three translations.
 
     Args:
         prepared: what `technique.prepare(car_scene())` returned, if that is at hand.
@@ -126,7 +144,7 @@ def find_pose(
     scene = car_scene()
     length, camera = _length(scene), _camera(settings.size)
     prepared = technique.prepare(scene) if prepared is None else prepared
-    target = supersampled(scene, camera)
+    target = _target(technique, prepared, scene, camera, sharp=start.kind == "bias")
     yaw = torch.tensor(start.yaw, requires_grad=True)
     shift = torch.tensor(start.shift, requires_grad=True)
     adam = torch.optim.Adam([
@@ -158,14 +176,21 @@ def find_pose(
 
 
 def levels_of(trials: list[Trial]) -> list[Level]:
-    """Rates by kind and error, in the order of their first trial."""
+    """Rates by kind and error, in the order of their first trial; the bias is none of them."""
     groups: dict[tuple[str, float], list[Trial]] = {}
     for trial in trials:
+        if trial.kind == "bias":
+            continue
         groups.setdefault((trial.kind, trial.error), []).append(trial)
     return [
         Level(kind, error, len(group), sum(t.recovered for t in group) / len(group))
         for (kind, error), group in groups.items()
     ]
+
+
+def bias_of(trials: list[Trial]) -> Trial | None:
+    """Where the descent from the truth on a sharp picture ended, if it was made."""
+    return next((trial for trial in trials if trial.kind == "bias"), None)
 
 
 def posed(camera: Camera, yaw: Tensor, shift: Tensor) -> Camera:  # (), (3,)
@@ -181,6 +206,16 @@ def posed(camera: Camera, yaw: Tensor, shift: Tensor) -> Camera:  # (), (3,)
     return Camera(
         camera.intrinsics, camera.rotation @ turn, camera.translation + shift, camera.size
     )
+
+
+def _target(
+    technique: Technique, prepared: Scene, scene: Scene, camera: Camera, *, sharp: bool
+) -> Tensor:
+    """(H, W, 4) image and silhouette that are sought."""
+    if sharp:
+        return supersampled(scene, camera)
+    with torch.no_grad():
+        return stacked(technique.render(prepared, camera))
 
 
 def _camera(size: tuple[int, int]) -> Camera:

@@ -39,8 +39,9 @@ class Plan:
         size: (height, width) of the gradient pictures.
         shown: (height, width) of the picture on the technique's page.
         seconds_per_claim: patience where pixels must be asked one by one.
-        basin_seconds: after so long no further descent is started. Every level comes once before
-            any comes twice, so what was done by then is a fair part.
+        basin_rounds: of all levels, that every technique makes however long they take.
+        basin_seconds: after those, no further descent is started after so long. Every level comes
+            once before any comes twice, so what was done by then is a fair part.
         cost_seconds: after so long the remaining cells are left out, the largest come last.
     """
 
@@ -48,6 +49,7 @@ class Plan:
     shown: tuple[int, int] = (144, 192)
     seconds_per_claim: float = 20.0
     basin: BasinSettings = field(default_factory=BasinSettings)
+    basin_rounds: int = 2
     basin_seconds: float = 45.0
     cost: CostSettings = field(default_factory=CostSettings)
     cost_seconds: float = 40.0
@@ -267,7 +269,8 @@ def _trials(technique: Technique, plan: Plan) -> tuple[Trial, ...]:
     prepared = technique.prepare(car_scene())
     began, found = time.perf_counter(), []
     for start in starts(plan.basin):
-        if time.perf_counter() - began > plan.basin_seconds:
+        late = time.perf_counter() - began > plan.basin_seconds
+        if late and start.trial >= plan.basin_rounds:
             break
         found.append(find_pose(technique, start, plan.basin, prepared))
     return tuple(found)

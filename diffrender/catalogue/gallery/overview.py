@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from diffrender.catalogue.card import FAMILIES, PARAMETERS, Card, Parameter
-from diffrender.catalogue.evaluate import Measured, levels_of
+from diffrender.catalogue.evaluate import Measured, bias_of, levels_of
 from diffrender.catalogue.gallery.shell import asset, page
 
 __all__ = ["comparison_page", "index_page"]
@@ -52,7 +52,7 @@ def comparison_page(cards: Sequence[Card], results: Results) -> str:
     )
     head = [("technique", False), ("family", False), ("year", True)]
     head += [(parameter, True) for parameter in PARAMETERS]
-    head += [("turn, %", True), ("shift, %", True), ("ms", True), ("MiB", True)]
+    head += [("turn, %", True), ("shift, %", True), ("bias, °", True), ("ms", True), ("MiB", True)]
     headers = "".join(
         f'<th scope="col"{" class=number" if numeric else ""}><button type="button">{name}'
         "</button></th>"
@@ -63,7 +63,8 @@ def comparison_page(cards: Sequence[Card], results: Results) -> str:
         "<h1>Comparison</h1>"
         "<p>● derivative of the scene’s picture, ◐ exact for its own picture, ○ biased; beside it "
         "the lowest cosine similarity with finite differences. Turn and shift: poses recovered, "
-        "mean over starts of 5° to 60° and of 5 to 50 % of the length. Time is forward and "
+        "mean over starts of 5° to 60° and of 5 to 50 % of the length. Bias: degrees between "
+        "the truth and where a descent from it ends on a sharp picture. Time is forward and "
         f"backward, memory the peak of tensors, at {_ROWS} rows on the standard scene.</p>"
         '<div class="filters">'
         f'<label>Family<select id="family"><option value="">all</option>{families}</select></label>'
@@ -106,7 +107,7 @@ def _row(card: Card, measured: Measured | None) -> str:
         f"<td>{escape(card.family)}</td>",
         f'<td class="number">{card.year}</td>',
         *(_mark(card, measured, parameter) for parameter in PARAMETERS),
-        *(_number(value) for value in (*_rates(measured), *_cost(measured))),
+        *(_number(value) for value in (*_rates(measured), _bias(measured), *_cost(measured))),
     ]
     return (
         f'<tr data-family="{escape(card.family)}" data-claims="{escape(claims)}">'
@@ -138,6 +139,11 @@ def _rates(measured: Measured | None) -> tuple[float | None, float | None]:
         rates = [level.rate for level in levels if level.kind == kind]
         found.append(100 * sum(rates) / len(rates) if rates else None)
     return found[0], found[1]
+
+
+def _bias(measured: Measured | None) -> float | None:
+    found = bias_of(list(measured.trials or ())) if measured else None
+    return None if found is None else found.degrees
 
 
 def _cost(measured: Measured | None) -> tuple[float | None, float | None]:

@@ -173,17 +173,20 @@ class TranslucentGaussians:
             foot = ray @ to.T  # (P, N) metres along the ray to the point nearest to the centre
             away = (to.square().sum(-1) - foot.square()) / content.radius**2
             met = (foot > 0) & (mass * (-away / 2).exp() > _LEAST)
-            first = torch.where(met, foot, torch.inf)
-            chosen = first.topk(min(self.nearest, len(to)), largest=False).indices  # (P, K)
+            hit = met.any(dim=-1)  # (P,) rays that meet any: the others are left out from here
+            first = torch.where(met, foot, torch.inf)[hit]
+            chosen = first.topk(min(self.nearest, len(to)), largest=False).indices  # (P', K)
+        ray, ahead = ray[hit], ahead[hit]
         along = (to[chosen] * ray[:, None]).sum(-1)
         beside = (to[chosen] - along[..., None] * ray[:, None]) / content.radius[chosen][..., None]
         here = mass[chosen] * (-beside.square().sum(-1) / 2).exp()
-        here = torch.where(along > 0, (here - _LEAST).clamp(min=0), 0.0)  # (P, K)
-        visible = visibility(along, here, content.radius[chosen])  # (P, K)
+        here = torch.where(along > 0, (here - _LEAST).clamp(min=0), 0.0)  # (P', K)
+        visible = visibility(along, here, content.radius[chosen])  # (P', K)
 
         depth = (along / ahead.norm(dim=-1, keepdim=True))[..., None]
         values = [content.colours[chosen], depth, torch.ones_like(depth)]
-        maps = (visible[..., None] * torch.cat(values, dim=-1)).sum(1).view(height, width, 5)
+        met_maps = (visible[..., None] * torch.cat(values, dim=-1)).sum(1)  # (P', 5)
+        maps = met_maps.new_zeros(len(hit), 5).index_put((hit,), met_maps).view(height, width, 5)
         alpha = maps[..., 4].clamp(0, 1)
         image = maps[..., :3] + (1 - alpha[..., None]) * scene.background
         # Far tails are no surface to speak of a depth.
