@@ -7,8 +7,10 @@ and gives one output, since each costs as much as a hundred pixels.
 
 from __future__ import annotations
 
+import functools
 from array import array
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,19 +28,34 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 _NO_CAMERA = (None, None, None)
 
 
-def _run(call: array[int], image: Tensor) -> None:
-    status = kernel("draw", "pip", image.dtype)(
-        call.buffer_info()[0], kernel_threads(), image.data_ptr()
+class _Kernels(NamedTuple):
+    """Those of one dtype: drawing, letting go of what it keeps, and its gradient."""
+
+    draw: Callable[..., int]
+    take: Callable[..., int]
+    backward: Callable[..., int]
+
+
+@functools.cache
+def _kernels(dtype: torch.dtype) -> _Kernels:
+    return _Kernels(
+        kernel("draw", "pip", dtype),
+        kernel("draw_take", "pp", dtype),
+        kernel("draw_backward", "pi pp pp pppp", dtype),
     )
+
+
+def _run(kernels: _Kernels, call: array[int], image: Tensor) -> None:
+    status = kernels.draw(call.buffer_info()[0], kernel_threads(), image.data_ptr())
     if status:
         check_status(status, call[-1])
 
 
-def _take(call: array[int], image: Tensor, keep: bool) -> Tensor:
+def _take(kernels: _Kernels, call: array[int], keep: bool) -> Tensor:
     """The crossings that the call keeps, or nothing; it keeps nothing then."""
     bytes_needed, kept = call[-3:-1]
     crossings = torch.empty(bytes_needed if keep else 0, dtype=torch.uint8)
-    kernel("draw_take", "pp", image.dtype)(kept, crossings.data_ptr() if keep else None)
+    kernels.take(kept, crossings.data_ptr() if keep else None)
     return crossings
 
 
@@ -47,14 +64,15 @@ class _Keeper:
 
     __slots__ = ("address", "let_go")
 
-    def __init__(self, call: array[int], dtype: torch.dtype) -> None:
-        self.address, self.let_go = call[-2], kernel("draw_take", "pp", dtype)
+    def __init__(self, address: int, let_go: Callable[..., int]) -> None:
+        self.address, self.let_go = address, let_go
 
     def __del__(self) -> None:
         self.let_go(self.address, None)
 
 
 def _run_backward(
+    kernels: _Kernels,
     call: array[int],
     crossings: int | None,
     grad: Tensor,
@@ -65,10 +83,13 @@ def _run_backward(
 ) -> tuple[Tensor, Tensor, list[_Maybe]]:
     """Gradients of points, values and of the camera (k, r, t), which may be left out."""
     by_values, by_points = torch.empty_like(values), torch.empty_like(points)
-    by_camera = [None if c is None else torch.empty_like(c) for c in camera]
-    at = [pointer(c) for c in by_camera] if by_camera else _NO_CAMERA
+    by_camera: list[_Maybe] = []
+    at: Sequence[int | None] = _NO_CAMERA
+    if camera:
+        by_camera = [None if c is None else torch.empty_like(c) for c in camera]
+        at = [pointer(c) for c in by_camera]
     to_points = by_points.data_ptr()
-    status = kernel("draw_backward", "pi pp pp pppp", grad.dtype)(
+    status = kernels.backward(
         call.buffer_info()[0],
         kernel_threads(),
         crossings,
@@ -90,8 +111,9 @@ def _forward(
     scene = Scene(faces, vertex_offsets, face_offsets, Topology.of(tables), shape, corners, cull)
     image, h, shown, _ = _outputs(points, k, values, shape)
     call = scene.call(points, (k, r, t), values, h.data_ptr(), shown.data_ptr())
-    _run(call, image)
-    return image, h, shown, _take(call, image, keep)
+    kernels = _kernels(image.dtype)
+    _run(kernels, call, image)
+    return image, h, shown, _take(kernels, call, keep)
 
 
 def _outputs(
@@ -133,8 +155,9 @@ def _backward(
     want_points, want_camera = wanted
     camera = (k, r, t) if want_camera else ()
     by_points, by_values, by_camera = _run_backward(
-        call, crossings.data_ptr(), grad.contiguous(), points, values, camera, want_points
-    )
+        _kernels(points.dtype), call, crossings.data_ptr(), grad.contiguous(), points, values,
+        camera, want_points,
+    )  # fmt: skip
     found = (by_points, *(by_camera or _NO_CAMERA), by_values)
     return [points.new_empty(0) if one is None else one for one in found]
 
@@ -180,16 +203,17 @@ class _Eager(torch.autograd.Function):
         *camera: Tensor,
     ) -> Tensor:
         image = points.new_empty((*scene.shape, values.shape[1]))
-        call = scene.call(points, camera or view, values)
-        _run(call, image)
+        call, kernels = scene.call(points, camera or view, values), _kernels(image.dtype)
+        _run(kernels, call, image)
         ctx.save_for_backward(points, values, *camera)
+        keeper = _Keeper(call[-2], kernels.take)
         # `call` points into the scene and the view.
-        ctx.kept = call, _Keeper(call, image.dtype), scene, view, _versions(view)
+        ctx.kept = kernels, call, keeper, scene, view, _versions(view)
         return image
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        call, _, scene, view, versions = ctx.kept
+        kernels, call, _, scene, view, versions = ctx.kept
         if scene.counted and scene.faces._version != scene.version:
             raise RuntimeError("the faces were changed in place since they were drawn")
         if versions != _versions(view):
@@ -199,7 +223,7 @@ class _Eager(torch.autograd.Function):
         points, values, *camera = ctx.saved_tensors
         needs = ctx.needs_input_grad
         by_points, by_values, by_camera = _run_backward(
-            call, None, grad.contiguous(), points, values, camera, needs[0]
+            kernels, call, None, grad.contiguous(), points, values, camera, needs[0]
         )
         own = (by_points if needs[0] else None, by_values if needs[1] else None, None, None)
         if not camera:
@@ -241,12 +265,12 @@ def draw(
     values: Tensor,  # (rows, C)
     scene: Scene,
     keep: bool,
+    to_camera: bool,
 ) -> Tensor:
-    """The picture (..., H, W, C); `keep` what its gradient needs."""
+    """The picture (..., H, W, C); `keep` what its gradient needs, the camera's `to_camera`."""
     eager = type(points) in _PLAIN and not torch.compiler.is_compiling()
     if eager and keep:
-        k, r, t = view
-        if k is not None and (k.requires_grad or r.requires_grad or t.requires_grad):  # type: ignore[union-attr]
+        if to_camera:
             return _Eager.apply(points, values, scene, _NO_CAMERA, *view)
         return _Eager.apply(points, values, scene, view)
     run = _forward if eager else torch.ops.diffrender.draw

@@ -23,7 +23,6 @@ from diffrender.raster.rasterize import rasterize
 __all__ = ["render_attributes", "render_silhouette_depth"]
 
 
-@without_autocast
 def render_attributes(
     attributes: Tensor,  # (sum V, C), (V, C), (sum F, 3, C) or (F, 3, C)
     meshes: Meshes,
@@ -58,15 +57,9 @@ def render_attributes(
         InputError: as `rasterize` and `interpolate`.
     """
     drawing = _usual(attributes, meshes, camera, cull_backfaces) if backend is None else None
-    if drawing is None:
-        posed = pose(meshes, camera)
-        if choose_backend(backend, posed.vertices, deterministic=deterministic) != "native":
-            fragments = rasterize(meshes, camera, cull_backfaces=cull_backfaces, backend=backend)
-            image = interpolate(attributes, fragments, backend=backend)
-            return antialias(image, fragments, meshes, camera, backend=backend)
-        drawing = _general(attributes, posed, camera, cull_backfaces)
-    image = _draw(drawing, meshes, camera)
-    return image if image.dtype is attributes.dtype else image.to(attributes.dtype)
+    if drawing is not None:  # all in one dtype, which autocast leaves alone
+        return _draw(drawing, meshes, camera)
+    return _at_length(attributes, meshes, camera, cull_backfaces, backend, deterministic)
 
 
 # What the kernel takes: points (sum V, 3), their camera k, r, t or None where they are homogeneous
@@ -111,6 +104,24 @@ def _usual(attributes: Tensor, meshes: Meshes, camera: Camera, cull: bool) -> _D
     return points, (k, r, t), attributes, scene
 
 
+@without_autocast
+def _at_length(
+    attributes: Tensor,
+    meshes: Meshes,
+    camera: Camera,
+    cull: bool,
+    backend: str | None,
+    deterministic: bool,
+) -> Tensor:
+    posed = pose(meshes, camera)
+    if choose_backend(backend, posed.vertices, deterministic=deterministic) != "native":
+        fragments = rasterize(meshes, camera, cull_backfaces=cull, backend=backend)
+        image = interpolate(attributes, fragments, backend=backend)
+        return antialias(image, fragments, meshes, camera, backend=backend)
+    image = _draw(_general(attributes, posed, camera, cull), meshes, camera)
+    return image.to(attributes.dtype)
+
+
 def _general(attributes: Tensor, posed: Posed, camera: Camera, cull: bool) -> _Drawing:
     batch, lens = posed.batch, posed.lens
     values, corners = attribute_rows(
@@ -133,13 +144,14 @@ def _general(attributes: Tensor, posed: Posed, camera: Camera, cull: bool) -> _D
 
 def _draw(drawing: _Drawing, meshes: Meshes, camera: Camera) -> Tensor:
     points, (k, r, t), values, scene = drawing
-    keep = points.requires_grad or values.requires_grad
+    to_camera = False
     if k is not None and r is not None and t is not None:
-        keep = keep or k.requires_grad or r.requires_grad or t.requires_grad
+        to_camera = k.requires_grad or r.requires_grad or t.requires_grad
         k, r, t = k.contiguous(), r.contiguous(), t.contiguous()
+    keep = to_camera or points.requires_grad or values.requires_grad
     keep = keep and torch.is_grad_enabled()
     try:
-        return draw(points.contiguous(), (k, r, t), values.contiguous(), scene, keep)
+        return draw(points.contiguous(), (k, r, t), values.contiguous(), scene, keep, to_camera)
     except NotFiniteError:
         check_finite(source_of(meshes, camera))
         raise

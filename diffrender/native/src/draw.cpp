@@ -16,6 +16,8 @@
 namespace diffrender {
 namespace {
 
+constexpr int64_t kSpareBytes = 1 << 20;
+
 // One image's rows: the number of the face that each pixel shows, and its attributes.
 template <class T>
 struct Paint {
@@ -147,6 +149,13 @@ struct Drawn : Kept {
   std::vector<Crossings<T>> images;
   int64_t channels;
 
+  // The last small one that this thread let go of: new memory costs as much as hundreds of pixels.
+  static std::unique_ptr<Drawn>& spare() {
+    thread_local std::unique_ptr<Drawn> one;
+    return one;
+  }
+  bool small() const { return sizes[0] + sizes[1] + sizes[kCrossings] <= kSpareBytes; }
+
   int64_t bytes() const {
     int64_t total = 2 * int64_t(sizeof(int64_t) * images.size());
     for (const auto& image : images)
@@ -197,7 +206,8 @@ template <class T>
 int64_t draw(DrawCall<T>& call, int64_t threads, T* out) {
   threads = call.useful(threads);
   call_workers(threads);
-  auto drawn = std::make_unique<Drawn<T>>();
+  auto drawn = std::move(Drawn<T>::spare());
+  if (!drawn) drawn = std::make_unique<Drawn<T>>();
   const bool own = !call.shown;
   if (own) {
     call.shown = drawn->template room<int32_t>(0, call.meshes * call.height * call.width);
@@ -222,7 +232,7 @@ int64_t draw(DrawCall<T>& call, int64_t threads, T* out) {
   call.bytes = drawn->bytes();
   if (own) {
     drawn->pack(drawn->template room<char>(Kept::kCrossings, call.bytes));
-    drawn->images = {};
+    if (!drawn->small()) drawn->images = {};
   }
   call.kept = drawn.release();
   return kDone;
@@ -231,8 +241,9 @@ int64_t draw(DrawCall<T>& call, int64_t threads, T* out) {
 // Packs the crossings into `to`, unless that is null, and lets go of all that was kept.
 template <class T>
 int64_t take(Kept* kept, char* to) {
-  const std::unique_ptr<Drawn<T>> owner(static_cast<Drawn<T>*>(kept));
+  std::unique_ptr<Drawn<T>> owner(static_cast<Drawn<T>*>(kept));
   if (to) owner->pack(to);
+  if (owner->small()) Drawn<T>::spare() = std::move(owner);
   return kDone;
 }
 

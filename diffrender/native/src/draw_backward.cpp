@@ -10,7 +10,8 @@
 // w = 1 / (s . p), D_jc = n_j . sum (w g_c p) and Q_j = n_j . sum (w q p): a face adds up these
 // moments, C + 1 times three numbers, and q comes from its planes (drawn.h). Sums are taken in
 // double per chunk of rows, four pixels of a run at a time, chunks are added in order and the list
-// of crossings comes last: the bits do not depend on threads.
+// of crossings comes last: the bits do not depend on threads. A picture too small for two threads
+// is one chunk, with its list.
 
 #include "draw_outlines.h"
 
@@ -27,8 +28,9 @@ void draw_backward_with(const Pass<T>& pass, const char* packed, int64_t threads
     at += part_bytes<T>(counts[i], pass.attributes.channels);
   }
   // Small images are cut finer, into two chunks or more; the cut does not depend on threads.
+  const bool whole = pass.meshes * pass.pixels() < kFewPixels;
   const int64_t some = std::max<int64_t>(2048, std::min(kChunkPixels, pass.pixels() / 4));
-  const int64_t rows = std::max<int64_t>(1, some / pass.width);
+  const int64_t rows = whole ? pass.height : std::max<int64_t>(1, some / pass.width);
   const int64_t chunks = (pass.height + rows - 1) / rows;
   const auto gather = [&](int64_t b, Corners& out, auto&& body) {
     thread_local Gathered<T> found;  // kept between calls
@@ -45,14 +47,17 @@ void draw_backward_with(const Pass<T>& pass, const char* packed, int64_t threads
   const auto outlines = [&](int64_t b, Corners& out) {
     thread_local Undone<T> undone;
     undone.run(pass, b, part.data() + 2 * b, counts + 2 * b);
-    gather(b, out, [&](Gathered<T>& found) { undone.gather(pass, b, found); });
+    gather(b, out, [&](Gathered<T>& found) {
+      if (whole) add_rows(pass, b, 0, pass.height, found);
+      undone.gather(pass, b, found);
+    });
     scatter(pass, pass.face_offsets[b], out);
     undone.add_ends(pass, b);
   };
-  if (pass.meshes >= 2 * threads || threads <= 1) {
+  if (whole || pass.meshes >= 2 * threads || threads <= 1) {
     parallel(threads, pass.meshes, [&](int64_t b) {
       thread_local Corners found;
-      for (int64_t k = 0; k < chunks; ++k) {
+      for (int64_t k = 0; k < chunks && !whole; ++k) {
         chunk(b, k, found);
         scatter(pass, pass.face_offsets[b], found);
       }

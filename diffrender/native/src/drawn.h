@@ -40,10 +40,15 @@ struct Attributes {
 struct Kept {
   static constexpr int kCrossings = 2;  // after the faces shown (0) and the projected vertices (1)
   std::unique_ptr<char[]> rooms[3];
+  int64_t sizes[3] = {0, 0, 0};
 
   template <class N>
   N* room(int which, int64_t count) {
-    rooms[which].reset(new char[count * int64_t(sizeof(N))]);
+    const int64_t size = count * int64_t(sizeof(N));
+    if (sizes[which] < size) {
+      rooms[which].reset(new char[size]);
+      sizes[which] = size;
+    }
     return reinterpret_cast<N*>(rooms[which].get());
   }
 };
