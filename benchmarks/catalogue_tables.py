@@ -99,8 +99,8 @@ def page(report: dict[str, Any], streets: dict[str, Any] | None) -> str:
         f"surfaces only, s: at silhouettes only.\n\n{claims(report)}\n"
         "### Basins of attraction, and cost\n\n"
         "Poses recovered, in per cent of so many descents on the technique's own picture, from "
-        "starts that were turned or shifted (of the car's length); bias: how far from the truth one "
-        "that begins there ends on a sharp picture; forward and backward at 64 rows. "
+        "starts that were turned or shifted (of the car's length); bias: how far from the truth a "
+        "descent on a sharp picture ends that begins there; forward and backward at 64 rows. "
         "Blank: pose is not claimed, or 64 rows took longer than the patience of the benchmark."
         f"\n\n{poses_and_cost(report)}\n"
     )

@@ -82,7 +82,8 @@ def _run_backward(
     want_points: bool,
 ) -> tuple[Tensor, Tensor, list[_Maybe]]:
     """Gradients of points, values and of the camera (k, r, t), which may be left out."""
-    by_values, by_points = torch.empty_like(values), torch.empty_like(points)
+    by_values = torch.empty_like(values)
+    by_points = torch.empty_like(points)
     by_camera: list[_Maybe] = []
     at: Sequence[int | None] = _NO_CAMERA
     if camera:
@@ -202,7 +203,7 @@ class _Eager(torch.autograd.Function):
         view: tuple[_Maybe, ...],
         *camera: Tensor,
     ) -> Tensor:
-        image = points.new_empty((*scene.shape, values.shape[1]))
+        image = torch.empty((*scene.shape, values.shape[1]), dtype=points.dtype)
         call, kernels = scene.call(points, camera or view, values), _kernels(image.dtype)
         _run(kernels, call, image)
         ctx.save_for_backward(points, values, *camera)
@@ -231,6 +232,11 @@ class _Eager(torch.autograd.Function):
         return own + tuple(
             c if need else None for c, need in zip(by_camera, needs[4:], strict=True)
         )
+
+
+# What `Function.apply` calls itself, after it looked for functorch's wrappers; these have no memory
+# to draw from, which is found out soon enough.
+_apply = super(torch.autograd.Function, _Eager).apply
 
 
 def _versions(view: tuple[_Maybe, ...]) -> tuple[int, ...]:
@@ -271,8 +277,8 @@ def draw(
     eager = type(points) in _PLAIN and not torch.compiler.is_compiling()
     if eager and keep:
         if to_camera:
-            return _Eager.apply(points, values, scene, _NO_CAMERA, *view)
-        return _Eager.apply(points, values, scene, view)
+            return _apply(points, values, scene, _NO_CAMERA, *view)
+        return _apply(points, values, scene, view)
     run = _forward if eager else torch.ops.diffrender.draw
     rest = (*scene.tensors(), list(scene.shape), scene.corners, scene.cull, keep)
     k, r, t = view

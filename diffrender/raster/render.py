@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TypeAlias
 
 import torch
@@ -21,6 +22,9 @@ from diffrender.raster.interpolate import interpolate
 from diffrender.raster.rasterize import rasterize
 
 __all__ = ["render_attributes", "render_silhouette_depth"]
+
+
+_ready = functools.cache(native_ready)
 
 
 def render_attributes(
@@ -91,7 +95,7 @@ def _usual(attributes: Tensor, meshes: Meshes, camera: Camera, cull: bool) -> _D
         and points.is_cpu
         and k.is_cpu
         and camera.distortion is None
-        and native_ready()
+        and _ready()
     ):
         return None
     shape: tuple[int, ...]

@@ -10,7 +10,7 @@
 namespace diffrender {
 
 constexpr int64_t kBandEntries = 8192;      // depths (16 bytes with their slots) in one band, at most
-constexpr int64_t kLeastEntries = 2048;     // and at least, where an image is cut for its threads
+constexpr int64_t kLeastEntries = 4096;     // and at least, where an image is cut for its threads
 constexpr int64_t kFacesEach = 1024;        // faces whose bounds one task works out
 
 struct Image {
