@@ -131,7 +131,7 @@ def ms_rows(
 
 
 def timed(calls: dict[str, Callable[[], object]], budget: float) -> dict[str, list[float]]:
-    """Calls taking turns for about `budget` seconds: 3 to 40 rounds after one of warming up.
+    """Calls taking turns for about `budget` seconds: 3 to 200 rounds after one of warming up.
 
     Where the first round alone took four times the budget it is all that is measured.
     """
@@ -139,7 +139,7 @@ def timed(calls: dict[str, Callable[[], object]], budget: float) -> dict[str, li
     total = sum(values[0] for values in first.values())
     if total > 4 * budget:
         return first
-    return time_calls(calls, repeats=max(3, min(40, int(budget / total))), warm_up=0)
+    return time_calls(calls, repeats=max(3, min(200, int(budget / total))), warm_up=0)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ class PoseSummary:
         median_iou: over `count`.
         centre, axis, yaw: medians over the found ones (share of depth, degrees, degrees).
         yaw_10: share of `count` whose exact yaw is within 10 degrees.
+        heading: share of `count` that is not flipped: whose yaw is within 90 degrees.
     """
 
     count: int
@@ -49,6 +50,7 @@ class PoseSummary:
     axis: float
     yaw: float
     yaw_10: float
+    heading: float
 
 
 def pose_error(box: np.ndarray, truth: np.ndarray) -> PoseError:  # (7,), (7,)
@@ -89,4 +91,5 @@ def summarise(errors: list[PoseError | None]) -> PoseSummary:
         axis=median([e.axis for e in found]),
         yaw=median([e.yaw for e in found]),
         yaw_10=share(np.array([e is not None and e.yaw <= 10.0 for e in errors])),
+        heading=share(np.array([e is not None and e.yaw < 90.0 for e in errors])),
     )

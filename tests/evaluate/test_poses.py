@@ -40,4 +40,12 @@ def test_what_was_not_found_counts_against_every_share() -> None:
     assert (summary.count, summary.found) == (2, 1)
     assert summary.iou_50 == summary.iou_70 == summary.yaw_10 == 0.5
     assert summary.median_iou == pytest.approx(0.5)
+    assert summary.heading == 0.5
     assert math.isnan(summarise([]).iou_50)
+
+
+def test_a_quarter_turn_short_of_90_degrees_is_no_flip() -> None:
+    turns = [math.radians(angle) for angle in (0, 89, 91, 180)]
+    errors = [pose_error(TRUTH + np.array([0, 0, 0, 0, 0, 0, turn]), TRUTH) for turn in turns]
+    summary = summarise(list(errors))
+    assert (summary.yaw_10, summary.heading) == (0.25, 0.5)

@@ -67,8 +67,13 @@ def sample_box(grid: VoxelGrid, camera: Camera, count: int) -> RaySamples:
     share = (torch.arange(count).to(near) + 0.5) / count
     depth = near[:, None] + (far - near)[:, None] * share
     step = (far - near)[:, None] / count * direction.norm(dim=-1, keepdim=True)
-    occupancy, colours = sample_grid(grid, centre + depth[..., None] * direction[:, None])
-    return RaySamples(depth, step, occupancy * (far > near)[:, None], colours)
+    # Most rays of most pictures miss the grid, and reading it is what costs time.
+    hit = far > near
+    met = sample_grid(grid, centre + depth[hit][..., None] * direction[hit][:, None])
+    occupancy, colours = (
+        values.new_zeros(len(hit), *values.shape[1:]).index_put((hit,), values) for values in met
+    )
+    return RaySamples(depth, step, occupancy, colours)
 
 
 def box_depths(grid: VoxelGrid, centre: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
