@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raster_scenes import BACKENDS, DOUBLE, pinhole, weights
+from raster_scenes import DOUBLE, EACH_BACKEND, FACES, NEEDS_NATIVE, VERTICES, pinhole, weights
 from torch import Tensor
 
 from diffrender.cameras import Camera
@@ -14,10 +14,8 @@ from diffrender.errors import InputError
 from diffrender.meshes import Mesh
 from diffrender.raster import interpolate, interpolate_derivatives, rasterize, sample_texture
 
-BACKEND = pytest.mark.parametrize("backend", BACKENDS)
 
-
-@BACKEND
+@EACH_BACKEND
 def test_convention_texel_centres_lie_at_half(backend: str) -> None:
     texture = weights(torch.Size((3, 4, 2)))
     rows, columns = torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij")
@@ -32,7 +30,7 @@ def test_convention_texel_centres_lie_at_half(backend: str) -> None:
     )
 
 
-@BACKEND
+@EACH_BACKEND
 def test_convention_repeat_has_period_one(backend: str) -> None:
     texture = weights(torch.Size((3, 4, 2)))
     uv = weights(torch.Size((20, 2)), 1)
@@ -46,7 +44,7 @@ def test_convention_repeat_has_period_one(backend: str) -> None:
     )
 
 
-@BACKEND
+@EACH_BACKEND
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
 def test_against_grid_sample(backend: str, channels: int) -> None:
     texture = weights(torch.Size((7, 5, channels))).requires_grad_()
@@ -86,7 +84,7 @@ def pyramid(texture: Tensor) -> list[Tensor]:
     return levels
 
 
-@BACKEND
+@EACH_BACKEND
 @pytest.mark.parametrize("size", [(8, 8), (7, 10), (1, 5)])
 def test_trilinear_against_a_pyramid_by_hand(backend: str, size: tuple[int, int]) -> None:
     texture = weights(torch.Size((*size, 3)))
@@ -103,7 +101,7 @@ def test_trilinear_against_a_pyramid_by_hand(backend: str, size: tuple[int, int]
         torch.testing.assert_close(got, wanted)
 
 
-@BACKEND
+@EACH_BACKEND
 @pytest.mark.parametrize("wrap", ["clamp", "repeat"])
 def test_gradcheck_to_texture_uv_and_footprint(backend: str, wrap: str) -> None:
     """Every cell of the card: the texture through all levels, uv, the footprint between levels."""
@@ -122,7 +120,7 @@ def test_gradcheck_to_texture_uv_and_footprint(backend: str, wrap: str) -> None:
     assert torch.autograd.gradcheck(plain, (texture, uv), eps=1e-7)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_gradients_are_zero_where_the_card_says_so(backend: str) -> None:
     texture = weights(torch.Size((5, 6, 2)))
     outside = torch.tensor([[1.4, 0.5], [0.5, -0.1]], dtype=DOUBLE).requires_grad_()
@@ -137,7 +135,7 @@ def test_gradients_are_zero_where_the_card_says_so(backend: str) -> None:
         assert bool((grad == 0).all())
 
 
-@pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
+@NEEDS_NATIVE
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("channels", [1, 3, 4, 9])
 @pytest.mark.parametrize("wrap", ["clamp", "repeat"])
@@ -162,7 +160,7 @@ def test_twins(dtype: torch.dtype, channels: int, wrap: str, mip: bool) -> None:
         assert float((got - wanted).detach().abs().max()) <= tolerance * scale
 
 
-@BACKEND
+@EACH_BACKEND
 def test_bits_do_not_depend_on_threads(backend: str) -> None:
     texture = weights(torch.Size((64, 64, 3)), 0, torch.float32).requires_grad_()
     uv = weights(torch.Size((5000, 2)), 1, torch.float32)
@@ -181,7 +179,7 @@ def test_bits_do_not_depend_on_threads(backend: str) -> None:
     torch.testing.assert_close(grads[0], grads[2])
 
 
-@BACKEND
+@EACH_BACKEND
 def test_each_texture_serves_its_own_images(backend: str) -> None:
     textures = weights(torch.Size((2, 3, 4, 5, 2)))
     uv = weights(torch.Size((2, 3, 6, 7, 2)), 1)
@@ -193,7 +191,7 @@ def test_each_texture_serves_its_own_images(backend: str) -> None:
     torch.testing.assert_close(shared[1, 2], alone)
 
 
-@BACKEND
+@EACH_BACKEND
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=2, max_size=2),
@@ -214,7 +212,7 @@ def test_far_coordinates_stay_within_the_texture(
         assert bool(torch.isfinite(grad).all())
 
 
-@BACKEND
+@EACH_BACKEND
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_comes_back(backend: str, dtype: torch.dtype) -> None:
     texture, uv = weights(torch.Size((4, 4, 3)), 0).to(dtype), weights(torch.Size((9, 2)), 1)
@@ -227,7 +225,7 @@ def test_half_precision_comes_back(backend: str, dtype: torch.dtype) -> None:
     assert torch.equal(inside, wanted)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_nan_is_named(backend: str) -> None:
     texture, uv = torch.zeros(3, 4, 2), torch.zeros(5, 2)
     uv[3, 1] = torch.nan
@@ -255,7 +253,7 @@ def test_wrong_shapes_are_named() -> None:
         sample_texture(torch.zeros(0, 4, 2), torch.zeros(5, 2))
 
 
-@pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
+@NEEDS_NATIVE
 def test_operator_is_sound() -> None:
     from diffrender.raster._texture_ops import ops
 
@@ -264,12 +262,6 @@ def test_operator_is_sound() -> None:
     torch.library.opcheck(
         ops.sample_texture.default, (texture, texture.new_zeros(1, 0, 3).detach(), uv, None, True)
     )
-
-
-FACES = torch.tensor([[0, 1, 2], [1, 3, 2]])
-VERTICES = torch.tensor(
-    [[-0.6, -0.5, 1.8], [0.7, -0.4, 2.1], [-0.5, 0.6, 2.4], [0.6, 0.7, 1.9]], dtype=DOUBLE
-)
 
 
 @pytest.mark.parametrize("corners", [False, True])
@@ -338,7 +330,7 @@ def test_no_gradient_of_derivatives_comes_through_silhouettes() -> None:
     assert float(grad) == pytest.approx(-hit * 10 / 7.1**2)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_a_far_checkerboard_fades_to_grey(backend: str) -> None:
     """Without mip maps a distant floor is noise; with its footprint it is the mean."""
     rows = (torch.arange(64)[:, None] + torch.arange(64)) % 2

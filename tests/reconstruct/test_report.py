@@ -10,13 +10,13 @@ import math
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from html_pages import Page
 from scene_fixture import make_object, make_scene, small_camera
 
 from diffrender.reconstruct.export import save_scene
@@ -27,30 +27,6 @@ from diffrender.reconstruct.scene import Scene
 from diffrender.reconstruct.surfaces import encode_png, make_surface
 
 HOSTILE = ("<script>alert('a')</script>", '"><img src=x onerror=alert(1)>{{script}}')
-
-
-class Page(HTMLParser):
-    """Elements of a page, with their attributes and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: dict[str, list[str]] = {}
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "input"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self.open and self.open.pop() != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if self.open:
-            self.texts.setdefault(self.open[-1], []).append(data)
 
 
 def page_of(scene: Scene) -> str:
