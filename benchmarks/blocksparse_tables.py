@@ -5,15 +5,13 @@ python benchmarks/blocksparse_tables.py     # rewrites what stands below the pag
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from raster_tables import goals, markdown_table
+from pages import DOCS, RESULTS, goals, machine, markdown_table, read_report, write_below
 
-ROOT = Path(__file__).resolve().parents[1]
 MARK = "<!-- tables below: written by benchmarks/blocksparse_tables.py -->\n"
 CASE = re.compile(r"m=k=(\d+), n=(\d+), d=([\d.]+), b=(\d+), x (\(\w, \w\)), threads: (\d+)")
 PRODUCTS = ("forward", "grad_input", "grad_weight")
@@ -60,10 +58,9 @@ def others(report: dict[str, Any]) -> str:
 
 def page(report: dict[str, Any]) -> str:
     """All tables with their headings."""
-    machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items() if value)
     gpu = "" if report["machine"].get("gpu") else ", no GPU"
     return (
-        f"\nMeasured on: {machine}{gpu}.\n"
+        f"\nMeasured on: {machine(report)}{gpu}.\n"
         f"\n### Goals\n\n{goals(report)}"
         f"\n### Gain over dense (share of 1/d)\n{gains(report)}"
         f"\n### Peers, single columns, half precision, dynamic mode\n\n{others(report)}"
@@ -71,18 +68,10 @@ def page(report: dict[str, Any]) -> str:
 
 
 def main(source: Path, target: Path) -> None:
-    report = json.loads(source.read_text(encoding="utf-8"))
-    text = target.read_text(encoding="utf-8")
-    if text.count(MARK) != 1:
-        raise SystemExit(f"{target} must hold this line once: {MARK.strip()}")
-    target.write_text(text.split(MARK)[0] + MARK + page(report), encoding="utf-8")
-    print(f"wrote {target}")
+    write_below(target, MARK, page(read_report(source)))
 
 
 if __name__ == "__main__":
     names = [Path(name) for name in sys.argv[1:]]
-    default = [
-        ROOT / "benchmarks" / "results" / "blocksparse.json",
-        ROOT / "docs" / "benchmarks-blocksparse.md",
-    ]
+    default = [RESULTS / "blocksparse.json", DOCS / "benchmarks-blocksparse.md"]
     main(*(names if len(names) == 2 else default))

@@ -5,13 +5,13 @@ python benchmarks/decoder_tables.py     # rewrites what stands below the page's 
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from pages import DOCS, RESULTS, machine, markdown_table, read_report, write_below
+
 MARK = "<!-- below: written by benchmarks/decoder_tables.py -->\n"
 ERROR, CHAMFER = "held-out vertex error", "held-out Chamfer distance"
 STEP, INFERENCE = "training step, batch 256", "inference, batch 256"
@@ -29,11 +29,6 @@ def _rows(report: dict[str, Any], operation: str) -> dict[tuple[int, int], dict[
             key = int(match[1]), int(match[2])
             found.setdefault(key, {})[match[3] or "1"] = row
     return found
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def accuracy(report: dict[str, Any]) -> str:
@@ -60,7 +55,7 @@ def accuracy(report: dict[str, Any]) -> str:
             line += [f"{row['value']:.2f}", f"{row['spread']:.2f}"]
             line += [f"{chamfers[key][density]['value']:.2f}"]
         lines.append(line)
-    return _table(head, lines)
+    return markdown_table(head, lines)
 
 
 def speed(report: dict[str, Any]) -> str:
@@ -77,7 +72,7 @@ def speed(report: dict[str, Any]) -> str:
                 row = found[key][density]
                 line += [f"{row['value']:.3g} ± {row['spread']:.2g}", f"{1 / row['ratio']:.2f}"]
         lines.append(line)
-    return _table(head, lines)
+    return markdown_table(head, lines)
 
 
 def plot(report: dict[str, Any], target: Path) -> None:
@@ -125,22 +120,18 @@ def plot(report: dict[str, Any], target: Path) -> None:
 
 
 def main(source: Path, page: Path, picture: Path) -> None:
-    report = json.loads(source.read_text(encoding="utf-8"))
-    text = page.read_text(encoding="utf-8")
-    if text.count(MARK) != 1:
-        raise SystemExit(f"{page} must hold this line once: {MARK.strip()}")
-    machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items() if value)
-    parts = f"\nMeasured on: {machine}.\n\n{accuracy(report)}\n{speed(report)}"
-    page.write_text(text.split(MARK)[0] + MARK + parts, encoding="utf-8")
+    report = read_report(source)
+    parts = f"\nMeasured on: {machine(report)}.\n\n{accuracy(report)}\n{speed(report)}"
+    write_below(page, MARK, parts)
     plot(report, picture)
-    print(f"wrote {page} and {picture}")
+    print(f"wrote {picture}")
 
 
 if __name__ == "__main__":
     names = [Path(name) for name in sys.argv[1:]]
     default = [
-        ROOT / "benchmarks" / "results" / "decoder.json",
-        ROOT / "docs" / "blocksparse-decoder.md",
-        ROOT / "docs" / "images" / "blocksparse_decoder.png",
+        RESULTS / "decoder.json",
+        DOCS / "blocksparse-decoder.md",
+        DOCS / "images" / "blocksparse_decoder.png",
     ]
     main(*(names if len(names) == 3 else default))

@@ -5,17 +5,18 @@ python benchmarks/molecules_tables.py     # rewrites what stands between the pag
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import Any
 
-from diffrender._files import write_text_atomic
+from pages import DOCS, RESULTS, goals, markdown_table, read_report, write_between
 
-HERE = Path(__file__).parent
-REPORT = HERE / "results" / "molecules.json"
-PAGE = HERE.parent / "docs" / "molecules.md"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+REPORT = RESULTS / "molecules.json"
+PAGE = DOCS / "molecules.md"
+BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
+HEAD = [
+    "network", "parameters", "seeds", "held-out error, eV", "of GPS++'s", "learned molecules, eV",
+    "graphs/s",
+]  # fmt: skip
 OPERATION = re.compile(r"(.*), (\d+) parameters, seeds ([\d, ]+)")
 
 
@@ -24,17 +25,13 @@ def table(report: dict[str, Any]) -> str:
     held: dict[str, dict[str, Any]] = {}
     learned: dict[str, float] = {}
     speed: dict[str, float] = {}
-    lines = []
+    intro, lines = "", []
     for row in report["rows"]:
         if row["operation"] == "median label":
-            lines = [
-                f"{row['case']}; {machine(report)}. Always predicting the median label: "
-                f"{row['value']:.3f} eV.",
-                "",
-                "| network | parameters | seeds | held-out error, eV | of GPS++'s | "
-                "learned molecules, eV | graphs/s |",
-                "|---|---|---|---|---|---|---|",
-            ]
+            intro = (
+                f"{row['case']}; {processor(report)}. Always predicting the median label: "
+                f"{row['value']:.3f} eV.\n\n"
+            )
         elif row["unit"] == "eV" and row["peer"]:
             held[row["operation"]] = row
         elif row["unit"] == "eV":
@@ -48,28 +45,27 @@ def table(report: dict[str, Any]) -> str:
         spread = "" if row["spread"] is None else f" ± {row['spread']:.3f}"
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3f}"
         lines.append(
-            f"| {name} | {int(count):,} | {len(seeds.split(','))} | {row['value']:.3f}{spread} | "
-            f"{ratio} | {learned[operation]:.3f} | {speed[operation]:.0f} |".replace(",", " ")
+            [
+                name,
+                f"{int(count):,}".replace(",", " "),
+                str(len(seeds.split(","))),
+                f"{row['value']:.3f}{spread}",
+                ratio,
+                f"{learned[operation]:.3f}",
+                f"{speed[operation]:.0f}",
+            ]
         )
-    lines += ["", "| ordering | goal | measured | holds |", "|---|---|---|---|"]
-    for target in report["targets"]:
-        value = "not measured" if target["value"] is None else f"{target['value']:.3f}"
-        holds = "yes" if target["met"] else "**no**"
-        lines.append(f"| {target['name']} | {target['goal']} | {value} | {holds} |")
-    return "\n".join(lines)
+    orderings = goals(report, ("ordering", "goal", "measured", "holds"), ".3f")
+    return f"{intro}{markdown_table(HEAD, lines)}\n{orderings}"
 
 
-def machine(report: dict[str, Any]) -> str:
+def processor(report: dict[str, Any]) -> str:
     """The processor and its threads."""
     return f"{report['machine']['cpu']}, {report['machine']['threads']} thread"
 
 
 def main() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    made = table(json.loads(REPORT.read_text(encoding="utf-8")))
-    write_text_atomic(PAGE, f"{before}{BEGIN}\n{made}\n{END}{after}")
+    write_between(PAGE, BEGIN, END, table(read_report(REPORT)))
 
 
 if __name__ == "__main__":

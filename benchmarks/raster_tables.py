@@ -5,31 +5,16 @@ python benchmarks/raster_tables.py     # rewrites what stands below the page's l
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from pages import DOCS, RESULTS, goals, machine, markdown_table, read_report, write_below
+
 MARK = "<!-- tables below: written by benchmarks/raster_tables.py -->\n"
 FULL = "full (rasterize + interpolate + antialias) forward + backward"
 APART = "three calls"
 STEPS = ["rasterize", "interpolate", "antialias", "soft silhouette"]
-
-
-def markdown_table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def goals(report: dict[str, Any]) -> str:
-    """Every goal, met or not."""
-    rows = []
-    for one in report["targets"]:
-        value = "not measured" if one["value"] is None else f"{one['value']:.3g}"
-        rows.append([one["name"], one["goal"], value, "yes" if one["met"] else "**no**"])
-    return markdown_table(["goal", "", "measured", "met"], rows)
 
 
 def against_deodr(report: dict[str, Any]) -> str:
@@ -98,7 +83,6 @@ def others(report: dict[str, Any]) -> str:
 
 def page(report: dict[str, Any]) -> str:
     """All tables with their headings."""
-    machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items() if value)
     gpu = "" if report["machine"].get("gpu") else ", no GPU"
     parts = {
         "Goals": goals(report),
@@ -106,20 +90,15 @@ def page(report: dict[str, Any]) -> str:
         "Each operation, forward / backward, ms": operations(report),
         "Other peers, single scenes, growth": others(report),
     }
-    text = f"\nMeasured on: {machine}{gpu}.\n"
+    text = f"\nMeasured on: {machine(report)}{gpu}.\n"
     return text + "".join(f"\n### {name}\n\n{table}" for name, table in parts.items())
 
 
 def main(source: Path, target: Path) -> None:
-    report = json.loads(source.read_text(encoding="utf-8"))
-    text = target.read_text(encoding="utf-8")
-    if text.count(MARK) != 1:
-        raise SystemExit(f"{target} must hold this line once: {MARK.strip()}")
-    target.write_text(text.split(MARK)[0] + MARK + page(report), encoding="utf-8")
-    print(f"wrote {target}")
+    write_below(target, MARK, page(read_report(source)))
 
 
 if __name__ == "__main__":
     names = [Path(name) for name in sys.argv[1:]]
-    default = [ROOT / "benchmarks" / "results" / "raster.json", ROOT / "docs" / "benchmarks.md"]
+    default = [RESULTS / "raster.json", DOCS / "benchmarks.md"]
     main(*(names if len(names) == 2 else default))

@@ -5,10 +5,11 @@ python benchmarks/tables.py benchmarks/results/reconstruct-real.json
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from pages import goals, machine, markdown_table, read_report
 
 COLUMNS = {
     "share with 3D IoU >= 0.25": ("≥ 0.25", "{:.0%}"),
@@ -28,17 +29,15 @@ def poses(report: dict[str, Any]) -> str:
     for row in report["rows"]:
         if row["operation"] in COLUMNS:
             cases.setdefault(row["case"], {})[row["operation"]] = (row["value"], row["peer"])
-    lines = ["| case | method | " + " | ".join(name for name, _ in COLUMNS.values()) + " |"]
-    lines.append("|" + "---|" * (len(COLUMNS) + 2))
+    lines = []
     for case, values in cases.items():
         ours, box = [], []
         for operation, (_, style) in COLUMNS.items():
             value, peer = values.get(operation, (None, ""))
             ours.append("" if value is None else style.format(value))
             box.append(style.format(float(peer.split(": ")[1])) if ": " in peer else "")
-        lines.append(f"| {case} | render | " + " | ".join(ours) + " |")
-        lines.append("| | box | " + " | ".join(box) + " |")
-    return "\n".join(lines)
+        lines += [[case, "render", *ours], ["", "box", *box]]
+    return markdown_table(["case", "method", *(name for name, _ in COLUMNS.values())], lines)
 
 
 def frames(report: dict[str, Any]) -> str:
@@ -52,11 +51,11 @@ def frames(report: dict[str, Any]) -> str:
             sources += [source] if source not in sources else []
             count = row["operation"].rsplit(" ", 1)[-1]
             table.setdefault(frame, {})[source] = f"{row['value']:.2f} ({count})"
-    lines = ["| frame | " + " | ".join(sources) + " |", "|" + "---|" * (len(sources) + 1)]
-    for frame in sorted(table):
-        cells = [table[frame].get(source, "") for source in sources]
-        lines.append(f"| {frame} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    lines = [
+        [frame, *(cells.get(source, "") for source in sources)]
+        for frame, cells in sorted(table.items())
+    ]
+    return markdown_table(["frame", *sources], lines)
 
 
 def budget(report: dict[str, Any]) -> str:
@@ -68,20 +67,17 @@ def budget(report: dict[str, Any]) -> str:
             what = row["operation"].partition(" if ")[2].removesuffix(" were true")
             cells = table.setdefault(what, {}).setdefault(case.split(", ")[1], [])
             cells.append(f"{row['value']:.0%}")
-    if not table:
-        return ""
-    sources = list(next(iter(table.values())))
-    lines = ["| if this were true | " + " | ".join(sources) + " |"]
-    lines.append("|" + "---|" * (len(sources) + 1))
-    for what, values in table.items():
-        cells = [" / ".join(values.get(source, [])) for source in sources]
-        lines.append(f"| {what} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    sources = list(next(iter(table.values()), {}))
+    lines = [
+        [what, *(" / ".join(values.get(source, [])) for source in sources)]
+        for what, values in table.items()
+    ]
+    return markdown_table(["if this were true", *sources], lines)
 
 
 def others(report: dict[str, Any]) -> str:
     """Everything else, and the targets."""
-    lines = ["| case | operation | value | spread | peer | ratio |", "|---|---|---|---|---|---|"]
+    lines = []
     for row in report["rows"]:
         apart = ", frame " in row["case"] or ", error budget, " in row["case"]
         if row["operation"] in COLUMNS or apart:
@@ -89,24 +85,18 @@ def others(report: dict[str, Any]) -> str:
         spread = "" if row["spread"] is None else f"{row['spread']:.2g}"
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         value = f"{row['value']:.3g} {row['unit']}"
-        cells = [row["case"], row["operation"], value, spread, row["peer"], ratio]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| target | goal | measured | met |", "|---|---|---|---|"]
-    for target in report["targets"]:
-        value = "not measured" if target["value"] is None else f"{target['value']:.3g}"
-        met = "yes" if target["met"] else "**no**"
-        lines.append(f"| {target['name']} | {target['goal']} | {value} | {met} |")
-    return "\n".join(lines)
+        lines.append([row["case"], row["operation"], value, spread, row["peer"], ratio])
+    head = ["case", "operation", "value", "spread", "peer", "ratio"]
+    return f"{markdown_table(head, lines)}\n{goals(report, ('target', 'goal', 'measured', 'met'))}"
 
 
 def main() -> None:
     for name in sys.argv[1:]:
-        report = json.loads(Path(name).read_text(encoding="utf-8"))
-        machine = ", ".join(f"{k} {v}" for k, v in report["machine"].items() if v)
-        print(f"{name}: {machine}\n")
+        report = read_report(Path(name))
+        print(f"{name}: {machine(report)}\n")
         for table in (poses(report), frames(report), budget(report), others(report)):
-            if table.count("\n") > 1:
-                print(table + "\n")
+            if table.count("\n") > 2:
+                print(table)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,17 @@ from torch import Tensor, nn
 from diffrender._tensors import read_tensors, write_tensors
 from diffrender.errors import InputError
 
-__all__ = ["Checkpoint", "load_state", "read_checkpoint", "restore_optimizer", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "load_state",
+    "moments_of",
+    "read_checkpoint",
+    "restore_optimizer",
+    "write_checkpoint",
+]
 
 _KEY = "diffrender.training"
+_HEADER = {"identity": str, "step": int, "seconds": float, "rows": list}
 _MAX_BYTES = 4 << 30
 
 
@@ -24,72 +34,73 @@ class Checkpoint:
     step: steps done.
     seconds: time spent.
     rows: of the log.
-    net, mean: state dicts of the network and of its running mean.
-    moments: of the optimizer, "exp_avg.3" and so on, by parameter's position.
+    parts: tensors by part and name: state dicts of networks, moments of optimizers, a generator.
+    facts: what else the run needs, as JSON holds it.
     """
 
     identity: str
     step: int = 0
     seconds: float = 0.0
     rows: list[dict[str, float]] = field(default_factory=list)
-    net: dict[str, Tensor] = field(default_factory=dict)
-    mean: dict[str, Tensor] = field(default_factory=dict)
-    moments: dict[str, Tensor] = field(default_factory=dict)
+    parts: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
-def write_checkpoint(
-    path: Path,
-    state: Checkpoint,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    """Write the state whole or not at all; the moments are taken from the optimizer."""
-    tensors = {f"net.{n}": t for n, t in state.net.items()}
-    tensors |= {f"mean.{n}": t for n, t in state.mean.items()}
-    for index, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"moments.{n}.{index}": torch.as_tensor(v) for n, v in values.items()}
+def write_checkpoint(path: Path, state: Checkpoint) -> None:
+    """Write the state whole or not at all."""
+    tensors = {f"{part}.{n}": t for part, held in state.parts.items() for n, t in held.items()}
     # Contiguous copies: a file holds every tensor once, and state dicts may share memory.
     plain = {n: t.detach().cpu().clone().contiguous() for n, t in tensors.items()}
-    header = {
-        "identity": state.identity,
-        "step": state.step,
-        "seconds": state.seconds,
-        "rows": state.rows,
-    }
-    write_tensors(path, plain, _KEY, header)
+    header = {name: getattr(state, name) for name in _HEADER}
+    write_tensors(path, plain, _KEY, header | ({"facts": state.facts} if state.facts else {}))
 
 
-def read_checkpoint(path: Path, identity: str) -> Checkpoint:
-    """The state of an interrupted run.
+def read_checkpoint(path: Path, identity: str, parts: Collection[str]) -> Checkpoint:
+    """The state of an interrupted run with these parts; one without tensors is empty.
 
     Raises:
         InputError: not such a file, or a run with other settings, configuration or data.
     """
     header, tensors = read_tensors(path, _KEY, _MAX_BYTES, "a readable checkpoint")
-    if not isinstance(header, dict) or set(header) != {"identity", "step", "seconds", "rows"}:
+    sound = isinstance(header, dict) and set(header) - {"facts"} == set(_HEADER)
+    if not sound or not all(isinstance(header[name], kind) for name, kind in _HEADER.items()):
         raise InputError(f"{path}: a safetensors file, but not a checkpoint of this package")
     if header["identity"] != identity:
         raise InputError(
-            f"{path} is of a run with other settings: {str(header['identity'])[:600]}; give the "
-            "same ones to go on with it, or name another folder with --out"
+            f"{path} is of a run with other settings or data: {header['identity'][:600]}; give "
+            "the same ones to go on with it, or another place to start anew"
         )
-    state = Checkpoint(identity, int(header["step"]), float(header["seconds"]), header["rows"])
+    state = Checkpoint(**header, parts={part: {} for part in parts})
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
-        if part not in ("net", "mean", "moments"):
+        if part not in state.parts:
             raise InputError(f"{path}: unknown tensor '{name}'")
-        getattr(state, part)[rest] = tensor
+        state.parts[part][rest] = tensor
     return state
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
-    """Give an optimizer over the same parameters its moments back."""
-    saved = optimizer.state_dict()
+def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimizer remembers: "exp_avg.3" and so on, by the parameter's position."""
+    state: Mapping[int, Mapping[str, Any]] = optimizer.state_dict()["state"]
+    return {
+        f"{name}.{index}": torch.as_tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,
+    moments: dict[str, Tensor],
+    groups: list[dict[str, Any]] | None = None,
+) -> None:
+    """Give an optimizer over the same parameters its moments back, and other groups' options."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in moments.items():
         moment, _, index = name.rpartition(".")
         state.setdefault(int(index), {})[moment] = tensor
-    saved["state"] = state
-    optimizer.load_state_dict(saved)
+    groups = optimizer.state_dict()["param_groups"] if groups is None else groups
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def load_state(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from diffrender.shape_priors.autoencoder import AutoencoderSettings as AutoencoderSettings
-from diffrender.shape_priors.autoencoder import TrainingReport as TrainingReport
 from diffrender.shape_priors.autoencoder import train_point_autoencoder as train_point_autoencoder
+from diffrender.shape_priors.autoencoder_settings import AutoencoderSettings as AutoencoderSettings
+from diffrender.shape_priors.autoencoder_settings import TrainingReport as TrainingReport
 from diffrender.shape_priors.car_family import CarSample as CarSample
 from diffrender.shape_priors.car_family import sample_car as sample_car
 from diffrender.shape_priors.car_params import CAR_KINDS as CAR_KINDS

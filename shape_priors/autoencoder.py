@@ -9,16 +9,23 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from diffrender._checkpoint import (
+    Checkpoint,
+    load_state,
+    moments_of,
+    read_checkpoint,
+    restore_optimizer,
+    write_checkpoint,
+)
 from diffrender.errors import InputError, check_shape
-from diffrender.shape_priors.checkpoints import load_checkpoint, save_checkpoint
-from diffrender.shape_priors.decoder import DecoderSettings, ShapeDecoder
+from diffrender.shape_priors.autoencoder_settings import AutoencoderSettings, TrainingReport
+from diffrender.shape_priors.decoder import ShapeDecoder
 from diffrender.shape_priors.decoder_training import (
     ShapeAutoencoder,
     mask_step,
@@ -28,82 +35,7 @@ from diffrender.shape_priors.decoder_training import (
 from diffrender.shape_priors.pca import principal_components
 from diffrender.shape_priors.point_encoder import PointEncoder, surface_points
 
-__all__ = ["AutoencoderSettings", "TrainingReport", "train_point_autoencoder"]
-
-
-@dataclass(frozen=True)
-class AutoencoderSettings:
-    """How an auto-encoder is trained.
-
-    Attributes:
-        latent_size: number D of latents.
-        decoder: sizes and sparsity of the decoder; dynamic masks drop and grow (RigL).
-        encoder_width: features of a point.
-        points: drawn on a surface, anew at every step.
-        steps: of AdamW for the decoder. Small sets want few: what the network adds to the
-            components helps other shapes only at first.
-        encoder_steps: for the encoder over points.
-        batch: shapes a step, drawn with replacement.
-        learning_rate, encoder_rate: the highest of either training; it rises over the first
-            tenth and falls as a cosine.
-        weight_decay: of the decoder's network, which corrects the components.
-        mix: share of the shapes that are a blend of two, for small sets.
-        mask_interval, drop_fraction: steps between changes of dynamic masks, and the share of
-            blocks that the first one replaces; they end at three quarters.
-        checkpoint_every: steps between checkpoints, where a file for them is named.
-
-    Raises:
-        InputError: a number is out of range.
-    """
-
-    latent_size: int = 8
-    decoder: DecoderSettings = field(default_factory=lambda: DecoderSettings(width=128, hidden=2))
-    encoder_width: int = 128
-    points: int = 256
-    steps: int = 400
-    encoder_steps: int = 1500
-    batch: int = 32
-    learning_rate: float = 3e-4
-    encoder_rate: float = 1e-3
-    weight_decay: float = 0.0
-    mix: float = 0.5
-    mask_interval: int = 25
-    drop_fraction: float = 0.3
-    checkpoint_every: int = 500
-
-    def __post_init__(self) -> None:
-        counts = ("latent_size", "points", "steps", "encoder_steps", "batch", "mask_interval")
-        for name in (*counts, "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("learning_rate", "encoder_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}, expected a positive number")
-        if not self.weight_decay >= 0:
-            raise InputError(f"weight_decay is {self.weight_decay}, expected 0 or more")
-        for name in ("mix", "drop_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 0 to 1")
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """Where a training stands.
-
-    Attributes:
-        step, steps: done, and in all, of decoder and encoder together.
-        loss: of the step; mean square error of a coordinate, square metres.
-        rate: steps a second since this process began.
-    """
-
-    step: int
-    steps: int
-    loss: float
-    rate: float
-
-    @property
-    def seconds_left(self) -> float:
-        return (self.steps - self.step) / max(self.rate, 1e-9)
+__all__ = ["train_point_autoencoder"]
 
 
 def train_point_autoencoder(
@@ -169,12 +101,14 @@ class _Phase:
         self.optimizer.step()
         self.schedule.step()
 
-    def state(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the moments: rates and momenta move by the schedule."""
+        groups = self.optimizer.state_dict()["param_groups"]
+        return {"groups": groups, "schedule": self.schedule.state_dict()}
 
-    def load(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+    def load(self, moments: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        restore_optimizer(self.optimizer, moments, facts["groups"])
+        self.schedule.load_state_dict(facts["schedule"])
 
 
 class _Run:
@@ -201,17 +135,15 @@ class _Run:
         self.net = nn.ModuleDict({"pair": self.pair, "encoder": self.encoder})
         network = list(self.pair.decoder.network.parameters())
         others = [p for p in self.pair.parameters() if all(p is not q for q in network)]
-        self.phases = (
-            _Phase(
-                [(network, settings.weight_decay), (others, 0.0)],
-                settings.steps,
-                settings.learning_rate,
-            ),
-            _Phase(
-                [(list(self.encoder.parameters()), 0.0)],
-                settings.encoder_steps,
-                settings.encoder_rate,
-            ),
+        self.pair_phase = _Phase(
+            [(network, settings.weight_decay), (others, 0.0)],
+            settings.steps,
+            settings.learning_rate,
+        )
+        self.encoder_phase = _Phase(
+            [(list(self.encoder.parameters()), 0.0)],
+            settings.encoder_steps,
+            settings.encoder_rate,
         )
 
     def advance(self) -> float:
@@ -220,7 +152,7 @@ class _Run:
         loss = self._lead(batch) if leads else self._read(batch)
         if not loss < float("inf"):
             raise InputError(f"the loss is {loss} at step {self.step}: lower learning_rate")
-        self.phases[0 if leads else 1].step()
+        (self.pair_phase if leads else self.encoder_phase).step()
         self.step += 1
         return loss
 
@@ -230,7 +162,7 @@ class _Run:
         def loss_of() -> Tensor:
             return ((self.pair(batch) - batch) * self.weights).square().mean()
 
-        optimizer = self.phases[0].optimizer
+        optimizer = self.pair_phase.optimizer
         optimizer.zero_grad()
         settings, last = self.settings, (3 * self.settings.steps) // 4
         if 0 < self.step <= last and self.step % settings.mask_interval == 0:
@@ -248,7 +180,7 @@ class _Run:
         )
         with torch.no_grad():
             led = self.pair.encode(batch)
-        self.phases[1].optimizer.zero_grad()
+        self.encoder_phase.optimizer.zero_grad()
         read = self.encoder(points)
         error = ((self.pair.decoder(read) - batch) * self.weights).square().mean()
         # The linear encoder's latents are the smoother aim at first.
@@ -275,19 +207,23 @@ class _Run:
         return self.pair.decoder.eval(), self.encoder.eval()
 
     def save(self, path: Path) -> None:
-        state = {
+        state = Checkpoint(self._what(), self.step)
+        state.parts = {
             "net": self.net.state_dict(),
-            "phases": [phase.state() for phase in self.phases],
-            "generator": self.generator.get_state(),
+            "generator": {"state": self.generator.get_state()},
+            "pair": moments_of(self.pair_phase.optimizer),
+            "encoder": moments_of(self.encoder_phase.optimizer),
         }
-        save_checkpoint(path, self._what(), self.step, state)
+        state.facts = {"pair": self.pair_phase.facts(), "encoder": self.encoder_phase.facts()}
+        write_checkpoint(path, state)
 
     def load(self, path: Path) -> None:
-        self.step, state = load_checkpoint(path, self._what())
-        self.net.load_state_dict(state["net"])
-        for phase, saved in zip(self.phases, state["phases"], strict=True):
-            phase.load(saved)
-        self.generator.set_state(state["generator"])
+        state = read_checkpoint(path, self._what(), ("net", "generator", "pair", "encoder"))
+        self.step = state.step
+        load_state(self.net, state.parts["net"], path)
+        self.pair_phase.load(state.parts["pair"], state.facts["pair"])
+        self.encoder_phase.load(state.parts["encoder"], state.facts["encoder"])
+        self.generator.set_state(state.parts["generator"]["state"])
 
     def _what(self) -> str:
         """What a checkpoint must agree with: settings, and the shapes by their sum."""

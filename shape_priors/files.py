@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffrender._registry import find_named
 from diffrender.errors import InputError
 from diffrender.shape_priors.free_form import free_prior
 from diffrender.shape_priors.neural import NeuralPrior
@@ -44,9 +45,7 @@ def list_priors() -> list[str]:
 
 def prior_path(name: str) -> Path:
     """File of a prior that ships as one. Raises InputError for another name."""
-    if name not in _SHIPPED:
-        raise InputError(f"no shape prior named {name!r}, expected one of {', '.join(_SHIPPED)}")
-    return Path(__file__).parent / "assets" / _SHIPPED[name]
+    return Path(__file__).parent / "assets" / find_named("shape prior", name, _SHIPPED)
 
 
 def load_prior(name_or_path: str | Path) -> ShapePrior:

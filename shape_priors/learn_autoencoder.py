@@ -11,11 +11,8 @@ import torch
 
 from diffrender.errors import InputError
 from diffrender.meshes import Mesh
-from diffrender.shape_priors.autoencoder import (
-    AutoencoderSettings,
-    TrainingReport,
-    train_point_autoencoder,
-)
+from diffrender.shape_priors.autoencoder import train_point_autoencoder
+from diffrender.shape_priors.autoencoder_settings import AutoencoderSettings, TrainingReport
 from diffrender.shape_priors.build_asset import SIZE_MEAN, SIZE_SIGMA, draw_fleet
 from diffrender.shape_priors.car_family import family_atlas
 from diffrender.shape_priors.car_lattice import PART_NAMES, lattice

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from diffrender.shape_priors import ShapePrior, load_prior
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -18,3 +20,9 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"DIFFRENDER_SHARED={name} has no data folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def car() -> ShapePrior:
+    """The shipped shape prior of cars."""
+    return load_prior("car")

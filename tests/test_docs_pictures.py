@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from python_runs import run_python
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -12,13 +12,9 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 def test_pictures_of_visibility_are_drawn_alike_twice(tmp_path: Path) -> None:
     drawn = []
     for name in ("one", "two"):
-        command = [sys.executable, str(DOCS / "pictures" / "visibility.py")]
-        done = subprocess.run(
-            [*command, str(tmp_path / name), "quick"], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        said = run_python(DOCS / "pictures" / "visibility.py", tmp_path / name, "quick")
         drawn.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
-        errors = dict(line.split(": ") for line in done.stdout.splitlines() if ": " in line)
+        errors = dict(line.split(": ") for line in said.splitlines() if ": " in line)
         # Nothing of a silhouette comes back through `interpolate`: the error is the whole of it.
         assert set(errors["hard"].split(", ")) == {"1.00"}
         assert max(float(value) for value in errors["antialias"].split(", ")) < 1.0
@@ -35,9 +31,7 @@ def test_pictures_of_the_pages_are_small() -> None:
 def test_pictures_of_shape_spaces_are_drawn_alike_twice(tmp_path: Path) -> None:
     drawn = []
     for name in ("one", "two"):
-        command = [sys.executable, str(DOCS / "pictures" / "shape_spaces.py"), str(tmp_path / name)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        run_python(DOCS / "pictures" / "shape_spaces.py", tmp_path / name)
         drawn.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert drawn[0] == drawn[1]
     assert set(drawn[0]) == {path.name for path in (DOCS / "images").glob("shape_spaces_*.png")}

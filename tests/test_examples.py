@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+from python_runs import run_python
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 def test_reconstruct_example_writes_a_scene(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", str(EXAMPLES / "reconstruct.py")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.strip().splitlines()
+    lines = (
+        run_python("-W", "error", EXAMPLES / "reconstruct.py", cwd=tmp_path).strip().splitlines()
+    )
     assert len(lines) == 5
     assert lines[0].startswith("car_01 (")
     written = {path.name for path in (tmp_path / "out").iterdir()}
@@ -25,10 +24,11 @@ def test_reconstruct_example_writes_a_scene(tmp_path: Path) -> None:
 
 
 def test_sparse_training_example_learns(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", str(EXAMPLES / "sparse_training.py")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.strip().splitlines()
+    lines = (
+        run_python("-W", "error", EXAMPLES / "sparse_training.py", cwd=tmp_path)
+        .strip()
+        .splitlines()
+    )
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines[:-1]]
     assert len(losses) == 10 and losses[-1] < 0.5 * losses[0]
     assert "0 blocks changed" in lines[-2] and "0 blocks changed" not in lines[0]

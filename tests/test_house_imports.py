@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from python_runs import run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("diffrender", "shape_priors", "datasets", "tools")
@@ -91,6 +91,4 @@ for package in (diffrender, diffrender.datasets, diffrender.shape_priors):
 assert not BLOCKED & {name.split(".")[0] for name in sys.modules}
 print(loaded)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 20
+    assert int(run_python("-c", script)) > 20

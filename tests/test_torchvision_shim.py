@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from python_runs import run_python
 
 from diffrender import _torchvision
 from diffrender.errors import MissingExtraError
@@ -22,11 +21,7 @@ __version__ = "healthy"
 
 def run(code: str, cwd: Path | None = None) -> str:
     # -W error: the shim may not let a warning of its own or of the import through.
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=cwd
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_python("-W", "error", "-c", code, cwd=cwd)
 
 
 def test_timm_makes_a_model_after_the_shim() -> None:

@@ -24,13 +24,12 @@ from diffrender.reconstruct import (
     DepthNoise,
     ReconstructSettings,
     Run,
-    Scene,
     depth_noise_of,
     reconstruct,
 )
 from diffrender.reconstruct.classes import ClassSize
 from diffrender.tools.ablate_variants import Change, Variant
-from diffrender.tools.bench_accuracy import STREET_NOISE, class_sizes, counts
+from diffrender.tools.bench_accuracy import STREET_NOISE, boxes_of, class_sizes, counts
 
 if TYPE_CHECKING:
     from diffrender.datasets import KittiFrame
@@ -196,7 +195,7 @@ def _lines(
     scene = reconstruct(
         image, camera, instances, depth, prior, case.settings(settings), Run("ablation")
     )
-    found = _boxes(scene)
+    found = boxes_of(scene)
     common = {"case": case.key, "place": place, "where": where}
     lines: list[Line] = [
         {**common, "name": None, "error": None, "seconds": scene.timings["total"],
@@ -207,10 +206,6 @@ def _lines(
         plain = None if error is None else dataclasses.asdict(error)
         lines.append({**common, "name": car.name, "error": plain, "clear": car.clear})
     return lines
-
-
-def _boxes(scene: Scene) -> dict[str, np.ndarray]:
-    return {o.name: np.array([*o.pose.location, *o.size, o.yaw]) for o in scene.objects}
 
 
 def _depth(

@@ -67,7 +67,7 @@ def synthetic_streets(report: Report, scenes: int) -> None:
                 frame.image, frame.camera, instances, depth, prior, settings, Run(frame.name)
             )
             seconds.setdefault(method, []).append(time.perf_counter() - start)
-            boxes = _boxes(scene)
+            boxes = boxes_of(scene)
             given = {instance.name for instance in instances}
             for car in frame.truth:
                 if car.name not in given:
@@ -203,7 +203,7 @@ def _real_source(
                     settings,
                     run,
                 )
-                boxes = _boxes(scene)
+                boxes = boxes_of(scene)
             for index, label in enumerate(frame.labels):
                 if not counts(label):
                     continue
@@ -243,7 +243,8 @@ def counts(label: object) -> bool:
     )
 
 
-def _boxes(scene: Scene) -> dict[str, np.ndarray]:
+def boxes_of(scene: Scene) -> dict[str, np.ndarray]:
+    """(x, y, z, length, width, height, yaw) of every object, by its name."""
     return {o.name: np.array([*o.pose.location, *o.size, o.yaw]) for o in scene.objects}
 
 

@@ -12,7 +12,7 @@ from diffrender.native import reason_missing
 from diffrender.tools.bench_blocksparse_dynamic import dynamic
 from diffrender.tools.bench_blocksparse_goals import goals
 from diffrender.tools.bench_blocksparse_grid import QUICK, Grid, grid, with_limit
-from diffrender.tools.bench_blocksparse_peers import absent, bandwidth, half_precision, peers
+from diffrender.tools.bench_blocksparse_peers import bandwidth, half_precision, peers
 from diffrender.tools.bench_format import Report, Target
 
 __all__ = ["bench_blocksparse"]
@@ -26,7 +26,7 @@ def bench_blocksparse(*, quick: bool = False) -> Report:
     start, report = time.perf_counter(), Report([])
     missing = reason_missing()
     if missing is not None:
-        absent(report, "all", f"the kernels are not compiled ({missing})")
+        report.leave_out("all", f"the kernels are not compiled ({missing})")
         report.targets.extend(goals([]))
         return report
     bandwidth(report, quick=quick)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from diffrender.blocksparse.pattern import BlockPattern
 
-__all__ = ["Cell", "calls_of", "pattern_of", "threads_set"]
+__all__ = ["Cell", "calls_of", "pattern_of"]
 
 Call = Callable[[], Tensor]
 
@@ -78,14 +77,3 @@ def calls_of(cell: Cell, weight: Tensor, x: Tensor, dy: Tensor) -> tuple[Call, C
         ),
         lambda: given @ matrix.mT if last else matrix @ given,
     )
-
-
-@contextmanager
-def threads_set(count: int) -> Iterator[None]:
-    """Set once around a whole measurement."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from diffrender.tools.bench_blocksparse_grid import timed
-from diffrender.tools.bench_blocksparse_peers import absent
 from diffrender.tools.bench_format import Report, Row, Target, spread
 
 __all__ = ["dynamic"]
@@ -28,7 +27,7 @@ def dynamic(report: Report, *, quick: bool) -> None:
     try:
         from diffrender.blocksparse import DynamicPattern
     except ImportError:
-        absent(report, "dynamic mode", "this version has no dynamic patterns")
+        report.leave_out("dynamic mode", "this version has no dynamic patterns")
         report.targets.extend(Target(name, goal, None, False) for name, goal in _NAMES)
         return
     shares, masks = [], []

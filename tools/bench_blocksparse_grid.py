@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from diffrender.tools.bench_blocksparse_cells import Cell, calls_of, threads_set
-from diffrender.tools.bench_format import Report, Row, spread, time_calls
+from diffrender.tools.bench_blocksparse_cells import Cell, calls_of
+from diffrender.tools.bench_format import Report, Row, spread, threads_set, time_calls
 
 __all__ = ["QUICK", "Grid", "Measured", "grid", "groups_of", "row_of", "timed", "with_limit"]
 

@@ -17,14 +17,9 @@ from diffrender.tools.bench_blocksparse_goals import worst
 from diffrender.tools.bench_blocksparse_grid import Measured, row_of, timed
 from diffrender.tools.bench_format import Report, Row, Target, spread
 
-__all__ = ["absent", "bandwidth", "half_precision", "peers"]
+__all__ = ["bandwidth", "half_precision", "peers"]
 
 _READ = 64 * 2**20  # floats that are added up to measure the bandwidth: far beyond any cache
-
-
-def absent(report: Report, peer: str, reason: str) -> None:
-    """The one row of a peer that was not timed."""
-    report.rows.append(Row(f"peer {peer}", f"not timed: {reason}", 0, "timings"))
 
 
 def peers(report: Report, *, quick: bool) -> None:
@@ -36,8 +31,8 @@ def peers(report: Report, *, quick: bool) -> None:
             cell = Cell(side, n, block, density, threads=threads)
             _beside(report, cell, 0.4 if quick else 1.5)
     if importlib.util.find_spec("sparse_dot_mkl") is None:
-        absent(report, "sparse-dot-mkl", "it is not installed")
-    absent(report, "triton, torch on a GPU", "this benchmark runs on the CPU")
+        report.leave_out("sparse-dot-mkl", "it is not installed")
+    report.leave_out("triton, torch on a GPU", "this benchmark runs on the CPU")
 
 
 def _beside(report: Report, cell: Cell, budget: float) -> None:

@@ -13,7 +13,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from diffrender._files import write_text_atomic
 from diffrender.errors import InputError
 
-__all__ = ["Report", "Row", "Target", "cpu_model", "machine", "spread", "time_calls"]
+__all__ = ["Report", "Row", "Target", "cpu_model", "machine", "spread", "threads_set", "time_calls"]
 
 SCHEMA = 1
 
@@ -72,6 +73,10 @@ class Report:
     rows: list[Row]
     targets: list[Target] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=lambda: machine())
+
+    def leave_out(self, peer: str, reason: str) -> None:
+        """The one row of a peer that was not timed."""
+        self.rows.append(Row(f"peer {peer}", f"not timed: {reason}", 0, "timings"))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values in the order of the format."""
@@ -124,6 +129,19 @@ def spread(values: Sequence[float]) -> float:
         return 0.0
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return high - low
+
+
+@contextmanager
+def threads_set(count: int) -> Iterator[None]:
+    """Set once around a whole measurement: changing it between calls costs more than they do."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def time_calls(

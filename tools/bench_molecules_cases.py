@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffrender._files import write_text_atomic
+from diffrender._training import is_late
 from diffrender.errors import InputError
 from diffrender.tools.bench_format import cpu_model
 
@@ -85,7 +85,7 @@ def run_case(
     done = folder / "outcome.json"
     if done.is_file():
         return read_outcome(done)
-    if until is not None and time.monotonic() > until:
+    if is_late(until):
         return None
     with _claimed(folder) as ours:
         return _train(case, size, data, settings, folder, until) if ours else None

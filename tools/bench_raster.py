@@ -37,16 +37,16 @@ def bench_raster(*, quick: bool = False) -> Report:
         report.rows.extend(part.rows)
         report.targets.extend(part.targets)
     else:
-        peers.absent(report, "deodr", "it is not installed")
+        report.leave_out("deodr", "it is not installed")
     peers.gpu(report)
     missing = backends()["native"]
     if missing is not None:
-        peers.absent(report, "all others", f"the kernels are not compiled ({missing})")
+        report.leave_out("all others", f"the kernels are not compiled ({missing})")
         grid(report, Grid(faces=(320,), sizes=(64,), batches=(1,)))
         return report
     peers.llvmpipe(report, quick=quick)
     if quick:
-        peers.absent(report, "mitsuba", "left out of a quick run")
+        report.leave_out("mitsuba", "left out of a quick run")
     else:
         peers.mitsuba(report)
     peers.pytorch3d(report, quick=quick)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from diffrender.tools.bench_format import Report, Row, Target, spread, time_calls
+from diffrender.tools.bench_format import Report, Row, Target, spread, threads_set, time_calls
 from diffrender.tools.bench_raster_deodr import deodr_steps
 from diffrender.tools.bench_raster_goals import Compared, growth, worst_cell
 from diffrender.tools.bench_raster_scene import Cell, full_step, operations, scene_of
 
-__all__ = ["Grid", "cells_of", "compare", "grid", "ms_rows", "threads_set", "timed"]
+__all__ = ["Grid", "cells_of", "compare", "grid", "ms_rows", "timed"]
 
 _MOST_PIXELS = 2**22  # of all images of a cell; maps and gradients of more take gigabytes
 _MOST_SOFT = 2**18  # pixels of a cell up to which soft silhouettes are timed too
@@ -140,14 +139,3 @@ def timed(calls: dict[str, Callable[[], object]], budget: float) -> dict[str, li
     if total > 4 * budget:
         return first
     return time_calls(calls, repeats=max(3, min(200, int(budget / total))), warm_up=0)
-
-
-@contextmanager
-def threads_set(count: int) -> Iterator[None]:
-    """Set once around a whole measurement: changing it between calls costs more than they do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

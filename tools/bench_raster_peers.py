@@ -24,16 +24,11 @@ from diffrender.tools.bench_format import Report, Row, Target, spread
 from diffrender.tools.bench_raster_grid import timed
 from diffrender.tools.bench_raster_scene import Cell, scene_of, soft_step
 
-__all__ = ["absent", "child", "gpu", "llvmpipe", "mitsuba", "pytorch3d", "soft_reference"]
+__all__ = ["child", "gpu", "llvmpipe", "mitsuba", "pytorch3d", "soft_reference"]
 
 _PUBLISHED_CELL = Cell(1280, 512, 1)
 # Forward + backward on two cores of an AMD EPYC, PyTorch3D 0.7.9, sigma 1e-4, 10 faces a pixel.
 _PUBLISHED_SECONDS = 25.0
-
-
-def absent(report: Report, peer: str, reason: str) -> None:
-    """The one row of a peer that was not timed."""
-    report.rows.append(Row(f"peer {peer}", f"not timed: {reason}", 0, "timings"))
 
 
 def child(
@@ -82,7 +77,7 @@ def llvmpipe(report: Report, *, quick: bool) -> None:
             words = (cell.faces, cell.size, 40 if quick else 300, threads)
             found = child("bench_raster_llvmpipe", *words, seconds=60, threads=threads)
         if isinstance(found, str):
-            absent(report, "llvmpipe", found)
+            report.leave_out("llvmpipe", found)
             report.targets.append(Target(name, "<= 1.5", None, False))
             continue
         seconds = found["seconds"]
@@ -98,12 +93,12 @@ def llvmpipe(report: Report, *, quick: bool) -> None:
 def mitsuba(report: Report) -> None:
     """The full step against Mitsuba's path tracer, where its LLVM variant can run."""
     if importlib.util.find_spec("mitsuba") is None:
-        absent(report, "mitsuba", "it is not installed")
+        report.leave_out("mitsuba", "it is not installed")
         return
     cell = Cell(1280, 256, 1)
     found = child("bench_raster_mitsuba", cell.faces, cell.size, 3, seconds=60)
     if isinstance(found, str):
-        absent(report, "mitsuba", f"llvm_ad_rgb: {found} (DRJIT_LIBLLVM_PATH names another LLVM)")
+        report.leave_out("mitsuba", f"llvm_ad_rgb: {found} (DRJIT_LIBLLVM_PATH names another LLVM)")
     else:
         words = "forward + backward, {}, beside 16 samples a pixel of direct_projective"
         _rows(report, str(cell), words, found["seconds"])
@@ -129,7 +124,7 @@ def pytorch3d(report: Report, *, quick: bool) -> None:
     report.targets.append(Target(name, ">= 100 x faster", gain, gain >= 100))
     there = importlib.util.find_spec("pytorch3d") is not None
     reason = "it is here, but only its published time is compared" if there else "not installed"
-    absent(report, "PyTorch3D", reason)
+    report.leave_out("PyTorch3D", reason)
     soft_reference(report, Path(os.environ.get("DIFFRENDER_SHARED", "")))
 
 
@@ -138,7 +133,7 @@ def soft_reference(report: Report, folder: Path) -> None:
     name = "soft silhouette, values and gradients against PyTorch3D's"
     path = folder / "reference" / "pytorch3d" / "sphere_soft.npz"
     if not path.is_file():
-        absent(report, "PyTorch3D's recorded output", "DIFFRENDER_SHARED names no folder with it")
+        report.leave_out("PyTorch3D's recorded output", "DIFFRENDER_SHARED names no folder with it")
         report.targets.append(Target(name, "<= 1e-3", None, False))
         return
     with np.load(path, allow_pickle=False) as file:
@@ -180,6 +175,6 @@ def gpu(report: Report) -> None:
     device = "no CUDA device here"
     if torch.cuda.is_available():
         device = "the renderer has no kernels of its own for a GPU yet, only the plain-torch twins"
-    absent(report, "nvdiffrast", device)
+    report.leave_out("nvdiffrast", device)
     name = "512 x 512 x 64 meshes x 5120 faces on a GPU against nvdiffrast"
     report.targets.append(Target(name, ">= 1 x faster", None, False))

@@ -24,8 +24,7 @@ from diffrender.raster import (
     render_silhouette_depth,
     soft_silhouette,
 )
-from diffrender.tools.bench_format import Report, Row, Target, spread, time_calls
-from diffrender.tools.bench_raster_grid import threads_set
+from diffrender.tools.bench_format import Report, Row, Target, spread, threads_set, time_calls
 
 __all__ = ["bench_silhouette"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ from diffrender.tools.console import guarded, note, out
 from diffrender.tools.inputs import DEFAULT_NETWORK, DepthChoice
 from diffrender.tools.train_meshes import mesh_denoiser, mesh_refiner
 from diffrender.tools.train_molecules import molecules
+from diffrender.tools.train_options import Pause, Tensorboard, deadline
 from diffrender.tools.train_sources import kitti_frames
 
 if TYPE_CHECKING:
@@ -78,13 +78,8 @@ def predictor(
     every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
     seed: Annotated[int, typer.Option(help="Of weights, batches and streets' order.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    pause_after: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="Stop at a checkpoint; the same command goes on."),
-    ] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write events to DIR/board too.")
-    ] = False,
+    pause_after: Pause = None,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Train the predictor for `reconstruct --init predictor`; no 3D label is read.
 
@@ -103,8 +98,7 @@ def predictor(
     )
     from diffrender.shape_priors import load_prior
 
-    begin = time.monotonic()
-    until = None if pause_after is None else begin + pause_after
+    until = deadline(pause_after)
     source = _source(kitti, split, listing, masks, DepthChoice(depth, depth_weights), streets)
     shape = load_prior(prior)
     config = PredictorConfig(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diffrender.tools.console import guarded, note, out
+from diffrender.tools.train_options import Pause, deadline
 
 if TYPE_CHECKING:
     from diffrender.graph.meshes.training import Examples
@@ -21,10 +21,6 @@ _Out = Annotated[
 _Steps = Annotated[int, typer.Option(help="Gradient steps.")]
 _Seed = Annotated[int, typer.Option(help="Of weights and examples.")]
 _Rate = Annotated[float, typer.Option(help="Highest learning rate.")]
-_Pause = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", help="Stop at a checkpoint; the same command goes on."),
-]
 
 
 @guarded
@@ -33,7 +29,7 @@ def mesh_denoiser(
     steps: _Steps = 1600,
     rate: _Rate = 2e-3,
     seed: _Seed = 0,
-    pause_after: _Pause = None,
+    pause_after: Pause = None,
 ) -> None:
     """Learn to clean noisy meshes of cars; reads nothing, the cars are drawn by formula."""
     from diffrender.graph.meshes.examples import NoisyCars
@@ -47,7 +43,7 @@ def mesh_refiner(
     steps: _Steps = 1200,
     rate: _Rate = 2e-3,
     seed: _Seed = 0,
-    pause_after: _Pause = None,
+    pause_after: Pause = None,
 ) -> None:
     """Learn to move vertices by the gradient of a picture's loss; cars drawn by formula."""
     from diffrender.graph.meshes.views import SeenCars
@@ -66,7 +62,7 @@ def _train(
     from diffrender.graph.meshes.training import MeshTrainSettings, train_mesh_network
 
     steps, rate, seed = numbers
-    until = None if pause_after is None else time.monotonic() + pause_after
+    until = deadline(pause_after)
     recent: list[float] = []
 
     def tell(step: int, loss: float) -> None:

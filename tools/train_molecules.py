@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
+from diffrender.tools.train_options import Pause, Tensorboard, deadline
 
 if TYPE_CHECKING:
     from diffrender.graph import GraphsSeen, Minutes
@@ -50,13 +50,8 @@ def molecules(
     every: Annotated[int, typer.Option(help="Graphs between checkpoints.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Of weights, batches and noise.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that make graphs.")] = 1,
-    pause_after: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="Stop at a checkpoint; the same command goes on."),
-    ] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write events to OUT/board too.")
-    ] = False,
+    pause_after: Pause = None,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Train on the part "train", check on "valid"; 3D is hidden in checking.
 
@@ -79,7 +74,7 @@ def molecules(
         save_molecule_network,
     )
 
-    begin = time.monotonic()
+    until = deadline(pause_after)
     chosen = feature_set(features)
     network = GraphSettings(
         layers=layers,
@@ -114,7 +109,7 @@ def molecules(
         f"{len(learned.valid)} to check on",
         markup=False,
     )
-    finished = trainer.run(None if pause_after is None else begin + pause_after, _report)
+    finished = trainer.run(until, _report)
     assert isinstance(trainer.net, GraphNetwork)
     weights = save_molecule_network(
         MoleculeNetwork(trainer.net, features, label, trainer.scale),

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from diffrender.blocksparse._structure import structure_arrays
+from diffrender.blocksparse.bucket_grid import BucketGrid
 from diffrender.blocksparse.encoding import (
-    BucketGrid,
     Buckets,
     encode,
     positions,

@@ -1,73 +1,21 @@
 """The products on the CPU by the C++ kernels, without autograd.
 
-How a product is cut up (panels of columns, bands of x, ranges of rows) is a `NativePlan`, made in
-microseconds once for a pattern, a size, a dtype and a number of threads, and remembered with the
-pattern. Results depend on none of it: every output is one sum in a fixed order. A NaN or infinity
-in x reaches only those outputs whose stored blocks meet it.
+How a product is cut up is a `NativePlan`. A NaN or infinity in x reaches only those outputs whose
+stored blocks meet it.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor
 
+from diffrender.blocksparse._native_kernels import check_status, kernel
+from diffrender.blocksparse.native_plans import NativePlan, native_plan
 from diffrender.blocksparse.pattern import BlockPattern
-from diffrender.native import instruction_set, kernel_threads, share_team, signature
 
-__all__ = ["NativePlan", "block_outer", "multiply", "native_plan"]
-
-_DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
-_REGISTER_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
-_PLANS = 64  # that a pattern remembers
-_LINE = 64  # bytes of a cache line
-_FEW_OPERATIONS = 2_000_000  # below which waking a second thread costs more than it brings
-
-
-class _Product(ctypes.Structure):
-    """`Product` of blocksparse.h."""
-
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in (
-            "dtype", "transposed", "features_last", "out_blocks", "in_blocks", "out_size",
-            "in_size", "batch", "n", "threads", "vectors", "group", "bands", "chunk", "parts",
-            "window",
-        )),
-        *((name, ctypes.c_void_p) for name in ("offsets", "indices", "order", "segments")),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class NativePlan:
-    """How the kernels cut one product up.
-
-    Attributes:
-        kernel: "multiply", "vector" (a single column) or "outer" (gradient of the values).
-        threads: how many take part.
-        group: columns of x that are packed together, in panels.
-        panel: columns of a panel, as many as its sums fit the registers.
-        bands: bands of x that are worked through one after another.
-        chunk: block rows whose sums are kept while a band is in cache.
-        parts: row ranges of about equal numbers of blocks.
-        product: what the kernel reads.
-        kept: index tensors that `product` points into.
-    """
-
-    kernel: str
-    threads: int
-    group: int
-    panel: int
-    bands: int
-    chunk: int
-    parts: int
-    product: Any = field(repr=False)
-    kept: tuple[Tensor, ...] = field(repr=False)
+__all__ = ["block_outer", "multiply"]
 
 
 def multiply(
@@ -136,199 +84,12 @@ def block_outer(
     return values
 
 
-def native_plan(
-    pattern: BlockPattern,
-    product: str,
-    dtype: torch.dtype,
-    batch: int,
-    n: int,
-    *,
-    features_last: bool,
-) -> NativePlan:
-    """The plan of one product, remembered with the pattern.
-
-    Args:
-        product: "forward" (W x), "transposed" (Wᵀ x) or "outer" (the gradient of the values).
-        batch, n: leading dimensions together, and columns; with `features_last` batch is 1.
-    """
-    plans = pattern.remembered.setdefault("native plans", {})
-    key = (product, dtype, batch, n, features_last, kernel_threads())
-    found: NativePlan | None = plans.get(key)
-    if found is None:
-        if len(plans) >= _PLANS:
-            del plans[
-                next(iter(plans))
-            ]  # the oldest: sizes that change all the time do not pile up
-        found = plans[key] = _make_plan(pattern, product, dtype, batch, n, features_last)
-    return found
-
-
-def _make_plan(
-    pattern: BlockPattern,
-    product: str,
-    dtype: torch.dtype,
-    batch: int,
-    n: int,
-    features_last: bool,
-) -> NativePlan:
-    share_team()
-    size = 8 if dtype == torch.float64 else 4  # bytes of a sum
-    lanes = _REGISTER_BYTES[instruction_set() or "baseline"] // size
-    threads = kernel_threads()
-    (m, k), (b_m, b_k) = pattern.shape, pattern.block_size
-    if 2 * pattern.nnz * b_m * b_k * n * batch < _FEW_OPERATIONS:
-        threads = 1
-    alone = product != "outer" and n == 1
-    by_column = product == "transposed" and not alone
-    out, inside = (b_k, b_m) if by_column else (b_m, b_k)
-    rows, inner = (k, m) if by_column else (m, k)
-    density = pattern.density
-    if alone:
-        kernel, cut = "vector", _Cut(1, 1, 1, 1, _vector_parts(pattern, product, threads))
-    elif product == "outer":
-        dots = 1 in (out, inside)
-        bands = _bands_of_entries(inner, density) if dots and n * batch >= 64 else 1
-        parts = max(8 * threads, rows // 128)
-        kernel, cut = "outer", _Cut(8, 512 if 4 <= inside <= 8 else 256, bands, 1, parts)
-    else:
-        kernel = "multiply"
-        cut = _cut_columns(pattern, by_column, features_last, lanes, size, n, batch, threads)
-    offsets, indices = (
-        (pattern.column_offsets, pattern.transpose_row_indices)
-        if by_column
-        else (pattern.row_offsets, pattern.column_indices)
-    )
-    bands = min(cut.bands, inner // inside)
-    native = _Product(
-        _DTYPES[dtype], int(product == "transposed"), int(features_last), rows // out,
-        inner // inside, out, inside, batch, n, threads, cut.vectors, cut.group, bands,
-        cut.chunk, cut.parts, max(1, 160 // inside), offsets.data_ptr(), indices.data_ptr(),
-        pattern.transpose_order.data_ptr() if by_column else None, None,
-    )  # fmt: skip
-    kept: tuple[Tensor, ...] = (offsets, indices, pattern.transpose_order)
-    if bands > 1:
-        segments = _segments(pattern, native, by_column)
-        native.segments = segments.data_ptr()
-        kept = (*kept, segments)
-    return NativePlan(
-        kernel, threads, cut.group, cut.vectors * lanes, bands, cut.chunk, cut.parts, native, kept
-    )
-
-
-@dataclass(frozen=True)
-class _Cut:
-    vectors: int  # of a panel
-    group: int  # columns
-    bands: int
-    chunk: int  # block rows
-    parts: int
-
-
-def _cut_columns(
-    pattern: BlockPattern,
-    transpose: bool,
-    straight: bool,
-    lanes: int,
-    size: int,
-    n: int,
-    batch: int,
-    threads: int,
-) -> _Cut:
-    """Cuts of a product whose columns are vectors of `lanes` numbers of `size` bytes.
-
-    Args:
-        straight: sums can go straight to y, which has their dtype and layout.
-    """
-    (rows, inner), (out, _) = pattern.shape, pattern.block_size
-    if transpose:
-        (inner, rows), (_, out) = pattern.shape, pattern.block_size
-    density = pattern.density
-    total = -(-n // lanes)  # vectors of columns
-    parts = 1
-    if batch * total < 3 * threads:
-        parts = 2 * threads  # too few columns to deal out: rows are dealt out instead
-    line = max(1, _LINE // (lanes * size))  # vectors of a cache line, which no two groups share
-    group = _group(total, line, 8 if out == 1 else 3, batch, 1 if parts > 1 else threads) * lanes
-    if n < 64:
-        return _Cut(8 if out == 1 else 3, group, 1, 16, parts)
-    if out == 1:
-        return _Cut(8, group, _bands_of_entries(inner, density), 256, parts)
-    # A panel's band of about 1024 rows stays in the second cache with the values that meet it,
-    # unless too few blocks of a row are left in a band.
-    least = 96 if out == 4 else 256
-    bands = max(1, min(-(-inner // 1024), int(inner * density / least)))
-    # Rows of a chunk go through all bands, and into y's columns, while their sums are in cache.
-    # Where sums go straight to y a panel is worked through from top to bottom, and stays in cache.
-    chunk = rows // out if straight and bands == 1 else max(1, 1024 // out)
-    return _Cut(3, group, bands, chunk, parts)
-
-
-def _group(total: int, line: int, widest: int, batch: int, threads: int) -> int:
-    """Vectors of columns that are packed together: dealt out evenly, in few narrow panels.
-
-    Args:
-        total: vectors of all columns.
-        line: vectors of a cache line.
-        widest: vectors of the widest panel.
-    """
-
-    def cost(vectors: int) -> float:
-        panels = -(-vectors // widest)
-        return vectors + 0.4 * panels + 1.0  # each panel reads the values, each group packs
-
-    def slowest(group: int) -> float:
-        tasks = ([group] * (total // group) + [total % group] * (total % group > 0)) * batch
-        if len(tasks) > 8 * threads:
-            return sum(map(cost, tasks)) / threads
-        busy = [0.0] * threads
-        for task in tasks:
-            busy[busy.index(min(busy))] += cost(task)
-        return max(busy)
-
-    groups = range(line * max(1, 4 // line), min(24, -(-total // line) * line) + 1, line)
-    return min(groups, key=slowest, default=total)
-
-
-def _bands_of_entries(inner: int, density: float) -> int:
-    """Single numbers: x has to come from the first cache where rows are full, else the second."""
-    rows = 128 if density >= 0.25 else max(512.0, 16 / max(density, 1e-9))
-    return max(1, round(inner / rows))
-
-
-def _vector_parts(pattern: BlockPattern, product: str, threads: int) -> int:
-    if product == "forward":
-        return 4 * threads
-    # Fixed by the size alone: the parts' sums are added up in order.
-    return max(1, min(8, pattern.nnz * math.prod(pattern.block_size) // 65536))
-
-
-def _segments(pattern: BlockPattern, native: _Product, by_column: bool) -> Tensor:
-    """(bands + 1, rows) int32 where each row's blocks in a band begin."""
-    key = ("native segments", by_column, native.bands)
-    found = pattern.remembered.get(key)
-    if found is None:
-        found = torch.empty(native.bands + 1, native.out_blocks, dtype=torch.int32)
-        _run(_kernel("segments", "pp")(ctypes.addressof(native), found.data_ptr()))
-        pattern.remembered[key] = found
-    return found
-
-
-@functools.cache
-def _kernel(name: str, arguments: str = "pppp") -> Callable[..., int]:
-    return signature(f"diffrender_blocksparse_{name}", arguments)
-
-
 def _call(plan: NativePlan, first: Tensor, second: Tensor, output: Tensor) -> None:
-    _run(
-        _kernel(plan.kernel)(
+    check_status(
+        kernel(plan.kernel)(
             ctypes.addressof(plan.product),
             first.data_ptr(),
             second.data_ptr(),
             output.data_ptr(),
         )
     )
-
-
-def _run(status: int) -> None:
-    if status:
-        raise MemoryError("the native block-sparse product ran out of memory")

@@ -7,25 +7,11 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from diffrender.blocksparse import _formats
-from diffrender.blocksparse._structure import (
-    LARGEST,
-    Index,
-    block_energy,
-    block_positions,
-    check_mask,
-    check_sizes,
-    draw_mask,
-    largest,
-    matrix_shape,
-    pair,
-    stored_blocks,
-    structure_arrays,
-)
+from diffrender.blocksparse import _constructors, _formats
+from diffrender.blocksparse._structure import check_sizes
 from diffrender.errors import InputError, check_shape
 
 __all__ = ["BlockPattern"]
@@ -143,155 +129,14 @@ class BlockPattern:
         """The six index tensors, in the order of the attributes."""
         return tuple(getattr(self, name) for name in INDEX_FIELDS)
 
-    @classmethod
-    def from_mask(cls, mask: Tensor, block_size: int | tuple[int, int]) -> BlockPattern:
-        """Keep the blocks whose entry of a block mask is True.
-
-        Args:
-            mask: (m_B, k_B) bool, one entry a block.
-            block_size: b, or (b_m, b_k).
-
-        Raises:
-            InputError: the mask is not a bool matrix, or the block size is not offered.
-        """
-        check_mask("mask", mask)
-        rows, columns = pair(block_size)
-        shape = (mask.shape[0] * rows, mask.shape[1] * columns)
-        return cls._from_blocks(shape, (rows, columns), *block_positions(mask), mask.device)
-
-    @classmethod
-    def from_element_mask(cls, mask: Tensor, block_size: int | tuple[int, int]) -> BlockPattern:
-        """Keep the blocks with at least one True entry of an (m, k) element mask.
-
-        Raises:
-            InputError: the mask is not a bool matrix, or blocks do not divide it.
-        """
-        check_mask("mask", mask)
-        size = pair(block_size)
-        grid = check_sizes(matrix_shape(mask), size)
-        blocks = mask.reshape(grid[0], size[0], grid[1], size[1])
-        return cls.from_mask(blocks.any(3).any(1), size)
-
-    @classmethod
-    def random(
-        cls,
-        shape: tuple[int, int],
-        block_size: int | tuple[int, int],
-        density: float,
-        *,
-        generator: torch.Generator,
-    ) -> BlockPattern:
-        """ceil(density × blocks) blocks drawn uniformly (the benchmarks' pattern).
-
-        Args:
-            shape: (m, k).
-            block_size: b, or (b_m, b_k).
-            density: in [0, 1].
-            generator: on the CPU.
-
-        Raises:
-            InputError: the sizes do not fit, or the density is not in [0, 1].
-        """
-        size = pair(block_size)
-        grid = check_sizes(pair(shape), size)
-        mask = draw_mask(grid, stored_blocks(grid, density), generator)
-        return cls.from_mask(mask, size)
-
-    @classmethod
-    def from_dense(
-        cls, weight: Tensor, block_size: int | tuple[int, int], density: float
-    ) -> BlockPattern:
-        """Keep the ceil(density × blocks) blocks of largest L2 norm of an (m, k) weight.
-
-        Among equal norms the first blocks in row order are kept. Not differentiable.
-
-        Raises:
-            InputError: the sizes do not fit, or the weight holds NaN.
-        """
-        size = pair(block_size)
-        grid = check_sizes(matrix_shape(weight), size)
-        energy = block_energy(weight.detach(), size)
-        if bool(energy.isnan().any()):
-            raise InputError("weight holds NaN; magnitude pruning needs finite weights")
-        mask = largest(energy.flatten(), stored_blocks(grid, density)).view(grid)
-        return cls.from_mask(mask, size)
-
-    @classmethod
-    def from_csr(cls, matrix: Any, block_size: int | tuple[int, int] = 1) -> BlockPattern:
-        """Keep the blocks that hold a stored entry of a torch or scipy CSR matrix.
-
-        Explicit zeros count as stored. `to_values` takes the same matrix for the values.
-
-        Raises:
-            InputError: another layout, or indices that are out of range, unsorted or repeated.
-        """
-        return cls._from_entries(_formats.csr_entries(matrix), block_size)
-
-    @classmethod
-    def from_coo(cls, matrix: Any, block_size: int | tuple[int, int] = 1) -> BlockPattern:
-        """Keep the blocks that hold a stored entry of a torch or scipy COO matrix.
-
-        Raises:
-            InputError: another layout, or indices that are out of range.
-        """
-        return cls._from_entries(_formats.coo_entries(matrix), block_size)
-
-    @classmethod
-    def from_bsr(cls, matrix: Any) -> BlockPattern:
-        """The pattern of a torch or scipy BSR matrix, with its own block size.
-
-        Raises:
-            InputError: another layout, a block size that is not offered, or broken indices.
-        """
-        shape, size, rows, columns = _formats.bsr_entries(matrix)
-        check_sizes(shape, size)
-        return cls._from_blocks(shape, size, rows, columns, _formats.device_of(matrix))
-
-    @classmethod
-    def from_offsets(
-        cls,
-        shape: tuple[int, int],
-        block_size: int | tuple[int, int],
-        row_offsets: Tensor,  # (m_B + 1,)
-        column_indices: Tensor,  # (nnz,)
-    ) -> BlockPattern:
-        """The pattern of compressed block rows, as a state dict keeps them.
-
-        Raises:
-            InputError: the offsets do not ascend from 0 to nnz, or a row's columns are out of
-                range, unsorted or repeated.
-        """
-        size = pair(block_size)
-        grid = check_sizes(pair(shape), size)
-        ends, columns = _formats.whole(row_offsets), _formats.whole(column_indices)
-        rows = _formats.expand_rows("row_offsets", ends, columns, grid)
-        return cls._from_blocks(pair(shape), size, rows, columns, row_offsets.device)
-
-    @classmethod
-    def _from_entries(cls, entries: _formats.Entries, block_size: Any) -> BlockPattern:
-        size = pair(block_size)
-        grid = check_sizes(entries.shape, size)
-        keys = (entries.rows // size[0]) * grid[1] + entries.columns // size[1]
-        rows, columns = np.divmod(np.unique(keys), grid[1])
-        return cls._from_blocks(entries.shape, size, rows, columns, entries.device)
-
-    @classmethod
-    def _from_blocks(
-        cls,
-        shape: tuple[int, int],
-        block_size: tuple[int, int],
-        rows: Index,
-        columns: Index,
-        device: torch.device,
-    ) -> BlockPattern:
-        """From checked block rows and columns, sorted."""
-        grid = check_sizes(shape, block_size)
-        if len(columns) > LARGEST:
-            raise InputError(f"the pattern has {len(columns)} blocks, expected up to {LARGEST}")
-        arrays = structure_arrays(rows, columns, grid)
-        with torch.inference_mode(False):  # patterns are kept, and may meet autograd later
-            tensors = [torch.from_numpy(array).to(device) for array in arrays]
-        return cls(shape, block_size, *tensors)
+    from_mask = classmethod(_constructors.from_mask)
+    from_element_mask = classmethod(_constructors.from_element_mask)
+    random = classmethod(_constructors.random)
+    from_dense = classmethod(_constructors.from_dense)
+    from_csr = classmethod(_constructors.from_csr)
+    from_coo = classmethod(_constructors.from_coo)
+    from_bsr = classmethod(_constructors.from_bsr)
+    from_offsets = classmethod(_constructors.from_offsets)
 
     def to(self, device: torch.device | str) -> BlockPattern:
         """The pattern on another device; the copy is remembered, so plans are too."""

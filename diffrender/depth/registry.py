@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from diffrender._registry import check_settings, find_named
 from diffrender.depth import dpt_timm, hub, onnx_file, pydnet, rt_monodepth
 from diffrender.depth.model import DepthCard, DepthModel, pick_device
 from diffrender.depth.weights import need_weights
-from diffrender.errors import InputError
 
 __all__ = ["create_depth", "depth_card", "list_depth"]
 
@@ -88,18 +88,10 @@ def create_depth(
         MissingExtraError: the network needs an extra that is not installed.
     """
     entry = _entry(name)
-    if settings is not None and (
-        entry.settings is None or not isinstance(settings, entry.settings)
-    ):
-        wanted = entry.settings.__name__ if entry.settings else "no settings"
-        raise InputError(f"settings is {type(settings).__name__}, '{name}' takes {wanted}")
+    check_settings(name, settings, entry.settings)
     return entry.build(weights, pick_device(device), settings)
 
 
 def _entry(name: str) -> _Entry:
-    if name not in _REGISTRY:
-        raise InputError(
-            f"no depth network '{name}', expected one of {', '.join(_REGISTRY)}; a depth map in a "
-            "file is read by read_depth"
-        )
-    return _REGISTRY[name]
+    hint = "a depth map in a file is read by read_depth"
+    return find_named("depth network", name, _REGISTRY, hint)

@@ -13,14 +13,17 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from diffrender._checkpoint import (
-    Checkpoint,
-    load_state,
-    read_checkpoint,
-    restore_optimizer,
-    write_checkpoint,
+from diffrender._checkpoint import Checkpoint
+from diffrender._training import (
+    Report,
+    RunFolder,
+    check_finite,
+    epoch_places,
+    is_late,
+    set_rate,
+    stream,
+    stream_seed,
 )
-from diffrender._logs import Board, write_csv
 from diffrender.errors import InputError
 from diffrender.graph.batching import GraphBatch, batch_graphs
 from diffrender.graph.graphs import Graph, GraphEncodings
@@ -133,7 +136,7 @@ class GraphTrainer:
         name: str,
         board: bool = False,
     ) -> None:
-        self.data, self.out, self.settings, self.network = data, out, settings, network
+        self.data, self.settings, self.network = data, settings, network
         labels = data.labels(data.train)
         self.scale = LabelScale(float(labels.mean()), float(labels.std(unbiased=False)) or 1.0)
         torch.manual_seed(settings.seed)
@@ -141,14 +144,16 @@ class GraphTrainer:
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=settings.rate, fused=True)
         identity = [name, data.name, len(data.train), len(data.valid)]
         identity.append(json.dumps(dataclasses.asdict(settings), sort_keys=True))
-        self.state = Checkpoint(json.dumps(identity))
-        if self.checkpoint.is_file():
-            self.state = read_checkpoint(self.checkpoint, self.state.identity)
-            load_state(self.net, self.state.net, self.checkpoint)
-            restore_optimizer(self.optimizer, self.state.moments)
-        self._board = Board(out / "board", self.state.step) if board else None
-        self._recent: list[dict[str, float]] = []
-        self._busy = self.state.rows[-1]["cpu_seconds"] if self.state.rows else 0.0
+        self._run = RunFolder(
+            out, json.dumps(identity), {"net": self.net}, self.optimizer, board=board
+        )
+        rows = self.state.rows
+        self._busy = rows[-1]["cpu_seconds"] if rows else 0.0
+
+    @property
+    def state(self) -> Checkpoint:
+        """Steps, seconds and rows so far."""
+        return self._run.state
 
     @property
     def cpu_seconds(self) -> float:
@@ -158,7 +163,7 @@ class GraphTrainer:
     @property
     def checkpoint(self) -> Path:
         """The file that a run goes on from."""
-        return self.out / "checkpoint.safetensors"
+        return self._run.checkpoint
 
     @property
     def spent(self) -> float:
@@ -168,9 +173,7 @@ class GraphTrainer:
             return min(1.0, self.state.step / self._steps(budget))
         return min(1.0, self.state.seconds / (60 * budget.count))
 
-    def run(
-        self, until: float | None = None, report: Callable[[dict[str, float]], None] | None = None
-    ) -> bool:
+    def run(self, until: float | None = None, report: Report | None = None) -> bool:
         """Train to the end; True when it is reached.
 
         Args:
@@ -184,17 +187,15 @@ class GraphTrainer:
         every = max(1, round(self.settings.every / self.settings.batch))
         while self.spent < 1:
             begin, busy = time.perf_counter(), time.process_time()
-            self._recent.append(self._step(self.state.step))
-            self.state.step += 1
+            self._run.count(self._step(self.state.step))
             self.state.seconds += time.perf_counter() - begin
             self._busy += time.process_time() - busy
-            late = until is not None and time.monotonic() > until
+            late = is_late(until)
             if self.state.step % every == 0 or self.spent >= 1 or late:
                 self._save(report)
             if late:
                 break
-        if self._board is not None:
-            self._board.close()
+        self._run.close()
         return self.spent >= 1
 
     def _steps(self, budget: GraphsSeen) -> int:
@@ -204,18 +205,15 @@ class GraphTrainer:
         """One gradient step; returns what the log averages."""
         settings = self.settings
         rate = settings.rate_at(self._share(step))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(_number(settings.seed, 2 * step + 1))  # of dropout
-        generator = torch.Generator().manual_seed(_number(settings.seed, 2 * step))
+        set_rate(self.optimizer, rate)
+        torch.manual_seed(stream_seed(settings.seed, 2 * step + 1))  # of dropout
         places = batch_places(len(self.data.train), settings.batch, step, settings.seed)
         batch = self.data.batch([self.data.train[place] for place in places.tolist()])
-        output = self.net(batch, generator)
+        output = self.net(batch, stream(settings.seed, 2 * step))
         loss = graph_loss(
             output, batch, self.network, settings.weights, self.scale.mean, self.scale.std
         )
-        if not torch.isfinite(loss.total):
-            raise RuntimeError(f"the loss is {float(loss.total.detach())} at step {step}")
+        check_finite(loss.total, step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         for parameter in self.net.parameters():
@@ -234,25 +232,12 @@ class GraphTrainer:
             return step * self.settings.batch // epoch / max(1, round(budget.count / epoch))
         return (step + 0.5) / self._steps(budget)
 
-    def _save(self, report: Callable[[dict[str, float]], None] | None) -> None:
-        """A row of the log, then log and checkpoint; the checkpoint is what counts."""
-        names = self._recent[0]
-        means = {n: sum(row[n] for row in self._recent) / len(self._recent) for n in names}
-        self._recent = []
+    def _save(self, report: Report | None) -> None:
         error = mean_error(self.net, self.data, self.data.valid, self.scale)
         row = {"graphs": float(self.state.step * self.settings.batch)}
         row |= {"step": float(self.state.step), "seconds": self.state.seconds}
-        row |= {"cpu_seconds": self._busy} | means
-        row |= {"valid_error": error}
-        row = {name: float(f"{value:.7g}") for name, value in row.items()}
-        self.state.rows.append(row)
-        self.state.net = self.net.state_dict()
-        write_checkpoint(self.checkpoint, self.state, self.optimizer)
-        write_csv(self.out / "log.csv", self.state.rows)
-        if self._board is not None:
-            self._board.write(row)
-        if report is not None:
-            report(row)
+        row |= {"cpu_seconds": self._busy} | self._run.means()
+        self._run.save(row | {"valid_error": error}, 7, report)
 
 
 def predict_labels(
@@ -288,17 +273,4 @@ def mean_error(
 
 def batch_places(count: int, batch: int, step: int, seed: int) -> Tensor:
     """(batch,) places of a step among `count`: every epoch is a new order, run without gaps."""
-    found: list[Tensor] = []
-    place, wanted = step * batch, batch
-    while wanted:
-        epoch, start = divmod(place, count)
-        generator = torch.Generator().manual_seed(_number(seed, -1 - epoch))
-        some = torch.randperm(count, generator=generator)[start : start + wanted]
-        found.append(some)
-        place, wanted = place + len(some), wanted - len(some)
-    return torch.cat(found)
-
-
-def _number(seed: int, stream: int) -> int:
-    # One stream for each pair: torch's generator makes neighbouring seeds independent.
-    return (seed * 1_000_003 + stream) % 2**63
+    return epoch_places(count, batch, step, lambda epoch: stream(seed, -1 - epoch))

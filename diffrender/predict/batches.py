@@ -10,6 +10,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from diffrender._training import epoch_places, stream
 from diffrender.predict.samples import Samples
 
 __all__ = ["altered", "indices_of"]
@@ -17,13 +18,7 @@ __all__ = ["altered", "indices_of"]
 
 def indices_of(count: int, batch: int, step: int, seed: int) -> Tensor:
     """(batch,) positions of a step: every epoch is a new permutation, run through without gaps."""
-    found: list[Tensor] = []
-    start = step * batch
-    while sum(len(f) for f in found) < batch:
-        epoch, place = divmod(start + sum(len(f) for f in found), count)
-        order = torch.randperm(count, generator=_generator(seed, 2 * epoch))
-        found.append(order[place : place + batch - sum(len(f) for f in found)])
-    return torch.cat(found)
+    return epoch_places(count, batch, step, lambda epoch: stream(seed, 2 * epoch))
 
 
 def altered(samples: Samples, step: int, seed: int) -> tuple[Samples, Samples]:
@@ -32,7 +27,7 @@ def altered(samples: Samples, step: int, seed: int) -> tuple[Samples, Samples]:
     Half of the objects are mirrored and the class's mean size is moved by 3 %, for both: neither
     has a label that would have to follow. Colours change in what the network sees.
     """
-    draw = _generator(seed, 2 * step + 1)
+    draw = stream(seed, 2 * step + 1)
     count = len(samples)
     flip = torch.rand(count, generator=draw) < 0.5
     mean = samples.evidence.size_mean * torch.exp(0.03 * torch.randn(count, 3, generator=draw))
@@ -45,8 +40,3 @@ def altered(samples: Samples, step: int, seed: int) -> tuple[Samples, Samples]:
     image = (plain.evidence.image * gain + shift + noise).clamp(0, 1)
     seen = dataclasses.replace(plain, evidence=dataclasses.replace(plain.evidence, image=image))
     return plain, seen
-
-
-def _generator(seed: int, number: int) -> torch.Generator:
-    # One stream for each pair: consecutive seeds of torch's generator are independent streams.
-    return torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from diffrender._files import write_bytes_atomic
+from diffrender._training import is_late
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.instances import Instance
@@ -134,7 +134,7 @@ def prepare(
         if path.is_file():
             _header(path, stamp)
             continue
-        if until is not None and time.monotonic() > until:
+        if is_late(until):
             return False
         first = number * settings.frames_per_file
         parts, refused = [], []

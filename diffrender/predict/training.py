@@ -5,21 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diffrender._checkpoint import (
-    Checkpoint,
-    load_state,
-    read_checkpoint,
-    restore_optimizer,
-    write_checkpoint,
-)
-from diffrender._logs import Board, write_csv
+from diffrender._checkpoint import Checkpoint
+from diffrender._training import Report, RunFolder, check_finite, is_late, set_rate
 from diffrender.errors import InputError
 from diffrender.losses import Loss
 from diffrender.native import small_tensors
@@ -36,8 +29,6 @@ from diffrender.reconstruct import DepthNoise, ReconstructSettings, objective
 from diffrender.shape_priors import ShapePrior
 
 __all__ = ["Trainer", "check_losses", "split_shards", "training_loss"]
-
-Report = Callable[[dict[str, float]], None]
 
 
 def training_loss(prior: ShapePrior) -> Loss:
@@ -116,20 +107,27 @@ class Trainer:
             {"params": deep, "weight_decay": settings.decay},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.rate)
-        self.state = Checkpoint(self._identity(source, len(self.samples), len(self.check)))
-        self._restore()
+        self._run = RunFolder(
+            out,
+            self._identity(source, len(self.samples), len(self.check)),
+            {"net": self.net, "mean": self.mean},
+            self.optimizer,
+            board=board and group.rank == 0,
+        )
         self.see: nn.Module = self.net
         if group.count > 1:
             from torch.nn.parallel import DistributedDataParallel
 
             self.see = DistributedDataParallel(self.net)
-        writes = board and group.rank == 0
-        self.board = Board(out / "board", self.state.step) if writes else None
-        self._recent: list[dict[str, float]] = []
+
+    @property
+    def state(self) -> Checkpoint:
+        """Steps, seconds and rows so far."""
+        return self._run.state
 
     @property
     def checkpoint(self) -> Path:
-        return self.out / "checkpoint.safetensors"
+        return self._run.checkpoint
 
     @property
     def weights(self) -> Path:
@@ -153,24 +151,21 @@ class Trainer:
         settings, begin = self.settings, time.monotonic() - self.state.seconds
         while not self.done:
             with small_tensors():
-                self._recent.append(self._step(self.state.step))
-            self.state.step += 1
+                self._run.count(self._step(self.state.step))
             late = self._late(until)
             if self.state.step % settings.every == 0 or self.done or late:
                 self.state.seconds = time.monotonic() - begin
                 self._save(report)
             if late:
                 break
-        if self.board is not None:
-            self.board.close()
+        self._run.close()
         return self.done
 
     def _step(self, step: int) -> dict[str, float]:
         """One gradient step; returns what the log averages."""
         settings, group = self.settings, self.group
         rate = settings.rate_at(step)
-        for values in self.optimizer.param_groups:
-            values["lr"] = rate
+        set_rate(self.optimizer, rate)
         index = indices_of(len(self.samples), settings.batch, step, settings.seed)
         plain, seen = altered(self.samples[index], step, settings.seed)
         mine = torch.arange(group.rank, settings.batch, group.count)
@@ -180,8 +175,7 @@ class Trainer:
         raw = self.see(planes, inputs.boxes, inputs.scalars)
         prediction = decode(raw, inputs, seen, self.net.config)
         value = hindsight(self.prior, plain, prediction, self.loss, settings.hindsight)
-        if not torch.isfinite(value.total):
-            raise RuntimeError(f"the loss is {float(value.total)} at step {step}")
+        check_finite(value.total, step)
         self.optimizer.zero_grad(set_to_none=True)
         value.total.backward()
         for parameter in self.net.parameters():
@@ -204,7 +198,7 @@ class Trainer:
                 old.copy_(now[name])
 
     def _late(self, until: float | None) -> bool:
-        late = until is not None and time.monotonic() > until
+        late = is_late(until)
         if self.group.count > 1:  # the processes stop together
             flag = torch.tensor(float(late), device=self.group.device)
             torch.distributed.broadcast(flag, 0)
@@ -212,40 +206,20 @@ class Trainer:
         return late
 
     def _save(self, report: Report | None) -> None:
-        """A row of the log, then log, weights and checkpoint; the checkpoint is what counts."""
-        means = {
-            name: sum(row[name] for row in self._recent) / len(self._recent)
-            for name in self._recent[0]
-        }
-        self._recent = []
+        """Weights and a row of the log, then the checkpoint, which is what counts."""
+        means = self._run.means()
         if self.group.rank != 0:
             return
         errors = check_losses(self.mean, self.check.to(self.group.device), self.prior, self.loss)
-        row = {"step": float(self.state.step), "seconds": self.state.seconds} | means | errors
-        row = {name: float(f"{value:.5g}") for name, value in row.items()}
-        self.state.rows.append(row)
-        self.state.net, self.state.mean = self.net.state_dict(), self.mean.state_dict()
-        write_checkpoint(self.checkpoint, self.state, self.optimizer)
-        write_csv(self.out / "log.csv", self.state.rows)
         save_predictor(self.mean, self.weights, half=True)
-        if self.board is not None:
-            self.board.write(row)
-        if report is not None:
-            report(row)
+        row = {"step": float(self.state.step), "seconds": self.state.seconds} | means | errors
+        self._run.save(row, 5, report)
 
     def _identity(self, source: str, learned: int, checked: int) -> str:
         plain = dataclasses.asdict(self.settings)
         config = json.loads(config_text(self.net.config))
         parts = [config, plain, self.group.count, source, learned, checked]
         return json.dumps(parts, sort_keys=True)
-
-    def _restore(self) -> None:
-        if not self.checkpoint.is_file():
-            return
-        self.state = read_checkpoint(self.checkpoint, self.state.identity)
-        load_state(self.net, self.state.net, self.checkpoint)
-        load_state(self.mean, self.state.mean, self.checkpoint)
-        restore_optimizer(self.optimizer, self.state.moments)
 
 
 def check_losses(

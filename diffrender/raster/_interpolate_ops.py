@@ -8,9 +8,17 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
-from diffrender.raster._native_ops import check_status, define, differentiable, kernel, pointer
+from diffrender.raster._native_ops import (
+    check_status,
+    define,
+    differentiable,
+    kernel,
+    pointer,
+    room,
+    two_gradients,
+)
 
-__all__ = ["forward", "interpolate"]
+__all__ = ["backward_fake", "fake", "forward", "interpolate", "setup"]
 
 
 def forward(
@@ -22,7 +30,7 @@ def forward(
     layer: int,
     corners: bool,
 ) -> Tensor:
-    out = _fake(values, bary, faces, face_offsets, face, layer, corners)
+    out = values.new_empty((*face.shape[:-1], values.shape[1]))
     layers = face.shape[-1]
     status = kernel("interpolate", "pp iii pi pi ii p", values.dtype)(
         values.data_ptr(),
@@ -43,14 +51,8 @@ def forward(
     return out
 
 
-def _fake(
-    values: Tensor,
-    bary: Tensor,
-    faces: Tensor,
-    face_offsets: Tensor,
-    face: Tensor,
-    layer: int,
-    corners: bool,
+def fake(
+    values: Tensor, bary: Tensor, faces: Tensor, face_offsets: Tensor, face: Tensor, *_: Any
 ) -> Tensor:
     return values.new_empty((*face.shape[:-1], values.shape[1]))
 
@@ -69,7 +71,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor]:
     count = face_offsets.shape[0] - 1
     height, width, layers = face.shape[-3:]
-    grad_values = torch.empty_like(values) if want_values else values.new_empty(0)
+    grad_values = room(values, want_values)
     whole = torch.empty_like if layers == 1 else torch.zeros_like  # the other layers get nothing
     grad_bary = whole(bary) if want_bary else bary.new_empty(0)
     offset = 3 * layer * bary.element_size()
@@ -95,42 +97,15 @@ def _backward(
     return grad_values, grad_bary
 
 
-def _backward_fake(
-    values: Tensor,
-    bary: Tensor,
-    faces: Tensor,
-    face_offsets: Tensor,
-    face: Tensor,
-    grad: Tensor,
-    layer: int,
-    corners: bool,
-    want_values: bool,
-    want_bary: bool,
-) -> tuple[Tensor, Tensor]:
-    return (
-        torch.empty_like(values) if want_values else values.new_empty(0),
-        torch.empty_like(bary) if want_bary else bary.new_empty(0),
-    )
+def backward_fake(values: Tensor, second: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    want_values, want_second = rest[-2:]
+    return room(values, want_values), room(second, want_second)
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.layer, ctx.corners = inputs
+def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, layer, corners = inputs
+    ctx.options = (layer, corners)
     ctx.save_for_backward(*tensors)
-
-
-def _gradient(run: Any) -> Any:
-    def grad(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        want_values, want_bary = ctx.needs_input_grad[:2]
-        grad_values, grad_bary = run(
-            *ctx.saved_tensors, grad.contiguous(), ctx.layer, ctx.corners, want_values, want_bary
-        )
-        return (
-            grad_values if want_values else None,
-            grad_bary if want_bary else None,
-            *(None,) * 5,
-        )
-
-    return grad
 
 
 _TENSORS = "Tensor values, Tensor bary, Tensor faces, Tensor face_offsets, Tensor face"
@@ -138,12 +113,12 @@ define(
     f"interpolate_backward({_TENSORS}, Tensor grad, int layer, bool corners, bool want_values, "
     "bool want_bary) -> (Tensor, Tensor)",
     _backward,
-    _backward_fake,
+    backward_fake,
 )
 interpolate = differentiable(
-    define(f"interpolate({_TENSORS}, int layer, bool corners) -> Tensor", forward, _fake),
+    define(f"interpolate({_TENSORS}, int layer, bool corners) -> Tensor", forward, fake),
     forward,
-    _setup,
-    _gradient(_backward),
-    _gradient(lambda *arguments: torch.ops.diffrender.interpolate_backward(*arguments)),
+    setup,
+    two_gradients(_backward),
+    two_gradients(lambda *arguments: torch.ops.diffrender.interpolate_backward(*arguments)),
 )

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from diffrender.errors import InputError
 from diffrender.native import signature
@@ -25,6 +27,8 @@ __all__ = [
     "kernel",
     "library",
     "pointer",
+    "room",
+    "two_gradients",
 ]
 
 _NOT_FINITE, _BAD_INDEX, _NO_MEMORY = 1, 2, 3
@@ -53,3 +57,20 @@ def check_status(status: int, culprit: int | None = None) -> None:
         )
     if status == _NO_MEMORY:
         raise MemoryError("the native rasterizer ran out of memory")
+
+
+def room(like: Tensor, want: bool) -> Tensor:
+    """Where a kernel writes a gradient; an empty tensor where nobody wants it."""
+    return torch.empty_like(like) if want else like.new_empty(0)
+
+
+def two_gradients(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Any, ...]]:
+    """The gradient of an operator in its first two tensors, by (saved ..., grad, ctx.options ...,
+    whether the first is wanted, whether the second is)."""
+
+    def gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        first, second, *others = ctx.needs_input_grad
+        found = run(*ctx.saved_tensors, grad.contiguous(), *ctx.options, first, second)
+        return (found[0] if first else None, found[1] if second else None, *(None for _ in others))
+
+    return gradient

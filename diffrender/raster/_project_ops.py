@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
-from diffrender.raster._native_ops import check_status, define, differentiable, kernel, pointer
+from diffrender.raster._native_ops import (
+    check_status,
+    define,
+    differentiable,
+    kernel,
+    pointer,
+    room,
+)
 
 __all__ = ["project"]
 
@@ -73,11 +80,8 @@ def _backward_fake(
     want_points: bool,
     want_camera: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    nothing = points.new_empty(0)
-    by_points = torch.empty_like(points) if want_points else nothing
-    if not want_camera:
-        return by_points, points.new_empty(0), points.new_empty(0), points.new_empty(0)
-    return by_points, torch.empty_like(k), torch.empty_like(r), torch.empty_like(t)
+    by_k, by_r, by_t = (room(tensor, want_camera) for tensor in (k, r, t))
+    return room(points, want_points), by_k, by_r, by_t
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -13,36 +13,26 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
-from diffrender.raster import _interpolate_ops
-from diffrender.raster._native_ops import check_status, define, differentiable, kernel, pointer
+from diffrender.raster._interpolate_ops import backward_fake, fake, forward, setup
+from diffrender.raster._native_ops import (
+    check_status,
+    define,
+    differentiable,
+    kernel,
+    pointer,
+    room,
+    two_gradients,
+)
 
 __all__ = ["interpolate_through"]
 
 
-def _forward(
-    values: Tensor,
-    h: Tensor,
-    bary: Tensor,
-    faces: Tensor,
-    face_offsets: Tensor,
-    face: Tensor,
-    layer: int,
-    corners: bool,
-) -> Tensor:
-    return _interpolate_ops.forward(values, bary, faces, face_offsets, face, layer, corners)
+def _forward(values: Tensor, h: Tensor, *rest: Any) -> Tensor:
+    return forward(values, *rest)
 
 
-def _fake(
-    values: Tensor,
-    h: Tensor,
-    bary: Tensor,
-    faces: Tensor,
-    face_offsets: Tensor,
-    face: Tensor,
-    layer: int,
-    corners: bool,
-) -> Tensor:
-    return values.new_empty((*face.shape[:-1], values.shape[1]))
+def _fake(values: Tensor, h: Tensor, *rest: Any) -> Tensor:
+    return fake(values, *rest)
 
 
 def _backward(
@@ -59,8 +49,7 @@ def _backward(
     want_h: bool,
 ) -> tuple[Tensor, Tensor]:
     height, width, layers = face.shape[-3:]
-    grad_values = torch.empty_like(values) if want_values else values.new_empty(0)
-    grad_h = torch.empty_like(h) if want_h else h.new_empty(0)
+    grad_values, grad_h = room(values, want_values), room(h, want_h)
     status = kernel("interpolate_through", "pppp iiiiii pipp i pp", values.dtype)(
         values.data_ptr(),
         h.data_ptr(),
@@ -85,45 +74,17 @@ def _backward(
     return grad_values, grad_h
 
 
-def _backward_fake(values: Tensor, h: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    want_values, want_h = rest[-2:]
-    return (
-        torch.empty_like(values) if want_values else values.new_empty(0),
-        torch.empty_like(h) if want_h else h.new_empty(0),
-    )
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.layer, ctx.corners = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _gradient(run: Any) -> Any:
-    def grad(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        want_values, want_h = ctx.needs_input_grad[:2]
-        grad_values, grad_h = run(
-            *ctx.saved_tensors, grad.contiguous(), ctx.layer, ctx.corners, want_values, want_h
-        )
-        return (
-            grad_values if want_values else None,
-            grad_h if want_h else None,
-            *(None,) * 6,
-        )
-
-    return grad
-
-
 _TENSORS = "Tensor values, Tensor h, Tensor bary, Tensor faces, Tensor face_offsets, Tensor face"
 define(
     f"interpolate_through_backward({_TENSORS}, Tensor grad, int layer, bool corners, "
     "bool want_values, bool want_h) -> (Tensor, Tensor)",
     _backward,
-    _backward_fake,
+    backward_fake,
 )
 interpolate_through = differentiable(
     define(f"interpolate_through({_TENSORS}, int layer, bool corners) -> Tensor", _forward, _fake),
     _forward,
-    _setup,
-    _gradient(_backward),
-    _gradient(lambda *arguments: torch.ops.diffrender.interpolate_through_backward(*arguments)),
+    setup,
+    two_gradients(_backward),
+    two_gradients(lambda *arguments: torch.ops.diffrender.interpolate_through_backward(*arguments)),
 )

@@ -7,12 +7,11 @@ a face add up in the order of tiles, faces of a vertex in the order of faces.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from diffrender.raster._packed import Packed, check_finite
+from diffrender.raster._soft_operator import SCENE, fake, gradient, setup
 from diffrender.raster._triton import (
     Block,
     Pointer,
@@ -34,31 +33,6 @@ from diffrender.raster.triton_sums import row_sums, to_vertices
 from diffrender.raster.triton_unproject import to_homogeneous
 
 __all__ = ["soft_silhouette"]
-
-_SCENE = (
-    "Tensor h, Tensor faces, Tensor vertex_offsets, Tensor face_offsets, int height, int width, "
-    "int limit, float sigma, float blur"
-)
-
-
-def _fake(
-    h: Tensor,
-    faces: Tensor,
-    vertex_offsets: Tensor,
-    face_offsets: Tensor,
-    height: int,
-    width: int,
-    limit: int,
-    sigma: float,
-    blur: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    shape = (face_offsets.shape[0] - 1, height, width)
-    last = shape if limit else (0,)
-    return (
-        h.new_empty(shape),
-        torch.empty(last, dtype=torch.float64, device=h.device),
-        torch.empty(last, dtype=torch.int64, device=h.device),
-    )
 
 
 def _forward(
@@ -182,33 +156,19 @@ def _backward(
     return to_homogeneous(places, h, unit(batch))
 
 
-_name = define(f"triton_soft_silhouette({_SCENE}) -> (Tensor, Tensor, Tensor)", _forward, _fake)
+_name = define(f"triton_soft_silhouette({SCENE}) -> (Tensor, Tensor, Tensor)", _forward, fake)
 define(
-    f"triton_soft_silhouette_backward({_SCENE}, Tensor alpha, Tensor last_depth, "
+    f"triton_soft_silhouette_backward({SCENE}, Tensor alpha, Tensor last_depth, "
     "Tensor last_face, Tensor grad) -> Tensor",
     _backward,
     lambda h, *_: torch.empty_like(h),
 )
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:4], *output)
-    ctx.numbers = inputs[4:]
-
-
-def _grad(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any, ...]:
-    if grad is None:
-        return (None,) * 9
-    *tensors, alpha, last_depth, last_face = ctx.saved_tensors
-    grad_h = torch.ops.diffrender.triton_soft_silhouette_backward(
-        *tensors, *ctx.numbers, alpha, last_depth, last_face, grad.contiguous()
-    )
-    return grad_h, *([None] * 8)
-
-
-torch.library.register_autograd(_name, _grad, setup_context=_setup, lib=library)
+_backward_by = gradient(
+    lambda *arguments: torch.ops.diffrender.triton_soft_silhouette_backward(*arguments)
+)
+torch.library.register_autograd(_name, _backward_by, setup_context=setup, lib=library)
 
 
 def soft_silhouette(packed: Packed, sigma: float, blur: float, limit: int | None) -> Tensor:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffrender.blocksparse import BlockPattern
-from diffrender.blocksparse.encoding import BucketGrid, Buckets, encode
+from diffrender.blocksparse.bucket_grid import BucketGrid
+from diffrender.blocksparse.encoding import Buckets, encode
 from diffrender.errors import InputError
 
 

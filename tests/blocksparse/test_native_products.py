@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diffrender.blocksparse.native_products import block_outer, multiply, native_plan
+from diffrender.blocksparse.native_plans import native_plan
+from diffrender.blocksparse.native_products import block_outer, multiply
 from diffrender.blocksparse.pattern import BlockPattern
 from diffrender.native import _build, instruction_set, reason_missing
 

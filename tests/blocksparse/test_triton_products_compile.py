@@ -7,12 +7,10 @@ process notes how each kernel is called, another compiles them.
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from python_runs import run_python
 
 pytestmark = [
     pytest.mark.slow,
@@ -82,12 +80,9 @@ for name, signature, numbers, warps in json.load(open(sys.argv[1])):
 
 
 def run(script: str, path: Path, interpreted: bool) -> str:
-    environment = dict(os.environ, TRITON_CACHE_DIR=str(path.parent / "cache"))
-    environment["TRITON_INTERPRET"] = "1" if interpreted else "0"
-    command = [sys.executable, "-c", script, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    cache, mode = str(path.parent / "cache"), "1" if interpreted else "0"
+    environment = {"TRITON_CACHE_DIR": cache, "TRITON_INTERPRET": mode}
+    return run_python("-c", script, path, environment=environment)
 
 
 def test_every_kernel_compiles(tmp_path: Path) -> None:

@@ -6,11 +6,10 @@ import dataclasses
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
+from html_pages import Page
 
 from diffrender.catalogue import Card, find_technique, list_techniques
 from diffrender.catalogue.evaluate import Cell, ClaimRow, Measured, MovePictures, Trial
@@ -38,32 +37,6 @@ def measured(name: str, cosine: float = 0.95) -> Measured:
     cells = tuple(Cell("height", h, 0.0, h * 1e-4, h * 2e-4, 0.0, h**2 * 100) for h in (32, 64))
     cells += tuple(Cell("faces", f, 0.0, f * 1e-5, f * 2e-5, 0.0, f * 100) for f in (320, 1280))
     return Measured(name, {"cpu": "a cpu", "gpu": None}, PNG, PNG, PNG, (row,), trials, cells)
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, and links."""
-
-    CLOSED: ClassVar[set[str]] = {"meta", "img", "input", "line", "circle", "polyline"}
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.CLOSED:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.CLOSED:
-            assert self.open.pop() == tag
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for t, attributes in self.elements if t == tag]
 
 
 @pytest.fixture(scope="module")

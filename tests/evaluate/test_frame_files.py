@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from archives import write_tar, write_zip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,20 +20,8 @@ from diffrender.evaluate.frame_files import open_frames
 FILES = {"000003.txt": b"three", "000001.txt": b"", "000002.txt": b"two\n"}
 
 
-def _tar(path: Path, files: dict[str, bytes], mode: str = "w:gz", folder: str = "") -> Path:
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
-        for name, content in files.items():
-            member = tarfile.TarInfo(folder + name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path
-
-
-def _zip(path: Path, files: dict[str, bytes], folder: str = "") -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(folder + name, content)
-    return path
+def _in(folder: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    return {folder + name: content for name, content in files.items()}
 
 
 def _folder(path: Path, files: dict[str, bytes], folder: str = "") -> Path:
@@ -46,9 +35,9 @@ def _folder(path: Path, files: dict[str, bytes], folder: str = "") -> Path:
 def test_every_container_gives_the_same(tmp_path: Path, folder: str) -> None:
     sources = [
         _folder(tmp_path / "folder", FILES, folder),
-        _zip(tmp_path / "a.zip", FILES, folder),
-        _tar(tmp_path / "a.tar.gz", FILES, "w:gz", folder),
-        _tar(tmp_path / "a.tar", FILES, "w", folder or "./"),
+        write_zip(tmp_path / "a.zip", _in(folder, FILES)),
+        write_tar(tmp_path / "a.tar.gz", _in(folder, FILES)),
+        write_tar(tmp_path / "a.tar", _in(folder or "./", FILES), "w"),
         {name[:-4]: content for name, content in FILES.items()},
     ]
     for source in sources:
@@ -60,7 +49,7 @@ def test_every_container_gives_the_same(tmp_path: Path, folder: str) -> None:
 
 def test_files_that_are_no_frames_are_listed(tmp_path: Path) -> None:
     litter = {"__MACOSX/._000001.txt": b"x", "read me.md": b"y", **FILES}
-    files = open_frames(_zip(tmp_path / "a.zip", litter), "results")
+    files = open_frames(write_zip(tmp_path / "a.zip", litter), "results")
     assert files.names == ("000001", "000002", "000003")
     assert set(files.others) == {"__MACOSX/._000001.txt", "read me.md"}
 
@@ -80,13 +69,16 @@ def test_links_in_a_tar_are_not_followed(tmp_path: Path) -> None:
 def test_nothing_is_written_whatever_a_member_is_called(tmp_path: Path, name: str) -> None:
     inside = tmp_path / "in"
     inside.mkdir()
-    for path in (_zip(inside / "a.zip", {name: b"1"}), _tar(inside / "a.tar", {name: b"1"}, "w")):
+    for path in (
+        write_zip(inside / "a.zip", {name: b"1"}),
+        write_tar(inside / "a.tar", {name: b"1"}, "w"),
+    ):
         assert open_frames(path, "results").read(["000001"]) == [b"1"]
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.tar", "a.zip", "in"]
 
 
 def test_frames_in_two_folders_are_refused(tmp_path: Path) -> None:
-    path = _zip(tmp_path / "a.zip", {"a/000001.txt": b"", "b/000001.txt": b""})
+    path = write_zip(tmp_path / "a.zip", {"a/000001.txt": b"", "b/000001.txt": b""})
     with pytest.raises(InputError, match=r"holds .txt files in 2 folders \('a', 'b'\); keep one"):
         open_frames(path, "results")
 
@@ -98,7 +90,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no file NAME.txt, nor does data or label_2"):
         open_frames(tmp_path / "empty", "labels")
     with pytest.raises(InputError, match="holds no file NAME.txt, expected labels"):
-        open_frames(_zip(tmp_path / "a.zip", {"a.md": b""}), "labels")
+        open_frames(write_zip(tmp_path / "a.zip", {"a.md": b""}), "labels")
     (tmp_path / "a.txt").write_text("Car")
     with pytest.raises(InputError, match="neither a folder nor a zip, tar or tar.gz"):
         open_frames(tmp_path / "a.txt", "labels")
@@ -109,24 +101,24 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
 def test_sizes_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frame_files, "TOTAL_LIMIT", 100_000)
     bomb = {"000001.txt": b" " * 200_000}
-    for path in (_zip(tmp_path / "a.zip", bomb), _tar(tmp_path / "a.tar.gz", bomb)):
+    for path in (write_zip(tmp_path / "a.zip", bomb), write_tar(tmp_path / "a.tar.gz", bomb)):
         with pytest.raises(InputError, match="more than 100000 bytes when unpacked"):
             open_frames(path, "results")
     several = {f"{i:06d}": " " * 30_000 for i in range(4)}
     with pytest.raises(InputError, match="more than 100000 bytes of text"):
         open_frames(several, "results").read(list(several))
     monkeypatch.setattr(frame_files, "FILE_LIMIT", 1000)
-    for source in (_zip(tmp_path / "b.zip", {"1.txt": b" " * 2000}),
+    for source in (write_zip(tmp_path / "b.zip", {"1.txt": b" " * 2000}),
                    _folder(tmp_path / "b", {"1.txt": b" " * 2000})):  # fmt: skip
         with pytest.raises(InputError, match="1.txt is larger than 1000 bytes"):
             open_frames(source, "results").read(["1"])
     monkeypatch.setattr(frame_files, "COUNT_LIMIT", 2)
     with pytest.raises(InputError, match="holds 3 files, expected at most 2"):
-        open_frames(_zip(tmp_path / "c.zip", FILES), "results")
+        open_frames(write_zip(tmp_path / "c.zip", FILES), "results")
 
 
 def test_an_encrypted_zip_is_said_to_be_one(tmp_path: Path) -> None:
-    path = _zip(tmp_path / "a.zip", {"000001.txt": b"abc"})
+    path = write_zip(tmp_path / "a.zip", {"000001.txt": b"abc"})
     data = bytearray(path.read_bytes())
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(mark) + offset] |= 1
@@ -151,20 +143,12 @@ def test_a_name_twice_is_refused(tmp_path: Path) -> None:
         open_frames(double, "results")
 
 
-def _archives() -> list[bytes]:
-    zipped, tarred = io.BytesIO(), io.BytesIO()
-    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in FILES.items():
-            archive.writestr(name, content * 20)
-    with tarfile.open(fileobj=tarred, mode="w") as made:
-        for name, content in FILES.items():
-            member = tarfile.TarInfo(name)
-            member.size = 20 * len(content)
-            made.addfile(member, io.BytesIO(content * 20))
-    return [zipped.getvalue(), tarred.getvalue(), gzip.compress(tarred.getvalue(), mtime=0)]
-
-
-ARCHIVES = _archives()
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    folder, files = tmp_path_factory.mktemp("whole"), {n: 20 * c for n, c in FILES.items()}
+    zipped = write_zip(folder / "a.zip", files).read_bytes()
+    tarred = write_tar(folder / "a.tar", files, "w").read_bytes()
+    return [zipped, tarred, gzip.compress(tarred, mtime=0)]
 
 
 @settings(max_examples=300, deadline=None)
@@ -175,11 +159,12 @@ ARCHIVES = _archives()
 )
 def test_a_damaged_archive_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory,
+    archives: list[bytes],
     which: int,
     changes: list[tuple[int, int]],
     keep: float,
 ) -> None:
-    data = bytearray(ARCHIVES[which])
+    data = bytearray(archives[which])
     data = data[: max(int(len(data) * keep), 1)]
     for place, value in changes:
         data[place % len(data)] = value

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from html_pages import Page
 from kitti_scene import perfect, row
 
 from diffrender.evaluate import (
@@ -92,23 +92,13 @@ def test_markdown_has_a_row_for_every_row() -> None:
         )
 
 
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-
 def test_the_page_fetches_nothing_and_names_stay_text() -> None:
     report = _report(HOSTILE)
     assert any("<script>" in warning for warning in report.warnings)
     page = report_html(report, report_charts(report))
-    parsed = _Page()
-    parsed.feed(page)
-    assert not [tag for tag, _ in parsed.tags if tag in ("script", "link", "iframe", "object")]
-    sources = [attrs["src"] for tag, attrs in parsed.tags if tag == "img"]
+    parsed = Page(page)
+    assert not any(parsed.of(tag) for tag in ("script", "link", "iframe", "object"))
+    sources = [attributes["src"] for attributes in parsed.of("img")]
     assert len(sources) == 3
     assert all(source and source.startswith("data:image/png;base64,") for source in sources)
     assert "default-src 'none'" in page

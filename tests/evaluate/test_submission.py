@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
+from archives import write_zip
 from kitti_scene import row
 
 from diffrender.evaluate import SubmissionReport, lint_submission
@@ -25,10 +25,7 @@ def _good() -> dict[str, str]:
 
 
 def _zip(path: Path, files: dict[str, str], folder: str = "") -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(f"{folder}{name}.txt", text)
-    return path
+    return write_zip(path, {f"{folder}{name}.txt": text for name, text in files.items()})
 
 
 def test_a_good_zip_has_no_findings(tmp_path: Path) -> None:

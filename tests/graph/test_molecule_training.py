@@ -1,10 +1,9 @@
-"""Training on molecules: schedule, order, resumption to the same bits, files, ensembles."""
+"""Training on molecules: schedule, order, resumption to the same bits, peers."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import math
 import time
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from diffrender.blocksparse import SparsityConfig
 from diffrender.errors import InputError
 from diffrender.graph import (
     GraphNetwork,
@@ -26,7 +24,6 @@ from diffrender.graph import (
     Minutes,
     NoiseSettings,
     TrainingData,
-    combine_predictions,
     mean_error,
     predict_labels,
 )
@@ -34,13 +31,9 @@ from diffrender.graph.molecules import (
     Baseline,
     BaselineSettings,
     GraphStore,
-    MoleculeNetwork,
     MoleculeRow,
     feature_set,
-    load_molecule_network,
     molecule_graphs,
-    predict_molecules,
-    save_molecule_network,
     sized_like,
 )
 from diffrender.graph.molecules.shards import store_graphs
@@ -261,88 +254,6 @@ def test_the_peers_train_like_ours(kind: str, data: TrainingData, tmp_path: Path
     assert mean_error(trainer.net, data, data.train, trainer.scale) < before
     with pytest.raises(InputError, match="more than 10"):
         sized_like(make, 10, step=4)
-
-
-@pytest.mark.parametrize("sparsity", [None, SparsityConfig(0.5, 8)])
-def test_networks_on_disk(sparsity: SparsityConfig | None, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    settings = dataclasses.replace(SMALL, sparsity=sparsity)
-    made = MoleculeNetwork(GraphNetwork(settings), "1", "gap", LabelScale(5.0, 1.2))
-    path = save_molecule_network(made, tmp_path / "net.safetensors")
-    torch.manual_seed(2)
-    read = load_molecule_network(path)
-    assert read.net.settings == settings
-    assert (read.features, read.label, read.scale) == ("1", "gap", LabelScale(5.0, 1.2))
-    smiles = ["CCO", "c1ccccc1"]
-    assert predict_molecules(smiles, [read]) == predict_molecules(smiles, [made])
-    with pytest.raises(InputError, match="no such file"):
-        load_molecule_network(tmp_path / "none.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"features": "2"}, "not those of feature set '2'"),
-        ({"features": "9"}, "no feature set '9'"),
-        ({"scale": {"mean": 0.0, "std": 0.0}}, "mean 0.0 and deviation 0.0"),
-        ({"layers": 5000}, "5000 layers"),
-        ({"unknown": 1}, "cannot be read"),
-    ],
-)
-def test_networks_that_cannot_be_used(
-    tmp_path: Path, change: dict[str, object], message: str
-) -> None:
-    from safetensors.torch import load_file, save_file
-
-    made = MoleculeNetwork(GraphNetwork(SMALL), "1", "gap", LabelScale(5.0, 1.2))
-    path = save_molecule_network(made, tmp_path / "net.safetensors")
-    values = {
-        "network": dataclasses.asdict(SMALL), "features": "1", "label": "gap",
-        "scale": {"mean": 5.0, "std": 1.2},
-    }  # fmt: skip
-    for name, value in change.items():
-        target = values if name in values else values["network"]
-        target[name] = value  # type: ignore[index]
-    save_file(load_file(path), path, metadata={"diffrender.molecules": json.dumps(values)})
-    with pytest.raises(InputError, match=message):
-        load_molecule_network(path)
-
-
-def test_ensembles_are_weighted_means() -> None:
-    values = torch.tensor([[1.0, 2.0], [4.0, 2.0]], dtype=torch.float64)
-    mean = combine_predictions(values, [1.0, 0.5])
-    assert torch.allclose(mean.value, torch.tensor([2.0, 2.0], dtype=torch.float64))
-    assert torch.allclose(mean.spread, torch.tensor([2.0**0.5, 0.0], dtype=torch.float64))
-    values.requires_grad_()
-    assert torch.autograd.gradcheck(lambda v: combine_predictions(v, [1.0, 2.0]).value, values)
-    for weights in ([1.0], [1.0, 0.0], [1.0, math.nan]):
-        with pytest.raises(InputError, match="weight"):
-            combine_predictions(values, weights)
-
-
-def test_predictions_of_an_ensemble() -> None:
-    members = []
-    for seed, features in ((0, "1"), (1, "2")):
-        torch.manual_seed(seed)
-        chosen = feature_set(features)
-        settings = dataclasses.replace(
-            SMALL, node_vocabulary=chosen.node_vocabulary, edge_vocabulary=chosen.edge_vocabulary
-        )
-        members.append(MoleculeNetwork(GraphNetwork(settings), features, "gap", LabelScale(5, 1)))
-    smiles = ["CCO", "C1CC", "CCN"]
-    both = predict_molecules(smiles, members, [1.0, 3.0])
-    one, other = (predict_molecules(smiles, [member]) for member in members)
-    assert both[1].value is None and "cannot be read" in (both[1].error or "")
-    for index in (0, 2):
-        first, second = one[index].value, other[index].value
-        assert first is not None and second is not None
-        assert both[index].value == pytest.approx(0.25 * first + 0.75 * second)
-        assert both[index].spread == pytest.approx(abs(first - second) * (3 / 16) ** 0.5)
-    assert [p.error is None for p in predict_molecules(["C1CC"], members)] == [False]
-    with pytest.raises(InputError, match="0 networks"):
-        predict_molecules(smiles, [])
-    with pytest.raises(InputError, match="expected one or more of one label"):
-        predict_molecules(smiles, [members[0], dataclasses.replace(members[1], label="other")])
 
 
 def test_weights_of_the_loss_are_those_of_the_paper() -> None:

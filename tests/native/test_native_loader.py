@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from python_runs import run_python
 
 from diffrender.native import NativeError, _build, _library, library, reason_missing
 from diffrender.raster import backends, rasterize
@@ -109,14 +108,7 @@ print(instruction_set(), digest.hexdigest())
 def test_every_instruction_set_gives_the_same_bits() -> None:
     seen: dict[str, str] = {}
     for level in _build.LEVELS:
-        done = subprocess.run(
-            [sys.executable, "-c", _BITS],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "DIFFRENDER_NATIVE": level},
-        )
-        name, digest = done.stdout.split()
+        name, digest = run_python("-c", _BITS, environment={"DIFFRENDER_NATIVE": level}).split()
         seen[name] = digest
     assert "baseline" in seen
     assert len(set(seen.values())) == 1

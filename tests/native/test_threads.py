@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from python_runs import run_python
 
 from diffrender.native import kernel_threads, reason_missing, share_team, small_tensors
 
@@ -52,9 +51,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), product() == before)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
 @pytest.mark.skipif(reason_missing() is not None, reason="the kernels are not compiled")
 def test_a_forked_child_does_not_wait_for_torchs_threads() -> None:
-    command = [sys.executable, "-W", "ignore", "-c", _FORK]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["0", "True"], done.stderr
+    assert run_python("-W", "ignore", "-c", _FORK, timeout=60).split() == ["0", "True"]
 
 
 def test_torchs_team_is_shared_where_torch_brings_one() -> None:

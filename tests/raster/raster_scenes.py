@@ -30,6 +30,16 @@ NEEDS_TRITON = "needs a CUDA device, or triton installed and TRITON_INTERPRET=1 
 # brings what they pass to the device.
 _GPU: Any = pytest.param("triton", marks=pytest.mark.gpu)
 BACKENDS = [_GPU if name == "triton" and not _INTERPRETED else name for name in _USABLE]
+EACH_BACKEND = pytest.mark.parametrize("backend", BACKENDS)
+NEEDS_NATIVE = pytest.mark.skipif(
+    "native" not in BACKENDS, reason="the native kernels are not built"
+)
+
+# Two triangles that share an edge, no two vertices at one depth.
+VERTICES = torch.tensor(
+    [[-0.6, -0.5, 1.8], [0.7, -0.4, 2.1], [-0.5, 0.6, 2.4], [0.6, 0.7, 1.9]], dtype=DOUBLE
+)
+FACES = torch.tensor([[0, 1, 2], [1, 3, 2]])
 
 
 def pinhole(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from raster_scenes import (
-    BACKENDS,
     DOUBLE,
+    EACH_BACKEND,
     flat_camera,
     flat_mesh,
     pinhole,
@@ -21,7 +21,7 @@ from diffrender.meshes import Mesh, MeshBatch, pack_meshes
 from diffrender.raster import antialias, rasterize, render_silhouette_depth
 from diffrender.raster._topology import edge_table, topology
 
-pytestmark = pytest.mark.parametrize("backend", BACKENDS)
+pytestmark = EACH_BACKEND
 
 
 def test_outputs_stay_within_the_range_of_inputs(backend: str) -> None:

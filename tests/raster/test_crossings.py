@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from raster_scenes import NEEDS_NATIVE
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.meshes import MeshBatch
-from diffrender.native import reason_missing
 from diffrender.raster import Fragments, antialias, find_crossings, rasterize
 
-BACKENDS = ["torch", pytest.param("native", marks=pytest.mark.skipif(
-    reason_missing() is not None, reason="the C++ kernels are not built"))]  # fmt: skip
+BACKENDS = ["torch", pytest.param("native", marks=NEEDS_NATIVE)]
 CAMERA = Camera.from_intrinsics(
     torch.tensor([[20.0, 0, 12], [0, 20, 10], [0, 0, 1]], dtype=torch.float64),
     (20, 24),
@@ -50,7 +49,7 @@ def test_blending_by_the_list_is_antialiasing(backend: str) -> None:
     assert (found.image.diff()[~found.upright[1:]] >= 0).all()
 
 
-@pytest.mark.skipif(reason_missing() is not None, reason="the C++ kernels are not built")
+@NEEDS_NATIVE
 def test_both_back_ends_find_the_same_crossings() -> None:
     image, fragments, _ = drawn(TETRAHEDRA)
     first = find_crossings(image, fragments, backend="native")[1]

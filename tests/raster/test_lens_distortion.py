@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from raster_scenes import BACKENDS, DOUBLE, pinhole, sphere, weights
+from raster_scenes import BACKENDS, DOUBLE, EACH_BACKEND, FACES, VERTICES, pinhole, sphere, weights
 from torch import Tensor
 
 from diffrender.cameras import Camera
@@ -15,13 +15,9 @@ from diffrender.lens import bend
 from diffrender.meshes import Mesh, pack_meshes
 from diffrender.raster import antialias, rasterize, soft_silhouette
 
-pytestmark = pytest.mark.parametrize("backend", BACKENDS)
+pytestmark = EACH_BACKEND
 
 LENS = torch.tensor([-0.25, 0.06, 2e-3, -3e-3, 0.004], dtype=DOUBLE)
-FACES = torch.tensor([[0, 1, 2], [1, 3, 2]])
-VERTICES = torch.tensor(
-    [[-0.6, -0.5, 1.8], [0.7, -0.4, 2.1], [-0.5, 0.6, 2.4], [0.6, 0.7, 1.9]], dtype=DOUBLE
-)
 
 
 def with_lens(camera: Camera, lens: Tensor = LENS) -> Camera:

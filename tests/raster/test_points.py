@@ -6,14 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raster_scenes import BACKENDS, DOUBLE, flat_camera, pinhole, weights
+from raster_scenes import DOUBLE, EACH_BACKEND, NEEDS_NATIVE, flat_camera, pinhole, weights
 from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.raster import rasterize_points
 
-BACKEND = pytest.mark.parametrize("backend", BACKENDS)
 LENS = torch.tensor([-0.2, 0.05, 1e-3, -2e-3], dtype=DOUBLE)
 
 
@@ -24,7 +23,7 @@ def cloud(count: int, seed: int = 0, dtype: torch.dtype = DOUBLE) -> Tensor:
     return unit * spread + torch.tensor([-0.8, -0.7, 1.0], dtype=dtype)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_convention_radius_and_squared_distance_are_in_pixels(backend: str) -> None:
     """A point at pixel (2.25, 1.5), twice as far away: its disc is as large."""
     for z in (1.0, 2.0):
@@ -39,7 +38,7 @@ def test_convention_radius_and_squared_distance_are_in_pixels(backend: str) -> N
         assert torch.equal(found.mask(), (found.point[..., 0] >= 0).double())
 
 
-@BACKEND
+@EACH_BACKEND
 def test_a_pixel_at_the_radius_is_hit(backend: str) -> None:
     point = torch.tensor([[2.5, 2.5, 1.0]], dtype=DOUBLE)
     found = rasterize_points(point, flat_camera((5, 5)), radius=2.0, backend=backend)
@@ -47,7 +46,7 @@ def test_a_pixel_at_the_radius_is_hit(backend: str) -> None:
     assert torch.equal(found.point[..., 0] >= 0, reach[:, None] + reach <= 4)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_nearest_first_and_ties_to_the_lower_index(backend: str) -> None:
     at = torch.tensor([0.5, 0.5, 1.0], dtype=DOUBLE)
     points = torch.stack([at * z for z in (3.0, 2.0, 1.0, 2.0)])
@@ -56,7 +55,7 @@ def test_nearest_first_and_ties_to_the_lower_index(backend: str) -> None:
     assert found.depth[0, 0].tolist() == [1.0, 2.0, 2.0, 3.0, 0.0]
 
 
-@BACKEND
+@EACH_BACKEND
 def test_points_at_or_behind_the_near_plane_are_not_drawn(backend: str) -> None:
     z = torch.tensor([-1.0, 0.0, 0.01, 0.0101], dtype=DOUBLE)
     points = (torch.tensor([0.5, 0.5, 1.0]).double() * z[:, None]).requires_grad_()
@@ -66,7 +65,7 @@ def test_points_at_or_behind_the_near_plane_are_not_drawn(backend: str) -> None:
     assert bool(torch.isfinite(grad).all()) and bool((grad[:3] == 0).all())
 
 
-@BACKEND
+@EACH_BACKEND
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 12), st.integers(1, 4), st.floats(0.3, 4.0), st.integers(0, 1000))
 def test_against_a_loop(backend: str, count: int, layers: int, radius: float, seed: int) -> None:
@@ -88,7 +87,7 @@ def test_against_a_loop(backend: str, count: int, layers: int, radius: float, se
                     )
 
 
-@BACKEND
+@EACH_BACKEND
 def test_ragged_clouds_equal_cameras_and_many_views(backend: str) -> None:
     clouds = [cloud(5), cloud(0), cloud(9, 1)]
     camera = pinhole((12, 14), focal=10.0)
@@ -114,7 +113,7 @@ def test_ragged_clouds_equal_cameras_and_many_views(backend: str) -> None:
     assert seen.point.shape == (2, 12, 14, 2)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_each_point_may_have_its_radius(backend: str) -> None:
     points = torch.tensor([[1.5, 0.5, 1.0], [5.5, 0.5, 1.0]], dtype=DOUBLE)
     radius = torch.tensor([0.25, 1.0])
@@ -122,7 +121,7 @@ def test_each_point_may_have_its_radius(backend: str) -> None:
     assert found.point[0, :, 0].tolist() == [-1, 0, -1, -1, 1, 1, 1, -1]
 
 
-@BACKEND
+@EACH_BACKEND
 def test_gradcheck(backend: str) -> None:
     """The card: depth and squared distance to points, pose, intrinsics and lens, inside discs."""
     base = pinhole((6, 7), focal=6.0)
@@ -140,7 +139,7 @@ def test_gradcheck(backend: str) -> None:
     assert torch.autograd.gradcheck(render, leaves, eps=1e-7, atol=1e-5)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_no_gradient_comes_through_visibility_or_radius(backend: str) -> None:
     points = cloud(6).requires_grad_()
     radius = torch.full((6,), 1.3, dtype=DOUBLE, requires_grad=True)
@@ -152,7 +151,7 @@ def test_no_gradient_comes_through_visibility_or_radius(backend: str) -> None:
     torch.testing.assert_close(grads[0][:, 2], hits)  # the camera looks along z
 
 
-@pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
+@NEEDS_NATIVE
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_twins(dtype: torch.dtype) -> None:
     results = {}
@@ -176,7 +175,7 @@ def test_twins(dtype: torch.dtype) -> None:
         assert float((got - wanted).detach().abs().max()) <= tolerance * scale
 
 
-@pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
+@NEEDS_NATIVE
 def test_bits_do_not_depend_on_threads_and_the_operator_is_sound() -> None:
     from diffrender.raster._packed import pack
     from diffrender.raster._point_ops import ops
@@ -202,7 +201,7 @@ def test_bits_do_not_depend_on_threads_and_the_operator_is_sound() -> None:
     torch.library.opcheck(ops.rasterize_points.default, arguments, test_utils=checks)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_half_precision_comes_back(backend: str) -> None:
     points, camera = cloud(9).bfloat16(), pinhole((6, 7), focal=6.0, dtype=torch.bfloat16)
     found = rasterize_points(points, camera, radius=1.3, backend=backend)
@@ -216,7 +215,7 @@ def test_half_precision_comes_back(backend: str) -> None:
     assert torch.equal(inside.depth, wide.depth)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_wrong_inputs_are_named(backend: str) -> None:
     camera = pinhole((6, 7))
     broken = cloud(4)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from raster_scenes import BACKENDS
+from raster_scenes import EACH_BACKEND
 
 from diffrender.cameras import Camera
 from diffrender.meshes import Mesh
 from diffrender.raster import rasterize, soft_silhouette
 
-pytestmark = pytest.mark.parametrize("backend", BACKENDS)
+pytestmark = EACH_BACKEND
 
 
 def load(shared: Path, name: str) -> tuple[dict[str, torch.Tensor], Mesh, Camera]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from raster_scenes import BACKENDS, pinhole, sphere, torus
+from raster_scenes import NEEDS_NATIVE, pinhole, sphere, torus
 from torch import Tensor
 
 from diffrender.errors import InputError
@@ -26,7 +26,7 @@ from diffrender.raster import (
 )
 from diffrender.raster.backends import check_deterministic
 
-pytestmark = pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
+pytestmark = NEEDS_NATIVE
 
 
 @pytest.fixture(autouse=True)

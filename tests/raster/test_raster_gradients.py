@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import pytest
 import torch
-from raster_scenes import BACKENDS, DOUBLE, flat_camera, pinhole, rectangle, sphere, weights
+from raster_scenes import (
+    BACKENDS,
+    DOUBLE,
+    EACH_BACKEND,
+    FACES,
+    VERTICES,
+    flat_camera,
+    pinhole,
+    rectangle,
+    sphere,
+    weights,
+)
 from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.meshes import Mesh
 from diffrender.raster import antialias, interpolate, rasterize, soft_silhouette
 
-pytestmark = pytest.mark.parametrize("backend", BACKENDS)
-
-FACES = torch.tensor([[0, 1, 2], [1, 3, 2]])
-VERTICES = torch.tensor(
-    [[-0.6, -0.5, 1.8], [0.7, -0.4, 2.1], [-0.5, 0.6, 2.4], [0.6, 0.7, 1.9]], dtype=DOUBLE
-)
+pytestmark = EACH_BACKEND
 
 
 def test_gradcheck_inside_faces(backend: str) -> None:

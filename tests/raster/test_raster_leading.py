@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from raster_scenes import BACKENDS, pinhole, sphere, torus
+from raster_scenes import EACH_BACKEND, pinhole, sphere, torus
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.meshes import MeshBatch, pack_meshes
 from diffrender.raster import antialias, interpolate, rasterize, soft_silhouette
 
-pytestmark = pytest.mark.parametrize("backend", BACKENDS)
+pytestmark = EACH_BACKEND
 FLOAT = torch.float32
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
 import torch
+from python_runs import run_python
 from raster_scenes import BACKENDS
 
 from diffrender.errors import InputError
@@ -54,9 +54,8 @@ print(len(faces), len(points), (after - before) * 1024, int((found.face >= 0).su
 
 def peak(side: int, pixels: int, threads: int) -> tuple[int, int, int, int, int]:
     """Faces, vertices, bytes of the peak, covered pixels, visible faces, in its own process."""
-    command = [sys.executable, "-c", _RUN, str(side), str(pixels), str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    faces, vertices, used, covered, seen = (int(word) for word in done.stdout.split())
+    said = run_python("-c", _RUN, str(side), str(pixels), str(threads))
+    faces, vertices, used, covered, seen = (int(word) for word in said.split())
     return faces, vertices, used, covered, seen
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from raster_scenes import BACKENDS, pinhole, sphere, torus, weights
+from raster_scenes import NEEDS_NATIVE, pinhole, sphere, torus, weights
 from torch import Tensor
 
 from diffrender.cameras import Camera
@@ -16,7 +16,7 @@ from diffrender.meshes import Mesh, pack_meshes
 from diffrender.raster import antialias, interpolate, rasterize, soft_silhouette
 
 pytestmark = [
-    pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built"),
+    NEEDS_NATIVE,
     pytest.mark.parametrize("dtype", [torch.float32, torch.float64]),
 ]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from raster_scenes import (
-    BACKENDS,
     DOUBLE,
+    EACH_BACKEND,
     flat_camera,
     flat_mesh,
     pinhole,
@@ -23,7 +23,7 @@ from diffrender.errors import InputError
 from diffrender.meshes import Mesh, MeshBatch, pack_meshes
 from diffrender.raster import rasterize
 
-pytestmark = pytest.mark.parametrize("backend", BACKENDS)
+pytestmark = EACH_BACKEND
 
 
 def test_convention_pixel_centres_lie_at_half(backend: str) -> None:

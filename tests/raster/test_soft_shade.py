@@ -7,8 +7,11 @@ import math
 import pytest
 import torch
 from raster_scenes import (
-    BACKENDS,
     DOUBLE,
+    EACH_BACKEND,
+    FACES,
+    NEEDS_NATIVE,
+    VERTICES,
     flat_camera,
     pinhole,
     rectangle,
@@ -23,11 +26,6 @@ from diffrender.errors import InputError
 from diffrender.meshes import Mesh, pack_meshes
 from diffrender.raster import SoftShading, rasterize, soft_shade, soft_silhouette
 
-BACKEND = pytest.mark.parametrize("backend", BACKENDS)
-FACES = torch.tensor([[0, 1, 2], [1, 3, 2]])
-VERTICES = torch.tensor(
-    [[-0.6, -0.5, 1.8], [0.7, -0.4, 2.1], [-0.5, 0.6, 2.4], [0.6, 0.7, 1.9]], dtype=DOUBLE
-)
 SOFT = SoftShading(sigma=0.02, gamma=0.05, near=1.0, far=4.0)
 
 
@@ -38,7 +36,7 @@ def stack(depths: list[float]) -> Mesh:
     return Mesh(torch.cat(parts), torch.cat(faces))
 
 
-@BACKEND
+@EACH_BACKEND
 def test_weights_are_those_of_the_paper(backend: str) -> None:
     """Deep inside two faces coverage is 1, so only depth and the background share the pixel."""
     mesh = stack([2.0, 2.5])
@@ -60,7 +58,7 @@ def test_weights_are_those_of_the_paper(backend: str) -> None:
     assert image[1, 2].tolist() == pytest.approx(wanted, rel=1e-9)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_coverage_fades_with_the_squared_distance(backend: str) -> None:
     """A triangle whose right edge stands at x = 2: half a pixel inside and half a pixel beyond."""
     points = torch.tensor([[2.0, -200, 1], [2.0, 200, 1], [-300.0, 0, 1]], dtype=DOUBLE)
@@ -75,7 +73,7 @@ def test_coverage_fades_with_the_squared_distance(backend: str) -> None:
         assert float(image[1, column, 0]) == pytest.approx(face / (face + empty), rel=1e-9)
 
 
-@BACKEND
+@EACH_BACKEND
 @pytest.mark.parametrize("corners", [False, True])
 @pytest.mark.parametrize("limit", [None, 1])
 def test_gradcheck(backend: str, corners: bool, limit: int | None) -> None:
@@ -104,7 +102,7 @@ def test_gradcheck(backend: str, corners: bool, limit: int | None) -> None:
     assert torch.autograd.gradcheck(render, leaves, eps=1e-6, atol=1e-5)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_no_gradient_comes_from_faces_entering_the_blur_radius(backend: str) -> None:
     """The card's last cell: the image jumps there, and the gradient does not see it."""
     ones = torch.ones(3, 1, dtype=DOUBLE)
@@ -123,7 +121,7 @@ def test_no_gradient_comes_from_faces_entering_the_blur_radius(backend: str) -> 
     assert values[1] > 0.1 and 0 < slopes[1] < 10.0
 
 
-@BACKEND
+@EACH_BACKEND
 def test_sharp_settings_give_the_nearest_face(backend: str) -> None:
     """gamma 1e-4, the default: finite, and inside faces the hard image."""
     mesh = sphere(2)
@@ -147,7 +145,7 @@ def test_sharp_settings_give_the_nearest_face(backend: str) -> None:
         assert bool(torch.isfinite(grad).all())
 
 
-@BACKEND
+@EACH_BACKEND
 def test_the_limit_keeps_the_nearest(backend: str) -> None:
     mesh = stack([4.0, 2.0, 3.0])
     colours = torch.eye(3, dtype=DOUBLE).repeat_interleave(4, 0)
@@ -158,7 +156,7 @@ def test_the_limit_keeps_the_nearest(backend: str) -> None:
     assert float(image[1, 2, 1]) > float(image[1, 2, 2]) > 0.1
 
 
-@BACKEND
+@EACH_BACKEND
 def test_ones_show_one_less_the_background(backend: str) -> None:
     """With a background far away in nearness, colour 1 is seen wherever any face counts."""
     camera = pinhole((20, 22), focal=24.0, translation=(0.0, 0.1, 3.0))
@@ -176,7 +174,7 @@ def test_ones_show_one_less_the_background(backend: str) -> None:
     assert bool((image[..., 0][alpha == 0] == 0).all())
 
 
-@pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
+@NEEDS_NATIVE
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("limit", [None, 3])
 @pytest.mark.parametrize("corners", [False, True])
@@ -207,7 +205,7 @@ def test_twins(dtype: torch.dtype, limit: int | None, corners: bool) -> None:
         assert float((got - wanted).detach().abs().max()) <= tolerance * scale
 
 
-@pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
+@NEEDS_NATIVE
 @pytest.mark.parametrize("limit", [None, 2])
 def test_bits_do_not_depend_on_threads(limit: int | None) -> None:
     mesh = torus(torch.float32)
@@ -226,7 +224,7 @@ def test_bits_do_not_depend_on_threads(limit: int | None) -> None:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-@pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
+@NEEDS_NATIVE
 def test_operator_is_sound() -> None:
     from diffrender.raster._packed import pack
     from diffrender.raster._shade_ops import ops
@@ -248,7 +246,7 @@ def test_operator_is_sound() -> None:
     torch.library.opcheck(ops.soft_shade.default, arguments, test_utils=checks)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_degenerate_hidden_and_empty_meshes_give_the_background(backend: str) -> None:
     camera = pinhole((5, 6), focal=6.0)
     background = torch.tensor([0.25, 0.5], dtype=DOUBLE)
@@ -268,7 +266,7 @@ def test_degenerate_hidden_and_empty_meshes_give_the_background(backend: str) ->
         assert bool((grad == 0).all())
 
 
-@BACKEND
+@EACH_BACKEND
 def test_a_pixel_on_the_horizon_of_a_face_is_finite(backend: str) -> None:
     """At (0.5, 0.5) the barycentrics are (2, -1/2, -1/2), and 2 / 2 - 1/2 / 1 - 1/2 / 1 = 0."""
     places = torch.tensor([[1.5, 0.5, 1], [2.5, 1.5, 1], [2.5, -0.5, 1]], dtype=DOUBLE)
@@ -282,7 +280,7 @@ def test_a_pixel_on_the_horizon_of_a_face_is_finite(backend: str) -> None:
         assert bool(torch.isfinite(grad).all())
 
 
-@BACKEND
+@EACH_BACKEND
 def test_half_precision_comes_back(backend: str) -> None:
     camera = pinhole((5, 6), focal=6.0, dtype=torch.bfloat16)
     mesh = Mesh(VERTICES.bfloat16(), FACES)
@@ -308,7 +306,7 @@ def test_half_precision_comes_back(backend: str) -> None:
     assert torch.equal(inside, wide)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_wrong_inputs_are_named(backend: str) -> None:
     mesh, camera = Mesh(VERTICES, FACES), pinhole((5, 6))
     values = weights(torch.Size((4, 2)))

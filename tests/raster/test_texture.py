@@ -6,18 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raster_scenes import BACKENDS, DOUBLE, pinhole, weights
+from raster_scenes import DOUBLE, EACH_BACKEND, NEEDS_NATIVE, weights
 from torch import Tensor
 
-from diffrender.cameras import Camera
 from diffrender.errors import InputError
-from diffrender.meshes import Mesh
-from diffrender.raster import interpolate, interpolate_derivatives, rasterize, sample_texture
-
-BACKEND = pytest.mark.parametrize("backend", BACKENDS)
+from diffrender.raster import sample_texture
 
 
-@BACKEND
+@EACH_BACKEND
 def test_convention_texel_centres_lie_at_half(backend: str) -> None:
     texture = weights(torch.Size((3, 4, 2)))
     rows, columns = torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij")
@@ -32,7 +28,7 @@ def test_convention_texel_centres_lie_at_half(backend: str) -> None:
     )
 
 
-@BACKEND
+@EACH_BACKEND
 def test_convention_repeat_has_period_one(backend: str) -> None:
     texture = weights(torch.Size((3, 4, 2)))
     uv = weights(torch.Size((20, 2)), 1)
@@ -46,7 +42,7 @@ def test_convention_repeat_has_period_one(backend: str) -> None:
     )
 
 
-@BACKEND
+@EACH_BACKEND
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
 def test_against_grid_sample(backend: str, channels: int) -> None:
     texture = weights(torch.Size((7, 5, channels))).requires_grad_()
@@ -86,7 +82,7 @@ def pyramid(texture: Tensor) -> list[Tensor]:
     return levels
 
 
-@BACKEND
+@EACH_BACKEND
 @pytest.mark.parametrize("size", [(8, 8), (7, 10), (1, 5)])
 def test_trilinear_against_a_pyramid_by_hand(backend: str, size: tuple[int, int]) -> None:
     texture = weights(torch.Size((*size, 3)))
@@ -103,7 +99,7 @@ def test_trilinear_against_a_pyramid_by_hand(backend: str, size: tuple[int, int]
         torch.testing.assert_close(got, wanted)
 
 
-@BACKEND
+@EACH_BACKEND
 @pytest.mark.parametrize("wrap", ["clamp", "repeat"])
 def test_gradcheck_to_texture_uv_and_footprint(backend: str, wrap: str) -> None:
     """Every cell of the card: the texture through all levels, uv, the footprint between levels."""
@@ -122,7 +118,7 @@ def test_gradcheck_to_texture_uv_and_footprint(backend: str, wrap: str) -> None:
     assert torch.autograd.gradcheck(plain, (texture, uv), eps=1e-7)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_gradients_are_zero_where_the_card_says_so(backend: str) -> None:
     texture = weights(torch.Size((5, 6, 2)))
     outside = torch.tensor([[1.4, 0.5], [0.5, -0.1]], dtype=DOUBLE).requires_grad_()
@@ -137,7 +133,7 @@ def test_gradients_are_zero_where_the_card_says_so(backend: str) -> None:
         assert bool((grad == 0).all())
 
 
-@pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
+@NEEDS_NATIVE
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("channels", [1, 3, 4, 9])
 @pytest.mark.parametrize("wrap", ["clamp", "repeat"])
@@ -162,7 +158,7 @@ def test_twins(dtype: torch.dtype, channels: int, wrap: str, mip: bool) -> None:
         assert float((got - wanted).detach().abs().max()) <= tolerance * scale
 
 
-@BACKEND
+@EACH_BACKEND
 def test_bits_do_not_depend_on_threads(backend: str) -> None:
     texture = weights(torch.Size((64, 64, 3)), 0, torch.float32).requires_grad_()
     uv = weights(torch.Size((5000, 2)), 1, torch.float32)
@@ -181,7 +177,7 @@ def test_bits_do_not_depend_on_threads(backend: str) -> None:
     torch.testing.assert_close(grads[0], grads[2])
 
 
-@BACKEND
+@EACH_BACKEND
 def test_each_texture_serves_its_own_images(backend: str) -> None:
     textures = weights(torch.Size((2, 3, 4, 5, 2)))
     uv = weights(torch.Size((2, 3, 6, 7, 2)), 1)
@@ -193,7 +189,7 @@ def test_each_texture_serves_its_own_images(backend: str) -> None:
     torch.testing.assert_close(shared[1, 2], alone)
 
 
-@BACKEND
+@EACH_BACKEND
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=2, max_size=2),
@@ -214,7 +210,7 @@ def test_far_coordinates_stay_within_the_texture(
         assert bool(torch.isfinite(grad).all())
 
 
-@BACKEND
+@EACH_BACKEND
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_comes_back(backend: str, dtype: torch.dtype) -> None:
     texture, uv = weights(torch.Size((4, 4, 3)), 0).to(dtype), weights(torch.Size((9, 2)), 1)
@@ -227,7 +223,7 @@ def test_half_precision_comes_back(backend: str, dtype: torch.dtype) -> None:
     assert torch.equal(inside, wanted)
 
 
-@BACKEND
+@EACH_BACKEND
 def test_nan_is_named(backend: str) -> None:
     texture, uv = torch.zeros(3, 4, 2), torch.zeros(5, 2)
     uv[3, 1] = torch.nan
@@ -255,7 +251,7 @@ def test_wrong_shapes_are_named() -> None:
         sample_texture(torch.zeros(0, 4, 2), torch.zeros(5, 2))
 
 
-@pytest.mark.skipif("native" not in BACKENDS, reason="the native kernels are not built")
+@NEEDS_NATIVE
 def test_operator_is_sound() -> None:
     from diffrender.raster._texture_ops import ops
 
@@ -264,92 +260,3 @@ def test_operator_is_sound() -> None:
     torch.library.opcheck(
         ops.sample_texture.default, (texture, texture.new_zeros(1, 0, 3).detach(), uv, None, True)
     )
-
-
-FACES = torch.tensor([[0, 1, 2], [1, 3, 2]])
-VERTICES = torch.tensor(
-    [[-0.6, -0.5, 1.8], [0.7, -0.4, 2.1], [-0.5, 0.6, 2.4], [0.6, 0.7, 1.9]], dtype=DOUBLE
-)
-
-
-@pytest.mark.parametrize("corners", [False, True])
-def test_derivatives_against_finite_differences(corners: bool) -> None:
-    """Moving the principal point by a step looks at the face a step further on."""
-    mesh = Mesh(VERTICES, FACES)
-    camera = pinhole((24, 26), focal=30.0)
-    values = weights(torch.Size((2, 3, 2) if corners else (4, 2)))
-    found = rasterize(mesh, camera, layers=2)
-    got = interpolate_derivatives(values, found)
-    assert got.shape == (24, 26, 2, 2)
-    step = 1e-5
-    for axis in range(2):
-        shift = torch.zeros_like(camera.intrinsics)
-        shift[axis, 2] = step
-        images, same = [], found.face[..., 0] >= 0
-        for sign in (1, -1):
-            moved = rasterize(
-                mesh,
-                Camera(
-                    camera.intrinsics - sign * shift,
-                    camera.rotation,
-                    camera.translation,
-                    camera.size,
-                ),
-            )
-            images.append(interpolate(values, moved))
-            same &= moved.face[..., 0] == found.face[..., 0]
-        wanted = (images[0] - images[1]) / (2 * step)
-        assert int(same.sum()) > 100
-        assert float((got[..., axis] - wanted)[same].abs().max()) < 1e-7
-    assert bool((got[found.face[..., 0] < 0] == 0).all())
-    with pytest.raises(InputError, match="layer is 2"):
-        interpolate_derivatives(values, found, 2)
-    with pytest.raises(InputError, match="attributes has 5 rows"):
-        interpolate_derivatives(weights(torch.Size((5, 2))), found)
-
-
-def test_gradcheck_derivatives() -> None:
-    base = pinhole((6, 7), focal=7.0)
-
-    def slopes(values: Tensor, vertices: Tensor, rows: Tensor, shift: Tensor) -> Tensor:
-        k = torch.cat([rows, base.intrinsics[2:]])
-        found = rasterize(Mesh(vertices, FACES), Camera(k, base.rotation, shift, base.size))
-        return interpolate_derivatives(values, found)
-
-    inputs = (weights(torch.Size((4, 2))), VERTICES, base.intrinsics[:2], base.translation + 0.1)
-    leaves = tuple(t.detach().clone().requires_grad_() for t in inputs)
-    assert torch.autograd.gradcheck(slopes, leaves, eps=1e-7, atol=1e-5)
-
-
-def test_no_gradient_of_derivatives_comes_through_silhouettes() -> None:
-    """A slope of 10 / (right - left) at each of the pixels that are hit, and no more of them."""
-    right = torch.tensor(9.3, dtype=DOUBLE, requires_grad=True)
-    left, one = torch.tensor(2.2, dtype=DOUBLE), torch.ones((), dtype=DOUBLE)
-    places = [(left, 0.7), (right, 0.7), (right, 6.6), (left, 6.6)]
-    vertices = torch.stack([torch.stack([x, y * one, one]) for x, y in places])
-    mesh = Mesh(vertices, torch.tensor([[0, 2, 1], [0, 3, 2]]))
-    values = torch.tensor([[0.0], [10.0], [10.0], [0.0]], dtype=DOUBLE)
-    found = rasterize(mesh, pinhole((8, 12), focal=1.0, centre=(0.0, 0.0)))
-    total = interpolate_derivatives(values, found)[..., 0, 0].sum()
-    hit = float(found.mask().sum())
-    assert hit == 7 * 6
-    assert float(total.detach()) == pytest.approx(hit * 10 / 7.1)
-    (grad,) = torch.autograd.grad(total, right)
-    assert float(grad) == pytest.approx(-hit * 10 / 7.1**2)
-
-
-@BACKEND
-def test_a_far_checkerboard_fades_to_grey(backend: str) -> None:
-    """Without mip maps a distant floor is noise; with its footprint it is the mean."""
-    rows = (torch.arange(64)[:, None] + torch.arange(64)) % 2
-    texture = rows[..., None].double()
-    floor = torch.tensor([[-40, 1, 2], [40, 1, 2], [-40, 1, 90], [40, 1, 90]], dtype=DOUBLE)
-    uv = floor[:, ::2] / 2.13 + 0.017
-    found = rasterize(Mesh(floor, torch.tensor([[0, 2, 1], [1, 2, 3]])), pinhole((48, 48), 60.0))
-    place, footprint = interpolate(uv, found), interpolate_derivatives(uv, found)
-    image = sample_texture(texture, place, footprint=footprint, wrap="repeat", backend=backend)
-    far = (found.face[..., 0] >= 0) & (found.depth[..., 0] > 20)
-    assert int(far.sum()) > 50
-    noisy = sample_texture(texture, place, wrap="repeat", backend=backend)
-    assert float((image[far] - 0.5).abs().max()) < 0.01
-    assert float((noisy[far] - 0.5).abs().max()) > 0.1

@@ -8,8 +8,8 @@ from functools import cache
 
 import pytest
 import torch
+from drawn_cars import CAMERA
 
-from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.losses import (
     Box,
@@ -32,9 +32,6 @@ from diffrender.reconstruct.optimizer import choose_descent, iteration_limit
 from diffrender.reconstruct.settings import StageSettings, StepSizes
 from diffrender.shape_priors import ShapePrior, load_prior
 
-CAMERA = Camera.from_intrinsics(
-    torch.tensor([[420.0, 0, 200], [0, 420, 90], [0, 0, 1]]), (180, 400), pixel_centres="half"
-)
 BOXES = torch.tensor([[190.0, 85.0, 300.0, 145.0]])
 SIDE = 40
 

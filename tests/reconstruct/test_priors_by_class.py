@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from drawn_cars import seen_from
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.instances import Instance, box_of_mask
-from diffrender.raster import rasterize
 from diffrender.reconstruct import (
     DepthNoise,
     ReconstructSettings,
@@ -61,17 +61,12 @@ def drawn() -> tuple[np.ndarray, np.ndarray, list[Instance]]:
         rotation = euler_to_matrix(*torch.tensor([yaw, 0.0, 0.0]))
         mesh = prior.mesh(torch.zeros(prior.latent_size), torch.tensor(size))
         meshes.append(mesh.transformed(rotation, torch.tensor(place)))
-    fragments = [rasterize(mesh, CAMERA) for mesh in meshes]
-    depths = torch.stack([f.depth[..., 0] for f in fragments])
-    depths = torch.where(depths > 0, depths, torch.inf)
-    nearest, owner = depths.min(0)
+    depth, masks = seen_from(CAMERA, meshes)
     image = np.full((180, 400, 3), 120, np.uint8)
     instances = []
-    for index, (category, *_) in enumerate(THINGS):
-        mask = ((owner == index) & torch.isfinite(nearest)).numpy()
+    for index, ((category, *_), mask) in enumerate(zip(THINGS, masks, strict=True)):
         image[mask] = (200 - 40 * index, 60 + 30 * index, 80)
         instances.append(Instance(mask, box_of_mask(mask), category, 0.9, f"{category}_{index}"))
-    depth = torch.where(torch.isfinite(nearest), nearest, 0).numpy().astype(np.float32)
     return image, depth, instances
 
 

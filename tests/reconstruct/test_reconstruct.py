@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from drawn_cars import CAMERA
 
 import diffrender as dr
-from diffrender.cameras import Camera
 from diffrender.datasets import load_camera, load_labels, sample_folder
 from diffrender.depth import read_depth
 from diffrender.errors import InputError
@@ -31,9 +31,6 @@ from diffrender.reconstruct import (
 from diffrender.rotations import yaw_to_matrix
 from diffrender.shape_priors import default_texture, load_prior
 
-CAMERA = Camera.from_intrinsics(
-    torch.tensor([[420.0, 0, 200], [0, 420, 90], [0, 0, 1]]), (180, 400), pixel_centres="half"
-)
 TRUTH = np.array([1.2, 1.65, 12.0, 4.1, 1.7, 1.5, 0.9])
 QUICK = ReconstructSettings(
     stages=(

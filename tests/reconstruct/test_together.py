@@ -8,10 +8,9 @@ from functools import cache
 
 import numpy as np
 import torch
+from drawn_cars import CAMERA, seen_from
 
-from diffrender.cameras import Camera
 from diffrender.instances import Instance, box_of_mask
-from diffrender.raster import rasterize
 from diffrender.reconstruct import (
     DepthNoise,
     ReconstructSettings,
@@ -24,9 +23,6 @@ from diffrender.reconstruct import (
 from diffrender.rotations import yaw_to_matrix
 from diffrender.shape_priors import load_prior
 
-CAMERA = Camera.from_intrinsics(
-    torch.tensor([[420.0, 0, 200], [0, 420, 90], [0, 0, 1]]), (180, 400), pixel_centres="half"
-)
 CARS = ((-1.0, 11.0, 0.9), (1.6, 13.0, 0.7))  # x, z, yaw: the second stands partly behind the first
 SETTINGS = ReconstructSettings(
     hypotheses=4,
@@ -43,19 +39,15 @@ SETTINGS = ReconstructSettings(
 def seen() -> tuple[np.ndarray, tuple[Instance, ...]]:
     """Exact depth and visible masks."""
     prior = load_prior("car")
-    depths = []
-    for x, z, yaw in CARS:
-        mesh = prior.mesh(torch.zeros(8), torch.tensor([3.9, 1.65, 1.5]))
-        posed = mesh.transformed(yaw_to_matrix(torch.tensor(yaw)), torch.tensor([x, 1.65, z]))
-        depths.append(rasterize(posed, CAMERA).depth[..., 0].numpy())
-    stack = np.where(np.stack(depths) > 0, depths, np.inf)
-    nearest = stack.argmin(0)
-    instances = []
-    for k in range(len(CARS)):
-        mask = (nearest == k) & np.isfinite(stack[k])
-        instances.append(Instance(mask, box_of_mask(mask), "Car", 1.0, f"car_{k}"))
-    depth = np.where(np.isfinite(stack.min(0)), stack.min(0), 0).astype(np.float32)
-    return depth, tuple(instances)
+    mesh = prior.mesh(torch.zeros(8), torch.tensor([3.9, 1.65, 1.5]))
+    posed = [
+        mesh.transformed(yaw_to_matrix(torch.tensor(yaw)), torch.tensor([x, 1.65, z]))
+        for x, z, yaw in CARS
+    ]
+    depth, masks = seen_from(CAMERA, posed)
+    return depth, tuple(
+        Instance(mask, box_of_mask(mask), "Car", 1.0, f"car_{k}") for k, mask in enumerate(masks)
+    )
 
 
 def fitted(settings: ReconstructSettings, factor: float = 1.0) -> Scene:

@@ -13,7 +13,6 @@ from diffrender.shape_priors import (
     FitSettings,
     ShapePrior,
     fit_prior,
-    load_prior,
     sample_car,
 )
 from diffrender.shape_priors.fit import fit_folder, main
@@ -21,11 +20,6 @@ from diffrender.shape_priors.mesh_files import read_mesh, to_object_frame
 from diffrender.shape_priors.registration import _Problem
 
 QUICK = FitSettings(iterations=15, samples=1500)
-
-
-@pytest.fixture(scope="module")
-def car() -> ShapePrior:
-    return load_prior("car")
 
 
 def _write_obj(path: Path, vertices: torch.Tensor, faces: torch.Tensor) -> None:

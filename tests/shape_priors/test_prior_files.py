@@ -17,11 +17,6 @@ from diffrender.shape_priors.build_asset import build_car_prior, main
 from diffrender.shape_priors.files import prior_path
 
 
-@pytest.fixture(scope="module")
-def car() -> ShapePrior:
-    return load_prior("car")
-
-
 def _parts(car: ShapePrior) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     """Tensors and header of a sound file, to be broken by a test."""
     tensors = {}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffrender.blocksparse import DynamicBlockSparseLinear, SparsityConfig
 from diffrender.errors import InputError
-from diffrender.shape_priors import ShapePrior, load_prior
+from diffrender.shape_priors import ShapePrior
 from diffrender.shape_priors.car_lattice import lattice
 from diffrender.shape_priors.decoder import DecoderSettings, ShapeDecoder
 from diffrender.shape_priors.decoder_training import (
@@ -31,11 +31,6 @@ MEAN = torch.tensor(
         [0.5, 0.0, -0.4], [0.5, 0.0, 0.4], [0.1, -1.0, 0.0],
     ]
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def car() -> ShapePrior:
-    return load_prior("car")
 
 
 def mirror() -> Tensor:

@@ -9,13 +9,8 @@ import torch
 
 from diffrender.errors import InputError
 from diffrender.rotations import yaw_to_matrix
-from diffrender.shape_priors import ShapePrior, default_texture, load_prior, part_colours
+from diffrender.shape_priors import ShapePrior, default_texture, part_colours
 from diffrender.shape_priors.car_lattice import lattice
-
-
-@pytest.fixture(scope="module")
-def car() -> ShapePrior:
-    return load_prior("car")
 
 
 @pytest.fixture

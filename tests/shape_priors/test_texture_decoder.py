@@ -27,11 +27,6 @@ SHORT = TextureTraining(steps=60, batch=16)
 
 
 @pytest.fixture(scope="module")
-def car() -> ShapePrior:
-    return load_prior("car")
-
-
-@pytest.fixture(scope="module")
 def source(car: ShapePrior) -> Tensor:
     return mirrored_texels(car, torch.from_numpy(lattice().mirror), SIDE)
 

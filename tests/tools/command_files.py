@@ -1,10 +1,11 @@
-"""A street of one car made of rectangles, written as the files that a user would have."""
+"""A street of one car made of rectangles as files that a user would have; how a command refuses."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from click.testing import Result
 from PIL import Image
 
 HEIGHT, WIDTH = 120, 200
@@ -40,3 +41,13 @@ def command_line(files: dict[str, str], *more: str) -> list[str]:
         "reconstruct", files["street.png"], "--calib", files["calib.txt"],
         "--masks", files["masks.png"], "--depth", files["depth.png"], "--method", "box", *more,
     ]  # fmt: skip
+
+
+def refused(result: Result, message: str, *, notes: bool = False) -> None:
+    """A command's error is one line that says what to mend; `notes` may stand above it."""
+    assert result.exit_code == 2, result.output
+    *above, line = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert notes or not above
+    assert result.stdout == ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 from types import ModuleType
@@ -40,13 +40,10 @@ def report() -> dict[str, Any]:
     return run_study(TINY).as_dict()
 
 
-def tables() -> ModuleType:
-    path = ROOT / "benchmarks" / "decoder_tables.py"
-    spec = importlib.util.spec_from_file_location("decoder_tables", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("decoder_tables")
 
 
 def test_every_decoder_has_errors_and_times(report: dict[str, Any]) -> None:
@@ -70,18 +67,19 @@ def test_every_decoder_has_errors_and_times(report: dict[str, Any]) -> None:
     assert rows[case(8, 32, 1), "inference"]["ratio"] == 1
 
 
-def test_the_page_is_written_from_the_report(report: dict[str, Any], tmp_path: Path) -> None:
-    module = tables()
+def test_the_page_is_written_from_the_report(
+    report: dict[str, Any], tables: ModuleType, tmp_path: Path
+) -> None:
     source, page = tmp_path / "report.json", tmp_path / "page.md"
     source.write_text(json.dumps(report))
-    page.write_text("Words.\n" + module.MARK + "old")
-    module.main(source, page, tmp_path / "plot.png")
+    page.write_text("Words.\n" + tables.MARK + "old")
+    tables.main(source, page, tmp_path / "plot.png")
     text = page.read_text()
-    assert text.startswith("Words.\n" + module.MARK)
+    assert text.startswith("Words.\n" + tables.MARK)
     assert "old" not in text
     assert "| 1/4 |" in text
     first = (tmp_path / "plot.png").read_bytes()
     assert first.startswith(b"\x89PNG")
     assert len(first) < 150_000
-    module.main(source, page, tmp_path / "plot.png")
+    tables.main(source, page, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes() == first

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
+from archives import write_tar
 
 from diffrender.tools import bench_evaluate
 from diffrender.tools.bench import run
@@ -16,12 +15,7 @@ LABEL = "Car 0 0 0.2 100 100 200 180 1.5 1.6 4 2 1.6 20 0.3"
 
 
 def _tar(path: Path, line: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as archive:
-        for frame in range(3):
-            member = tarfile.TarInfo(f"data/{frame:06d}.txt")
-            member.size = len(line)
-            archive.addfile(member, io.BytesIO(line.encode()))
+    write_tar(path, {f"data/{frame:06d}.txt": line.encode() for frame in range(3)})
 
 
 def test_speed_linearity_and_agreement_are_targets(

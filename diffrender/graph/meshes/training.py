@@ -7,7 +7,6 @@ of the stable part belongs to runs of any number of steps, so that a run can be 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,18 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from diffrender._checkpoint import (
+    Checkpoint,
+    load_state,
+    moments_of,
+    read_checkpoint,
+    restore_optimizer,
+    write_checkpoint,
+)
+from diffrender._training import is_late, set_rate
 from diffrender.errors import InputError
 from diffrender.graph.meshes.examples import Example
 from diffrender.graph.meshes.network import MeshNetwork, MeshSettings
-from diffrender.shape_priors.checkpoints import load_checkpoint, save_checkpoint
 
 __all__ = ["Examples", "MeshTrainSettings", "displacement_loss", "train_mesh_network"]
 
@@ -111,43 +118,39 @@ def train_mesh_network(
         net = MeshNetwork(sizes)
     generator = torch.Generator().manual_seed(settings.seed + 1)
     optimizer = torch.optim.AdamW(net.parameters(), settings.rate, weight_decay=1e-4)
-    parts: tuple[MeshNetwork | torch.optim.AdamW, ...] = (net, optimizer)
-    what, step = f"mesh network {sizes} {examples} {_fixed(settings)}", 0
+    state = Checkpoint(f"mesh network {sizes} {examples} {_fixed(settings)}")
     if checkpoint is not None and checkpoint.is_file():
-        step, state = load_checkpoint(checkpoint, what)
-        for part, saved in zip(parts, state["parts"], strict=True):
-            part.load_state_dict(saved)
-        generator.set_state(state["generator"])
-        other = MeshTrainSettings(steps=state["steps"])
-        if other.steps != settings.steps and step > other.steps - other.falling:
+        state = read_checkpoint(checkpoint, state.identity, ("net", "moments", "generator"))
+        load_state(net, state.parts["net"], checkpoint)
+        restore_optimizer(optimizer, state.parts["moments"])
+        generator.set_state(state.parts["generator"]["state"])
+        other = MeshTrainSettings(steps=state.facts["steps"])
+        if other.steps != settings.steps and state.step > other.steps - other.falling:
             raise InputError(
-                f"{checkpoint}: its rate falls already, at step {step} of {other.steps}; go on "
-                f"with {other.steps} steps or start anew"
+                f"{checkpoint}: its rate falls already, at step {state.step} of {other.steps}; go "
+                f"on with {other.steps} steps or start anew"
             )
-    while step < settings.steps:
+    state.facts = {"steps": settings.steps}
+    while state.step < settings.steps:
         example = examples.draw(generator)
         loss = displacement_loss(net(example.batch), example, settings.along)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.rate * settings.share(step)
+        set_rate(optimizer, settings.rate * settings.share(state.step))
         optimizer.step()
-        step += 1
+        state.step += 1
         value = float(loss.detach())
         if not value < float("inf"):
-            raise InputError(f"the loss is {value} at step {step}: lower the rate")
+            raise InputError(f"the loss is {value} at step {state.step}: lower the rate")
         if progress is not None:
-            progress(step, value)
-        late = until is not None and time.monotonic() >= until
-        if checkpoint is not None and (late or step % settings.every == 0):
-            saved = {
-                "parts": [part.state_dict() for part in parts],
-                "generator": generator.get_state(),
-                "steps": settings.steps,
-            }
-            save_checkpoint(checkpoint, what, step, saved)
-        if late and step < settings.steps:
+            progress(state.step, value)
+        late = is_late(until)
+        if checkpoint is not None and (late or state.step % settings.every == 0):
+            state.parts = {"net": net.state_dict(), "moments": moments_of(optimizer)}
+            state.parts["generator"] = {"state": generator.get_state()}
+            write_checkpoint(checkpoint, state)
+        if late and state.step < settings.steps:
             return None
     return net.eval().requires_grad_(False)
 

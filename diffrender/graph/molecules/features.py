@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffrender._registry import find_named
 from diffrender.errors import InputError
 from diffrender.graph.graphs import Graph
 from diffrender.graph.molecules.elements import (
@@ -63,9 +64,7 @@ def feature_set(name: str) -> FeatureSet:
     Raises:
         InputError: there is no such set.
     """
-    if name not in FEATURE_SETS:
-        raise InputError(f"no feature set '{name}', expected one of: {', '.join(FEATURE_SETS)}")
-    return FEATURE_SETS[name]
+    return find_named("feature set", name, FEATURE_SETS)
 
 
 def molecule_graph(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from diffrender._devices import pick_device
+from diffrender._registry import check_settings, find_named
 from diffrender.errors import InputError
 from diffrender.instances.segmenters import grabcut, hub, onnx_file, torchvision_rcnn
 from diffrender.instances.segmenters.base import Segmenter, SegmenterCard, SegmenterSettings
@@ -82,16 +83,10 @@ def create_segmenter(
         MissingExtraError: the segmenter needs an extra, or operators, that are not installed.
     """
     entry = _entry(name)
-    if settings is not None and type(settings) is not entry.settings:
-        wanted = entry.settings.__name__ if entry.settings else "no settings"
-        raise InputError(f"settings is {type(settings).__name__}, '{name}' takes {wanted}")
+    check_settings(name, settings, entry.settings)
     return entry.build(weights, pick_device(device), settings)
 
 
 def _entry(name: str) -> _Entry:
-    if name not in _REGISTRY:
-        raise InputError(
-            f"no segmenter '{name}', expected one of {', '.join(_REGISTRY)}; masks in a file are "
-            "read by load_instances"
-        )
-    return _REGISTRY[name]
+    hint = "masks in a file are read by load_instances"
+    return find_named("segmenter", name, _REGISTRY, hint)

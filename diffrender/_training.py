@@ -1,0 +1,150 @@
+"""What all training runs do: draws from (seed, number) alone, and a folder that a run goes on from.
+
+A run whose draws follow from its seed and step needs no random state to go on with the same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from diffrender._checkpoint import (
+    Checkpoint,
+    load_state,
+    moments_of,
+    read_checkpoint,
+    restore_optimizer,
+    write_checkpoint,
+)
+from diffrender._logs import Board, write_csv
+
+__all__ = [
+    "Report",
+    "RunFolder",
+    "check_finite",
+    "epoch_places",
+    "is_late",
+    "set_rate",
+    "stream",
+    "stream_seed",
+]
+
+Report = Callable[[dict[str, float]], None]  # told every row of the log
+
+
+def is_late(until: float | None) -> bool:
+    """Whether `until`, a `time.monotonic()`, has come; None never does."""
+    return until is not None and time.monotonic() >= until
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give all parameters of an optimizer one learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def check_finite(loss: Tensor, step: int) -> None:
+    """Raise RuntimeError for a loss that is NaN or infinite."""
+    if not torch.isfinite(loss):
+        raise RuntimeError(f"the loss is {float(loss.detach())} at step {step}")
+
+
+def stream_seed(seed: int, number: int) -> int:
+    """A generator's seed for each pair: torch makes neighbouring seeds independent streams."""
+    return (seed * 1_000_003 + number) % 2**63
+
+
+def stream(seed: int, number: int) -> torch.Generator:
+    """A generator of its own for each pair."""
+    return torch.Generator().manual_seed(stream_seed(seed, number))
+
+
+def epoch_places(
+    count: int, batch: int, step: int, order: Callable[[int], torch.Generator]
+) -> Tensor:
+    """(batch,) places of a step among `count`: every epoch is a permutation, run without gaps.
+
+    `order` gives an epoch's generator.
+    """
+    found: list[Tensor] = []
+    place, wanted = step * batch, batch
+    while wanted:
+        epoch, start = divmod(place, count)
+        some = torch.randperm(count, generator=order(epoch))[start : start + wanted]
+        found.append(some)
+        place, wanted = place + len(some), wanted - len(some)
+    return torch.cat(found)
+
+
+class RunFolder:
+    """Checkpoint, log and events of a run; what the checkpoint holds is loaded here.
+
+    FOLDER/checkpoint.safetensors, FOLDER/log.csv and, with `board`, TensorBoard events under
+    FOLDER/board.
+
+    Args:
+        folder: of the run.
+        identity: what the run is; it goes on only as itself.
+        nets: networks by their name in the checkpoint. optimizer: of the one that learns.
+        board: write events.
+
+    Raises:
+        InputError: the folder holds another run.
+        MissingExtraError: `board` without TensorBoard.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: str,
+        nets: Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        *,
+        board: bool,
+    ) -> None:
+        self.folder, self.state = folder, Checkpoint(identity)
+        self._nets, self._optimizer = nets, optimizer
+        self._recent: list[dict[str, float]] = []
+        if self.checkpoint.is_file():
+            self.state = read_checkpoint(self.checkpoint, identity, (*nets, "moments"))
+            for name, net in nets.items():
+                load_state(net, self.state.parts[name], self.checkpoint)
+            restore_optimizer(optimizer, self.state.parts["moments"])
+        self._board = Board(folder / "board", self.state.step) if board else None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that the run goes on from."""
+        return self.folder / "checkpoint.safetensors"
+
+    def count(self, values: dict[str, float]) -> None:
+        """One step is done; `values` are what the log averages."""
+        self.state.step += 1
+        self._recent.append(values)
+
+    def means(self) -> dict[str, float]:
+        """Means over the steps since the last call."""
+        recent, self._recent = self._recent, []
+        return {name: sum(row[name] for row in recent) / len(recent) for name in recent[0]}
+
+    def save(self, row: dict[str, float], digits: int, report: Report | None) -> None:
+        """Add a row, rounded; write log, then checkpoint, which is what counts; tell the row."""
+        row = {name: float(f"{value:.{digits}g}") for name, value in row.items()}
+        self.state.rows.append(row)
+        self.state.parts = {name: net.state_dict() for name, net in self._nets.items()}
+        self.state.parts["moments"] = moments_of(self._optimizer)
+        write_csv(self.folder / "log.csv", self.state.rows)
+        write_checkpoint(self.checkpoint, self.state)
+        if self._board is not None:
+            self._board.write(row)
+        if report is not None:
+            report(row)
+
+    def close(self) -> None:
+        """Close the events; nothing may be saved after that."""
+        if self._board is not None:
+            self._board.close()

@@ -1,0 +1,36 @@
+"""The C++ side of the products on the CPU: the record that kernels read, and how to call them."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+
+from diffrender.native import signature
+
+__all__ = ["Product", "check_status", "kernel"]
+
+
+class Product(ctypes.Structure):
+    """`Product` of blocksparse.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in (
+            "dtype", "transposed", "features_last", "out_blocks", "in_blocks", "out_size",
+            "in_size", "batch", "n", "threads", "vectors", "group", "bands", "chunk", "parts",
+            "window",
+        )),
+        *((name, ctypes.c_void_p) for name in ("offsets", "indices", "order", "segments")),
+    )  # fmt: skip
+
+
+@functools.cache
+def kernel(name: str, arguments: str = "pppp") -> Callable[..., int]:
+    """The C++ function of that name; `arguments` as `native.signature` takes them."""
+    return signature(f"diffrender_blocksparse_{name}", arguments)
+
+
+def check_status(status: int) -> None:
+    """Raise what a kernel's status stands for; 0 is success."""
+    if status:
+        raise MemoryError("the native block-sparse product ran out of memory")
