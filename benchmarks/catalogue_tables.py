@@ -5,15 +5,13 @@ python benchmarks/catalogue_tables.py     # rewrites what stands below the page'
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from raster_tables import markdown_table
+from pages import DOCS, RESULTS, machine, markdown_table, read_report, write_below
 
-ROOT = Path(__file__).resolve().parents[1]
 MARK = "<!-- tables below: written by benchmarks/catalogue_tables.py -->\n"
 PARAMETERS = ("vertices", "attributes", "texture", "pose", "intrinsics", "light", "density")
 MARKS = {"exact": "●", "own": "◐", "biased": "○"}
@@ -89,10 +87,9 @@ def reconstructions(report: dict[str, Any]) -> str:
 
 def page(report: dict[str, Any], streets: dict[str, Any] | None) -> str:
     """All tables with their headings."""
-    machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items() if value)
     held = [target["met"] for target in report["targets"]]
     text = (
-        f"\nMeasured on: {machine}.\n\n"
+        f"\nMeasured on: {machine(report)}.\n\n"
         f"### Claims: {sum(held)} of {len(held)} hold\n\n"
         "● the derivative of the scene's anti-aliased picture, ◐ exact for its own picture, ○ "
         "biased; the lowest cosine similarity over directions and regions; i: claimed inside "
@@ -114,17 +111,11 @@ def page(report: dict[str, Any], streets: dict[str, Any] | None) -> str:
 
 
 def main(results: Path, target: Path) -> None:
-    report = json.loads((results / "catalogue.json").read_text(encoding="utf-8"))
     path = results / "catalogue-reconstruct.json"
-    streets = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    text = target.read_text(encoding="utf-8")
-    if text.count(MARK) != 1:
-        raise SystemExit(f"{target} must hold this line once: {MARK.strip()}")
-    target.write_text(text.split(MARK)[0] + MARK + page(report, streets), encoding="utf-8")
-    print(f"wrote {target}")
+    streets = read_report(path) if path.is_file() else None
+    write_below(target, MARK, page(read_report(results / "catalogue.json"), streets))
 
 
 if __name__ == "__main__":
     names = [Path(name) for name in sys.argv[1:]]
-    default = [ROOT / "benchmarks" / "results", ROOT / "docs" / "catalogue.md"]
-    main(*(names if len(names) == 2 else default))
+    main(*(names if len(names) == 2 else (RESULTS, DOCS / "catalogue.md")))
