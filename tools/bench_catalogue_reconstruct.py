@@ -33,8 +33,8 @@ __all__ = ["bench_reconstruct"]
 OWN = "the library's own"
 _SCENES, _CARS_A_SCENE = 3, 2
 _STAGES = (
-    StageSettings(iterations=20, size=(48, 48), keep=4),
-    StageSettings(iterations=20, size=(64, 64), keep=1, turns=(180,)),
+    StageSettings(iterations=20, size=(40, 40), keep=4),
+    StageSettings(iterations=20, size=(48, 48), keep=1, turns=(180,)),
 )
 _QUICK_STAGES = (StageSettings(iterations=6, size=(32, 32), keep=2),)
 
