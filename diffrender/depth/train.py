@@ -1,4 +1,4 @@
-"""Train a `dpt-timm` network from scratch: `python -m diffrender.depth.train --help`.
+"""Train a `dpt-timm` network: `python -m diffrender.depth.train --help`.
 
 The shipped weights and their log (assets/dpt_street.*) were made by
     python -m diffrender.datasets.depth_frames --out FRAMES/train --count 1800
@@ -28,15 +28,9 @@ import torch
 from diffrender._files import atomic_path, write_text_atomic
 from diffrender.blocksparse import SparsityConfig
 from diffrender.depth.dpt import DptConfig, DptNet
-from diffrender.depth.dpt_timm import save_dpt
-from diffrender.depth.train_data import (
-    Augmentation,
-    Batch,
-    FrameSet,
-    load_frames,
-    make_batch,
-    whole_frames,
-)
+from diffrender.depth.dpt_timm import load_dpt, save_dpt
+from diffrender.depth.train_augment import Augmentation
+from diffrender.depth.train_data import Batch, FrameSet, load_frames, make_batch, whole_frames
 from diffrender.depth.train_loss import depth_loss
 from diffrender.errors import InputError
 
@@ -84,10 +78,15 @@ def train(
     out: Path,
     config: DptConfig | None = None,
     settings: TrainSettings | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Train, or go on with `out`/checkpoint.pt; returns `out`/weights.safetensors.
 
     `out`/log.csv gets a row every `settings.every` steps with the loss and the errors on `check`.
+    A new run begins with the weights of `start`, a file of `save_dpt`, or with random ones.
+
+    Raises:
+        InputError: `start` or the checkpoint is of another configuration, or the run had ended.
     """
     config, settings = config or DptConfig(), settings or TrainSettings()
     out.mkdir(parents=True, exist_ok=True)
@@ -95,6 +94,8 @@ def train(
     run = _Run(config, settings)
     if (out / "checkpoint.pt").is_file():
         run.restore(out / "checkpoint.pt")
+    elif start is not None:
+        run.begin_with(start)
     weights = out / "weights.safetensors"
     with ThreadPoolExecutor(1) as ahead:  # the next batch is made while this one is learnt from
 
@@ -226,6 +227,13 @@ class _Run:
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
 
+    def begin_with(self, path: Path) -> None:
+        first = load_dpt(path)
+        if first.config != self.net.config:
+            raise InputError(f"{path}: made with another configuration: {first.config}")
+        self.net.load_state_dict(first.state_dict())
+        self.mean.module.load_state_dict(first.state_dict())
+
     def restore(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
         if state["config"] != _plain(asdict(self.net.config)):
@@ -273,10 +281,13 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see --help."""
-    parser = argparse.ArgumentParser(description="Train a dpt-timm depth network from scratch.")
-    parser.add_argument("--frames", type=Path, required=True, help="folder of frames_*.npz")
+    parser = argparse.ArgumentParser(description="Train a dpt-timm depth network.")
+    parser.add_argument(
+        "--frames", type=Path, nargs="+", required=True, help="folders of frames_*.npz"
+    )
     parser.add_argument("--check", type=Path, required=True, help="folder of frames to check on")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and log")
+    parser.add_argument("--start", type=Path, help="weights to begin with, in place of random ones")
     parser.add_argument("--minutes", type=float, default=TrainSettings.minutes)
     parser.add_argument("--steps", type=int, default=None, help="in place of --minutes")
     parser.add_argument("--batch", type=int, default=TrainSettings.batch)
@@ -300,9 +311,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = TrainSettings(
         given.minutes, given.steps, given.batch, given.rate, every=given.every, seed=given.seed
     )
-    frames, check = load_frames(given.frames, given.limit), load_frames(given.check)
+    frames, check = load_frames(*given.frames, limit=given.limit), load_frames(given.check)
     print(f"{len(frames)} frames, {len(check)} to check on, {settings}, {config}", flush=True)
-    print(train(frames, check, given.out, config, settings))
+    print(train(frames, check, given.out, config, settings, given.start))
 
 
 if __name__ == "__main__":
