@@ -27,7 +27,8 @@ def add_canopy(roadside: Roadside, side: Side) -> None:
     draw = roadside.draw
     s = draw.uniform(-12, 0)
     while s < 55:
-        spot = roadside.street.place(roadside.outward(side, draw.uniform(0.3, 4)), s)
+        aside = draw.uniform(0.3, 4) + (4 if -5 < s < 6 else 0)  # crowns reach that far
+        spot = roadside.street.place(roadside.outward(side, aside), s)
         if s < -5 or roadside.free(spot, 0.5):
             height = draw.uniform(6, 14)
             add_tree(roadside.soup, spot, roadside.palette, draw, height)
@@ -76,9 +77,11 @@ def _green(roadside: Roadside, side: Side, reach: tuple[float, float],
     draw, street = roadside.draw, roadside.street
     s = draw.uniform(-3, 1)
     while s < 75:
-        spot = street.place(roadside.outward(side, draw.uniform(*reach)), s)
+        aside, tall = draw.uniform(*reach), draw.uniform(*height)
+        # a bush is up to 1.1 times as wide as it is tall: near the camera none hangs over the edge
+        spot = street.place(roadside.outward(side, max(aside, (1.1 if s < 8 else 0.8) * tall)), s)
         if not street.in_crossing(s, 1.5) and roadside.free(spot, 0.8):
-            add_bush(roadside.soup, spot, roadside.palette, draw, draw.uniform(*height))
+            add_bush(roadside.soup, spot, roadside.palette, draw, tall)
         s += pitch * draw.uniform(0.6, 1.6) * (1 + max(s, 0) / 60)
 
 

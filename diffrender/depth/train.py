@@ -30,11 +30,12 @@ from diffrender.blocksparse import SparsityConfig
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.dpt_timm import load_dpt, save_dpt
 from diffrender.depth.train_augment import Augmentation
-from diffrender.depth.train_data import Batch, FrameSet, load_frames, make_batch, whole_frames
+from diffrender.depth.train_check import check_errors
+from diffrender.depth.train_data import Batch, FrameSet, load_frames, make_batch
 from diffrender.depth.train_loss import depth_loss
 from diffrender.errors import InputError
 
-__all__ = ["TrainSettings", "check_errors", "train"]
+__all__ = ["TrainSettings", "train"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class TrainSettings:
         decay: weight decay.
         small: share of the run on pictures of three quarters the size, which cost half as much;
             depth is normalized by the focal length in pixels, so it is the same task.
-        bfloat16: compute in bfloat16 where autocast does.
+        bfloat16: compute in bfloat16 where autocast does; on a processor without instructions for
+            it a step takes fifteen times as long as in float32.
         average: share that each step keeps of the running mean of the weights, which is shipped.
         every: steps between two rows of the log (and checkpoints).
         seed: of the initial weights and of every batch.
@@ -117,32 +119,6 @@ def train(
     if not weights.is_file():
         raise InputError(f"{out}: the run in its checkpoint had already ended; nothing to do")
     return weights
-
-
-def check_errors(net: DptNet, frames: FrameSet, cap: float = 80.0) -> dict[str, float]:
-    """Mean errors over frames whose depth is exact, truth below `cap` metres.
-
-    "abs_rel" uses the depth as predicted, "abs_rel_scaled" after median scaling, "delta1" is the
-    share within 25 %.
-    """
-    rows = []
-    was_training = net.training
-    net.eval()
-    for start in range(0, len(frames), 8):
-        batch = whole_frames(frames, net.config, np.arange(start, min(start + 8, len(frames))))
-        with torch.inference_mode():
-            predicted = net(batch.image)
-        for p, z, factor in zip(predicted, batch.depth, batch.factor, strict=True):
-            known = (z > 0) & (z * factor < cap)
-            ratio = (p / z)[known]
-            scaled = ratio / (p[known].median() / z[known].median())
-            within = torch.maximum(ratio, 1 / ratio) < 1.25
-            rows.append(
-                [(ratio - 1).abs().mean(), (scaled - 1).abs().mean(), within.float().mean()]
-            )
-    net.train(was_training)
-    means = torch.tensor(rows).mean(dim=0).tolist()
-    return dict(zip(("abs_rel", "abs_rel_scaled", "delta1"), means, strict=True))
 
 
 class _Run:
@@ -299,6 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbone", default=DptConfig.backbone, help="timm model")
     parser.add_argument("--channels", type=int, default=DptConfig.channels, help="of the head")
     parser.add_argument("--size", type=int, nargs=2, default=DptConfig.size, metavar=("H", "W"))
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--density", type=float, help="of a transformer's linear layers")
     parser.add_argument("--block", type=int, default=SparsityConfig.block_size, help="of --density")
     given = parser.parse_args(arguments)
@@ -309,8 +286,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         backbone=given.backbone, channels=given.channels, size=(height, width), sparsity=sparsity
     )
     settings = TrainSettings(
-        given.minutes, given.steps, given.batch, given.rate, every=given.every, seed=given.seed
-    )
+        given.minutes, given.steps, given.batch, given.rate, bfloat16=given.bfloat16,
+        every=given.every, seed=given.seed,
+    )  # fmt: skip
     frames, check = load_frames(*given.frames, limit=given.limit), load_frames(given.check)
     print(f"{len(frames)} frames, {len(check)} to check on, {settings}, {config}", flush=True)
     print(train(frames, check, given.out, config, settings, given.start))

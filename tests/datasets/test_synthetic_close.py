@@ -192,3 +192,22 @@ def test_shares_out_of_range_are_refused() -> None:
         StreetSettings(close=2)
     with pytest.raises(InputError, match="lorries is -1, expected 0 to 20"):
         StreetSettings(lorries=-1)
+
+
+def test_no_thicket_grows_into_the_camera() -> None:
+    for seed in range(3):
+        street = _thicketed(seed)
+        builder = roadside(street, seed)
+        for side in (street.left, street.right):
+            furnish(builder, side)
+        corners = builder.soup.finish().corners.reshape(-1, 3)
+        eye = np.array([0.0, -1.65, 0.0])
+        assert np.linalg.norm(corners - eye, axis=1).min() > 0.8
+
+
+def _thicketed(seed: int) -> Street:
+    street = draw_street(np.random.default_rng(seed), 0.0)
+    sides = {
+        name: replace(getattr(street, name), zone="thicket", bank=0.0) for name in ("left", "right")
+    }
+    return replace(street, crossing=(np.inf, np.inf), **sides)

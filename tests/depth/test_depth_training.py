@@ -12,8 +12,9 @@ import torch
 
 from diffrender.depth import DptConfig, load_dpt, save_dpt
 from diffrender.depth.dpt import DptNet
-from diffrender.depth.train import TrainSettings, _schedule, check_errors, main, train
+from diffrender.depth.train import TrainSettings, _schedule, main, train
 from diffrender.depth.train_augment import Augmentation, _patched, recolour
+from diffrender.depth.train_check import check_errors
 from diffrender.depth.train_data import FrameSet, load_frames, make_batch, whole_frames
 from diffrender.depth.train_loss import depth_loss
 from diffrender.errors import InputError
