@@ -52,7 +52,7 @@ def _draw_lane(draw: np.random.Generator, road_grade: float) -> Street:
     bend = draw.choice([0, 1 / 120, 1 / 60, 1 / 35], p=[0.4, 0.2, 0.2, 0.2])
     bend = bend * draw.choice([-1, 1]) * draw.uniform(0.6, 1.0)
     turn = np.deg2rad(draw.normal(0, 4)) + bend * np.clip(_along() - draw.uniform(-5, 20), 0, 40)
-    sides = [_lane_side(draw, sign) for sign in (1, -1)]
+    sides = _lane_side(draw, 1), _lane_side(draw, -1)
     return _straightened(
         draw, turn, road_grade, (width, right_edge), sides, crossing, end, style="lane"
     )
@@ -75,14 +75,16 @@ def _draw_yard(draw: np.random.Generator) -> Street:
     """A paved place that the camera looks across, at some angle, to what closes it."""
     width = draw.uniform(2.8, 9.0)
     turn = np.full(_LENGTH, np.deg2rad(draw.normal(0, 14)))
-    sides = [
-        Side(sign, 0.0, "none", draw.choice([0.0, 0.0, 0.06]), draw.choice([0.0, 0.0, 2.0]),
-             draw.uniform(2, 22), str(draw.choice(_BESIDE_YARD)), 0.0)
-        for sign in (1, -1)
-    ]  # fmt: skip
+    sides = _yard_side(draw, 1), _yard_side(draw, -1)
     edges = (width, draw.uniform(1.3, width - 1.3))
     end = 9 + 40 * draw.random() ** 1.5
     return _straightened(draw, turn, 0.004, edges, sides, (np.inf, np.inf), end, style="yard")
+
+
+def _yard_side(draw: np.random.Generator, sign: int) -> Side:
+    kerb, verge = draw.choice([0.0, 0.0, 0.06]), draw.choice([0.0, 0.0, 2.0])
+    path, zone = draw.uniform(2, 22), str(draw.choice(_BESIDE_YARD))
+    return Side(sign, 0.0, "none", kerb, verge, path, zone, 0.0)
 
 
 def _along() -> np.ndarray:
@@ -91,7 +93,7 @@ def _along() -> np.ndarray:
 
 def _straightened(
     draw: np.random.Generator, heading: np.ndarray, grade: float, edges: tuple[float, float],
-    sides: list[Side], crossing: tuple[float, float], end: float, style: str,
+    sides: tuple[Side, Side], crossing: tuple[float, float], end: float, style: str,
 ) -> Street:  # fmt: skip
     """A street of one lane whose centre line follows `heading` and passes the camera."""
     width, right_edge = edges
