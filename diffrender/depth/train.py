@@ -1,10 +1,6 @@
 """Train a `dpt-timm` network: `python -m diffrender.depth.train --help`.
 
-The shipped weights and their log (assets/dpt_street.*) were made by
-    python -m diffrender.datasets.depth_frames --out FRAMES/train --count 1800
-    python -m diffrender.datasets.depth_frames --out FRAMES/check --count 64 --plain --seed 1
-    python -m diffrender.depth.train --frames FRAMES/train --check FRAMES/check --out OUT \\
-        --minutes 66.5 --every 50
+How the shipped weights (assets/dpt_street.*) were made is in docs/depth.md, with the commands.
 An interrupted run goes on from OUT/checkpoint.pt, with the frames that there are by then.
 """
 
