@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,15 @@ from diffrender._files import atomic_path
 from diffrender.datasets.synthetic import TRAINING_SEED, StreetSettings, SyntheticStreets
 from diffrender.errors import InputError
 
-__all__ = ["TRAINING_STREETS", "FrameJob", "write_frames"]
+__all__ = ["TRAINING_STREETS", "VARIED_STREETS", "FrameJob", "write_frames"]
 
 # Wider than the streets that results are reported on: other lenses, mounts and hills.
 TRAINING_STREETS = StreetSettings(
     focal=(0.75, 1.3), camera_height=(1.55, 1.75), pitch_degrees=1.0, roll_degrees=0.8
 )
+# And what those do not have: no horizon, things a metre from the camera, hard shade.
+VARIED_STREETS = replace(TRAINING_STREETS, close=0.75, lorries=0.5, hard_light=0.5)
+_STREETS = {"plain": StreetSettings(), "training": TRAINING_STREETS, "varied": VARIED_STREETS}
 _PER_FILE = 8
 
 
@@ -92,12 +95,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=1600, help="frames")
     parser.add_argument("--size", type=int, nargs=2, default=(192, 640), metavar=("H", "W"))
     parser.add_argument("--seed", type=int, default=TRAINING_SEED, help="of the streets")
-    parser.add_argument("--plain", action="store_true", help="the streets of reported results")
+    parser.add_argument(
+        "--streets", choices=list(_STREETS), default="training",
+        help="plain: those of reported results; training: other lenses, mounts and hills too; "
+        "varied: mostly close places, in hard light",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, help="processes")
     given = parser.parse_args(arguments)
-    settings = StreetSettings() if given.plain else TRAINING_STREETS
     height, width = given.size
-    job = FrameJob(given.out, given.count, (height, width), given.seed, settings)
+    job = FrameJob(given.out, given.count, (height, width), given.seed, _STREETS[given.streets])
     paths = write_frames(job, given.workers)
     print(f"{len(paths)} files in {given.out}")
 

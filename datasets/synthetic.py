@@ -178,7 +178,7 @@ def _make_frame(
     to_label = _draw_tilt(plan, settings)
     half_view = size[1] / 2 / float(camera.intrinsics[0, 0])
     layout: Layout = draw_layout(plan, settings, half_view)
-    light = draw_light(looks, settings.sunny)
+    light = draw_light(looks, settings.sunny, settings.hard_light)
     rendering: Rendering = render_layout(layout, light, camera, to_label)
     image = develop(rendering.radiance, rendering.depth > 0, looks, settings.photometry)
     truth = car_truth(layout.cars, rendering.owner, camera, to_label)

@@ -100,7 +100,8 @@ def add_ground(soup: Soup, street: Street, palette: Palette, draw: np.random.Gen
     spans = [(-4.0, 450.0)]
     if np.isfinite(street.crossing[0]):
         spans = [(-4.0, street.crossing[0]), (street.crossing[1], 450.0)]
-    strip(street.left_edge, street.right_edge, Material.ROAD, road, -4, 450)
+    surface = (Material.PAVEMENT, path) if street.style == "yard" else (Material.ROAD, road)
+    strip(street.left_edge, street.right_edge, *surface, -4, 450)
     for side in (street.left, street.right):
         sign, edge = side.sign, street.edge(side)
         bend = np.abs(np.gradient(street.heading)).max()

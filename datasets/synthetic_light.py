@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -76,8 +76,8 @@ class Light:
         return above * sky + (1 - above) * (dark + (road - dark) * below)
 
 
-def draw_light(draw: np.random.Generator, sunny: float) -> Light:
-    """Draw the weather."""
+def draw_light(draw: np.random.Generator, sunny: float, hard: float = 0.0) -> Light:
+    """Draw the weather; `hard` is the probability of deep shade wherever the sun does not reach."""
     clear = draw.random() < sunny
     height = np.deg2rad(draw.uniform(18, 62))
     turn = draw.uniform(0, 2 * np.pi)
@@ -99,9 +99,16 @@ def draw_light(draw: np.random.Generator, sunny: float) -> Light:
         zenith = horizon * draw.uniform(0.6, 0.95)
         cloud = draw.uniform(0.4, 1.0)
     bounce = 0.2 * (ambient + sun * np.sin(height)) * np.array([1.0, 0.97, 0.9])
-    return Light(
+    light = Light(
         to_sun, sun, ambient, bounce, horizon, zenith, cloud,
         10 ** draw.uniform(3.3, 4.3), draw.uniform(0, 190, 2),
+    )  # fmt: skip
+    if not (hard > 0 and clear and draw.random() < hard):
+        return light
+    fill = draw.uniform(0.35, 0.8)
+    return replace(
+        light, sun=light.sun * draw.uniform(1.0, 1.6), ambient=light.ambient * fill,
+        bounce=light.bounce * draw.uniform(0.5, 1.0),
     )  # fmt: skip
 
 

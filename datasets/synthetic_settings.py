@@ -27,6 +27,11 @@ class StreetSettings:
         road_grade: standard deviation of the road's slope changes; 0 is a flat road.
         sunny: probability of direct sun.
         clutter: factor on the number of trees, poles and bushes.
+        close: probability of a close place: a lane between walls and hedges, a paved yard, or a
+            street that a house, wall or wood closes ahead. At 0 the draws are those of a generator
+            without this setting, bit for bit; so too for the next two.
+        lorries: mean number of lorries, buses and trailers, which have no labels.
+        hard_light: probability that direct sun comes with little light from the sky.
         photometry: exposure, white balance, blur, noise and JPEG as from a real camera; False
             gives the plain tone-mapped picture.
         minimum_pixels: `instances()` leaves out cars with fewer visible pixels.
@@ -42,6 +47,9 @@ class StreetSettings:
     road_grade: float = 0.012
     sunny: float = 0.75
     clutter: float = 1.0
+    close: float = 0.0
+    lorries: float = 0.0
+    hard_light: float = 0.0
     photometry: bool = True
     minimum_pixels: int = 60
 
@@ -57,6 +65,8 @@ class StreetSettings:
                 f"StreetSettings.distance starts at {self.distance[0]} m, expected at least 4 m: "
                 "a car must not touch the camera"
             )
-        for name in ("van_share", "sunny"):
+        for name in ("van_share", "sunny", "close", "hard_light"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"StreetSettings.{name} is {getattr(self, name)}, expected 0 to 1")
+        if not 0 <= self.lorries <= 20:
+            raise InputError(f"StreetSettings.lorries is {self.lorries}, expected 0 to 20")

@@ -53,6 +53,7 @@ class Street:
     elevation: np.ndarray  # (S,) height of the road at s, metres, 0 and level at the camera
     crossing: tuple[float, float]  # s range of a crossing street, or (inf, inf)
     style: str
+    end: float = np.inf  # s where something closes the street
 
     def place(self, u: np.ndarray | float, s: np.ndarray | float) -> np.ndarray:
         """Street coordinates to points on the ground, (..., 3)."""

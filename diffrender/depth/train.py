@@ -1,10 +1,6 @@
-"""Train a `dpt-timm` network from scratch: `python -m diffrender.depth.train --help`.
+"""Train a `dpt-timm` network: `python -m diffrender.depth.train --help`.
 
-The shipped weights and their log (assets/dpt_street.*) were made by
-    python -m diffrender.datasets.depth_frames --out FRAMES/train --count 1800
-    python -m diffrender.datasets.depth_frames --out FRAMES/check --count 64 --plain --seed 1
-    python -m diffrender.depth.train --frames FRAMES/train --check FRAMES/check --out OUT \\
-        --minutes 66.5 --every 50
+How the shipped weights (assets/dpt_street.*) were made is in docs/depth.md, with the commands.
 An interrupted run goes on from OUT/checkpoint.pt, with the frames that there are by then.
 """
 
@@ -28,19 +24,14 @@ import torch
 from diffrender._files import atomic_path, write_text_atomic
 from diffrender.blocksparse import SparsityConfig
 from diffrender.depth.dpt import DptConfig, DptNet
-from diffrender.depth.dpt_timm import save_dpt
-from diffrender.depth.train_data import (
-    Augmentation,
-    Batch,
-    FrameSet,
-    load_frames,
-    make_batch,
-    whole_frames,
-)
+from diffrender.depth.dpt_timm import load_dpt, save_dpt
+from diffrender.depth.train_augment import Augmentation
+from diffrender.depth.train_check import check_errors
+from diffrender.depth.train_data import Batch, FrameSet, load_frames, make_batch
 from diffrender.depth.train_loss import depth_loss
 from diffrender.errors import InputError
 
-__all__ = ["TrainSettings", "check_errors", "train"]
+__all__ = ["TrainSettings", "train"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,8 @@ class TrainSettings:
         decay: weight decay.
         small: share of the run on pictures of three quarters the size, which cost half as much;
             depth is normalized by the focal length in pixels, so it is the same task.
-        bfloat16: compute in bfloat16 where autocast does.
+        bfloat16: compute in bfloat16 where autocast does; on a processor without instructions for
+            it a step takes fifteen times as long as in float32.
         average: share that each step keeps of the running mean of the weights, which is shipped.
         every: steps between two rows of the log (and checkpoints).
         seed: of the initial weights and of every batch.
@@ -84,10 +76,15 @@ def train(
     out: Path,
     config: DptConfig | None = None,
     settings: TrainSettings | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Train, or go on with `out`/checkpoint.pt; returns `out`/weights.safetensors.
 
     `out`/log.csv gets a row every `settings.every` steps with the loss and the errors on `check`.
+    A new run begins with the weights of `start`, a file of `save_dpt`, or with random ones.
+
+    Raises:
+        InputError: `start` or the checkpoint is of another configuration, or the run had ended.
     """
     config, settings = config or DptConfig(), settings or TrainSettings()
     out.mkdir(parents=True, exist_ok=True)
@@ -95,6 +92,8 @@ def train(
     run = _Run(config, settings)
     if (out / "checkpoint.pt").is_file():
         run.restore(out / "checkpoint.pt")
+    elif start is not None:
+        run.begin_with(start)
     weights = out / "weights.safetensors"
     with ThreadPoolExecutor(1) as ahead:  # the next batch is made while this one is learnt from
 
@@ -116,32 +115,6 @@ def train(
     if not weights.is_file():
         raise InputError(f"{out}: the run in its checkpoint had already ended; nothing to do")
     return weights
-
-
-def check_errors(net: DptNet, frames: FrameSet, cap: float = 80.0) -> dict[str, float]:
-    """Mean errors over frames whose depth is exact, truth below `cap` metres.
-
-    "abs_rel" uses the depth as predicted, "abs_rel_scaled" after median scaling, "delta1" is the
-    share within 25 %.
-    """
-    rows = []
-    was_training = net.training
-    net.eval()
-    for start in range(0, len(frames), 8):
-        batch = whole_frames(frames, net.config, np.arange(start, min(start + 8, len(frames))))
-        with torch.inference_mode():
-            predicted = net(batch.image)
-        for p, z, factor in zip(predicted, batch.depth, batch.factor, strict=True):
-            known = (z > 0) & (z * factor < cap)
-            ratio = (p / z)[known]
-            scaled = ratio / (p[known].median() / z[known].median())
-            within = torch.maximum(ratio, 1 / ratio) < 1.25
-            rows.append(
-                [(ratio - 1).abs().mean(), (scaled - 1).abs().mean(), within.float().mean()]
-            )
-    net.train(was_training)
-    means = torch.tensor(rows).mean(dim=0).tolist()
-    return dict(zip(("abs_rel", "abs_rel_scaled", "delta1"), means, strict=True))
 
 
 class _Run:
@@ -226,6 +199,13 @@ class _Run:
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
 
+    def begin_with(self, path: Path) -> None:
+        first = load_dpt(path)
+        if first.config != self.net.config:
+            raise InputError(f"{path}: made with another configuration: {first.config}")
+        self.net.load_state_dict(first.state_dict())
+        self.mean.module.load_state_dict(first.state_dict())
+
     def restore(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
         if state["config"] != _plain(asdict(self.net.config)):
@@ -273,10 +253,13 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see --help."""
-    parser = argparse.ArgumentParser(description="Train a dpt-timm depth network from scratch.")
-    parser.add_argument("--frames", type=Path, required=True, help="folder of frames_*.npz")
+    parser = argparse.ArgumentParser(description="Train a dpt-timm depth network.")
+    parser.add_argument(
+        "--frames", type=Path, nargs="+", required=True, help="folders of frames_*.npz"
+    )
     parser.add_argument("--check", type=Path, required=True, help="folder of frames to check on")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and log")
+    parser.add_argument("--start", type=Path, help="weights to begin with, in place of random ones")
     parser.add_argument("--minutes", type=float, default=TrainSettings.minutes)
     parser.add_argument("--steps", type=int, default=None, help="in place of --minutes")
     parser.add_argument("--batch", type=int, default=TrainSettings.batch)
@@ -288,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbone", default=DptConfig.backbone, help="timm model")
     parser.add_argument("--channels", type=int, default=DptConfig.channels, help="of the head")
     parser.add_argument("--size", type=int, nargs=2, default=DptConfig.size, metavar=("H", "W"))
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--density", type=float, help="of a transformer's linear layers")
     parser.add_argument("--block", type=int, default=SparsityConfig.block_size, help="of --density")
     given = parser.parse_args(arguments)
@@ -298,11 +282,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         backbone=given.backbone, channels=given.channels, size=(height, width), sparsity=sparsity
     )
     settings = TrainSettings(
-        given.minutes, given.steps, given.batch, given.rate, every=given.every, seed=given.seed
-    )
-    frames, check = load_frames(given.frames, given.limit), load_frames(given.check)
+        given.minutes, given.steps, given.batch, given.rate, bfloat16=given.bfloat16,
+        every=given.every, seed=given.seed,
+    )  # fmt: skip
+    frames, check = load_frames(*given.frames, limit=given.limit), load_frames(given.check)
     print(f"{len(frames)} frames, {len(check)} to check on, {settings}, {config}", flush=True)
-    print(train(frames, check, given.out, config, settings))
+    print(train(frames, check, given.out, config, settings, given.start))
 
 
 if __name__ == "__main__":

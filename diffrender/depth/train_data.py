@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from diffrender.depth.dpt import DptConfig
+from diffrender.depth.train_augment import Augmentation, recolour
 from diffrender.errors import InputError
 
-__all__ = ["Augmentation", "Batch", "FrameSet", "load_frames", "make_batch", "whole_frames"]
+__all__ = ["Batch", "FrameSet", "load_frames", "make_batch", "whole_frames"]
 
 _MAX_BYTES = 12 << 30
 
@@ -53,50 +54,26 @@ class Batch:
     factor: Tensor  # (B,)
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How far a frame is varied; pairs are (low, high).
-
-    Attributes:
-        crop: width of the crop as a share of the widest crop that fits.
-        stretch: aspect ratio of the crop relative to the network's input.
-        blur, grey, shuffle, field, cutout: probabilities of Gaussian blur, of a grey picture, of
-            exchanged channels, of uneven light, and of a covered rectangle.
-        noise: largest standard deviation of pixel noise.
-        gain, gamma: log standard deviation of brightness and of the tone curve.
-        saturation: of the colours, 1 leaves them.
-    """
-
-    crop: tuple[float, float] = (0.62, 1.0)
-    stretch: tuple[float, float] = (0.9, 1.12)
-    blur: float = 0.3
-    grey: float = 0.08
-    shuffle: float = 0.08
-    field: float = 0.5
-    cutout: float = 0.2
-    noise: float = 0.05
-    gain: float = 0.3
-    gamma: float = 0.25
-    saturation: tuple[float, float] = (0.3, 1.6)
-
-
-def load_frames(folder: Path, limit: int | None = None) -> FrameSet:
-    """All `frames_*.npz` of a folder, or the first `limit` frames.
+def load_frames(*folders: Path, limit: int | None = None) -> FrameSet:
+    """All `frames_*.npz` of the folders, or the first `limit` frames.
 
     Raises:
         InputError: no files, files of unlike sizes, or more than fits in memory.
     """
-    paths = sorted(folder.glob("frames_*.npz"))
-    if not paths:
-        raise InputError(
-            f"{folder}: no frames_*.npz; make some with "
-            "`python -m diffrender.datasets.depth_frames --out FOLDER`"
-        )
+    paths: list[Path] = []
+    for folder in folders:
+        some = sorted(folder.glob("frames_*.npz"))
+        if not some:
+            raise InputError(
+                f"{folder}: no frames_*.npz; make some with "
+                "`python -m diffrender.datasets.depth_frames --out FOLDER`"
+            )
+        paths += some
     images, depths, focals, total, size = [], [], [], 0, 0
     for path in paths:
         size += path.stat().st_size
         if size > _MAX_BYTES:
-            raise InputError(f"{folder}: more than {_MAX_BYTES} bytes of frames; use a limit")
+            raise InputError(f"{path}: more than {_MAX_BYTES} bytes of frames; use a limit")
         with np.load(path, allow_pickle=False) as arrays:
             if not {"image", "depth", "focal"} <= set(arrays.files):
                 raise InputError(f"{path}: holds {arrays.files}, expected image, depth and focal")
@@ -153,7 +130,7 @@ def make_batch(
             interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
         )
         depths[row, 0] = _nearest(depth, (height // 2, width // 2)) / factors[row]
-        images[row] = _recolour(images[row] / 255.0, augmentation, draw)
+        images[row] = recolour(images[row] / 255.0, augmentation, draw)
     return Batch(
         torch.from_numpy(images).permute(0, 3, 1, 2),
         torch.from_numpy(depths),
@@ -188,37 +165,3 @@ def _nearest(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (H, W)
     rows = ((np.arange(size[0]) + 0.5) * depth.shape[0] / size[0]).astype(int)
     columns = ((np.arange(size[1]) + 0.5) * depth.shape[1] / size[1]).astype(int)
     return depth[np.ix_(rows, columns)]
-
-
-def _recolour(image: np.ndarray, given: Augmentation, draw: np.random.Generator) -> np.ndarray:
-    """Vary colours, light, sharpness and noise of an (H, W, 3) picture in [0, 1]."""
-    import cv2
-
-    height, width = image.shape[:2]
-    if draw.random() < given.shuffle:
-        image = image[..., draw.permutation(3)]
-    grey = image.mean(axis=2, keepdims=True)
-    saturation = 0.0 if draw.random() < given.grey else draw.uniform(*given.saturation)
-    image = grey + (image - grey) * np.float32(saturation)
-    if draw.random() < given.field:
-        coarse = np.exp(draw.normal(0, 0.35, (3, 6))).astype(np.float32)
-        image = (
-            image * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
-        )
-    balance = np.exp(draw.normal(0, 0.08, 3)) * np.exp(draw.normal(0, given.gain))
-    image = np.clip(image * balance.astype(np.float32), 0, 1)
-    image **= np.float32(np.exp(draw.normal(0, given.gamma)))
-    contrast = np.float32(np.exp(draw.normal(0, 0.2)))
-    image = (image - image.mean()) * contrast + image.mean()
-    if draw.random() < given.blur:
-        image = cv2.GaussianBlur(image, (0, 0), draw.uniform(0.3, 1.3))
-    elif draw.random() < 0.3:  # oversharpened, as cameras do
-        image = image + draw.uniform(0.2, 1.0) * (image - cv2.GaussianBlur(image, (0, 0), 1.0))
-    if draw.random() < 0.7:
-        sigma = draw.uniform(0, given.noise) * draw.random()
-        image = image + np.float32(sigma) * draw.standard_normal(image.shape, dtype=np.float32)
-    if draw.random() < given.cutout:
-        high, wide = int(draw.uniform(8, height / 3)), int(draw.uniform(8, width / 6))
-        top, left = int(draw.integers(0, height - high)), int(draw.integers(0, width - wide))
-        image[top : top + high, left : left + wide] = draw.random(3, dtype=np.float32)
-    return np.clip(image, 0, 1)

@@ -15,7 +15,7 @@ from diffrender.errors import InputError
 def test_frames_on_disk_are_the_sequence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = f"--count 2 --size 32 96 --seed {DEVELOPMENT_SEED} --plain --workers 1"
+    small = f"--count 2 --size 32 96 --seed {DEVELOPMENT_SEED} --streets plain --workers 1"
     main(["--out", str(tmp_path), *small.split()])
     assert capsys.readouterr().out == f"1 files in {tmp_path}\n"
     with np.load(tmp_path / "frames_00000.npz", allow_pickle=False) as arrays:

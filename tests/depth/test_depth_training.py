@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from diffrender.depth import DptConfig, load_dpt
-from diffrender.depth.train import TrainSettings, _schedule, check_errors, main, train
-from diffrender.depth.train_data import (
-    Augmentation,
-    FrameSet,
-    load_frames,
-    make_batch,
-    whole_frames,
-)
+from diffrender.depth import DptConfig, load_dpt, save_dpt
+from diffrender.depth.dpt import DptNet
+from diffrender.depth.train import TrainSettings, _schedule, main, train
+from diffrender.depth.train_augment import Augmentation, _patched, recolour
+from diffrender.depth.train_check import check_errors
+from diffrender.depth.train_data import FrameSet, load_frames, make_batch, whole_frames
 from diffrender.depth.train_loss import depth_loss
 from diffrender.errors import InputError
 
@@ -95,6 +93,33 @@ def test_batches_depend_on_the_generator_alone() -> None:
     assert first.image.max() <= 1
 
 
+def test_every_change_of_looks_keeps_the_picture_in_range() -> None:
+    image = np.random.default_rng(0).random((64, 96, 3), dtype=np.float32)
+    still = Augmentation(
+        blur=0, grey=0, shuffle=0, field=0, cutout=0, patches=0, clip=0, coded=0, noise=0, gain=0,
+        gamma=0, contrast=0, saturation=(1, 1),
+    )  # fmt: skip
+    for name in ("blur", "grey", "shuffle", "field", "cutout", "patches", "clip", "coded"):
+        changed, kept = (
+            recolour(image.copy(), given, np.random.default_rng(7))
+            for given in (replace(still, **{name: 1.0}), still)
+        )
+        assert changed.dtype == np.float32
+        assert changed.shape == image.shape
+        assert 0 <= changed.min() <= changed.max() <= 1
+        assert not np.array_equal(changed, kept), name
+
+
+def test_patches_of_shade_have_edges_and_leave_the_rest() -> None:
+    flat = np.full((64, 96, 3), 0.4, np.float32)
+    some = [_patched(flat, np.random.default_rng(seed)) for seed in range(12)]
+    assert sum(float((np.abs(image - 0.4) < 1e-6).mean()) > 0.2 for image in some) >= 9
+    assert min(float(image.min()) for image in some) < 0.25
+    assert max(float(image.max()) for image in some) > 0.6
+    steps = [np.abs(np.diff(image[..., 0], axis=1)).max() for image in some]
+    assert np.median(steps) > 0.05
+
+
 def test_loss_by_hand() -> None:
     truth = torch.tensor([[4.0, 8.0], [0.0, torch.inf]]).view(1, 1, 2, 2)
     exact = torch.tensor([[4.0, 8.0], [3.0, 90.0]]).view(1, 1, 2, 2)
@@ -128,17 +153,31 @@ def test_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(float(r["step"])) for r in rows] == [4, 8]
-    more = TrainSettings(steps=40, batch=4, rate=3e-3, every=20, average=0.5, small=0.0)
+    more = TrainSettings(steps=60, batch=4, rate=3e-3, every=30, average=0.5, small=0.0)
     weights = train(frames, frames, tmp_path, TINY, more)
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(float(r["step"])) for r in rows] == [4, 8, 20, 40]
+    assert [int(float(r["step"])) for r in rows] == [4, 8, 30, 60]
     assert float(rows[-1]["total"]) < 0.5 * float(rows[0]["total"])
     errors = check_errors(load_dpt(weights), frames)
     assert errors["abs_rel"] == pytest.approx(float(rows[-1]["abs_rel"]), abs=0.01)
     assert errors["abs_rel"] < 0.5 * float(rows[0]["abs_rel"])
     with pytest.raises(InputError, match="another configuration"):
         train(frames, frames, tmp_path, DptConfig(backbone="test_vit", channels=8), more)
+
+
+def test_a_run_begins_with_the_weights_of_a_file(tmp_path: Path) -> None:
+    frames = planes()
+    torch.manual_seed(1)
+    start = save_dpt(DptNet(TINY), tmp_path / "start.safetensors")
+    still = TrainSettings(steps=1, batch=2, rate=1e-12, decay=0.0, every=1, average=0.0)
+    weights = train(frames, frames, tmp_path / "out", TINY, still, start)
+    first, after = load_dpt(start), load_dpt(weights)
+    for (name, old), new in zip(first.named_parameters(), after.parameters(), strict=True):
+        # the file of a run holds halves
+        torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-6, msg=name)
+    with pytest.raises(InputError, match="start.safetensors: made with another configuration"):
+        train(frames, frames, tmp_path / "other", replace(TINY, channels=16), still, start)
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +196,8 @@ def test_unfit_frames_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "frames", planes())
     assert len(load_frames(folder)) == 6
     assert len(load_frames(folder, limit=2)) == 2
+    assert len(load_frames(folder, folder)) == 12
+    assert len(load_frames(folder, folder, limit=8)) == 8
     bad = folder / "frames_00001.npz"
     np.savez(bad, image=np.zeros((2, 8, 8, 3), np.uint8), depth=np.zeros((2, 8, 8)), focal=[1, 1])
     with pytest.raises(InputError, match="alike in all files"):
