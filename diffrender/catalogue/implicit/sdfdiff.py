@@ -62,7 +62,6 @@ class SdfDiff:
             Claim("density", "interior", "biased"),
             Claim("attributes", "interior", "own"),
             Claim("pose", "interior", "biased"),
-            Claim("intrinsics", "interior", "biased"),
             Claim("light", "interior", "own"),
         ),
         memory="O(P + D) for P pixels and D nodes",
