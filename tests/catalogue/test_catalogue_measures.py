@@ -99,7 +99,7 @@ def test_rates_are_by_level() -> None:
 
 def test_cost_is_measured_and_grows() -> None:
     settings = CostSettings(heights=(16, 128), subdivisions=(1,), repeats=2)
-    small, large, ball = measure_cost(PIXEL_PAIRS, settings)
+    small, ball, large = measure_cost(PIXEL_PAIRS, settings)
     assert (small.against, small.value, large.value) == ("height", 16, 128)
     assert (ball.against, ball.value) == ("faces", 80)
     # Three channels and a coverage of 128 x 170 floats at least.

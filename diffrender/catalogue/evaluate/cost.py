@@ -100,21 +100,13 @@ def measure_cost(name: str, settings: CostSettings, *, limit: float = 300.0) -> 
 
 
 def cells(technique: Technique, settings: CostSettings) -> Iterator[Cell]:
-    """The measurements, row by row."""
-    scene = standard_scene()
-    yield from _row(
-        technique,
-        "height",
-        [(h, scene, standard_camera((h, 4 * h // 3))) for h in settings.heights],
-        settings,
-    )
-    camera = standard_camera((96, 128))
-    yield from _row(
-        technique,
-        "faces",
-        [(20 * 4**n, _ball(scene, n), camera) for n in settings.subdivisions],
-        settings,
-    )
+    """The measurements, the two rows in turns: when patience ends, each has its small ones."""
+    scene, camera = standard_scene(), standard_camera((96, 128))
+    sizes = [(h, scene, standard_camera((h, 4 * h // 3))) for h in settings.heights]
+    balls = [(20 * 4**n, _ball(scene, n), camera) for n in settings.subdivisions]
+    rows = _row(technique, "height", sizes, settings), _row(technique, "faces", balls, settings)
+    for pair in itertools.zip_longest(*rows):
+        yield from (cell for cell in pair if cell is not None)
 
 
 def _row(
