@@ -20,6 +20,7 @@ COLUMNS = {
     "median yaw error modulo 180 degrees": ("yaw mod 180°", "{:.1f}°"),
     "median yaw error": ("yaw exact", "{:.1f}°"),
     "share with exact yaw within 10 degrees": ("yaw within 10°", "{:.0%}"),
+    "share with the heading not flipped (yaw within 90 degrees)": ("not flipped", "{:.0%}"),
 }
 
 
