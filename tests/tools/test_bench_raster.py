@@ -146,7 +146,7 @@ def test_operations_run_alone_and_again() -> None:
 
 def test_a_dear_call_is_measured_once_and_a_cheap_one_often() -> None:
     assert len(timed({"dear": lambda: time.sleep(0.05)}, 0.01)["dear"]) == 1
-    assert 3 <= len(timed({"cheap": lambda: None}, 0.01)["cheap"]) <= 40
+    assert 3 <= len(timed({"cheap": lambda: None}, 0.01)["cheap"]) <= 200
 
 
 def _report_of(axes: Grid) -> Report:
