@@ -24,7 +24,7 @@ from diffrender.raster.rasterize import rasterize
 __all__ = ["render_attributes", "render_silhouette_depth"]
 
 
-_ready = functools.cache(native_ready)
+_ready = functools.cache(native_ready)  # asked before every picture
 
 
 def render_attributes(

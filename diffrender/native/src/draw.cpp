@@ -154,7 +154,9 @@ struct Drawn : Kept {
     thread_local std::unique_ptr<Drawn> one;
     return one;
   }
-  bool small() const { return sizes[0] + sizes[1] + sizes[kCrossings] <= kSpareBytes; }
+  bool small() const {  // its crossings count, too, where the call brought room for the rest
+    return sizes[0] + sizes[1] + sizes[kCrossings] + bytes() <= kSpareBytes;
+  }
 
   int64_t bytes() const {
     int64_t total = 2 * int64_t(sizeof(int64_t) * images.size());
