@@ -16,7 +16,7 @@ from pathlib import Path
 SOURCES = Path(__file__).parent / "src"
 NAME = "_diffrender_native"
 # One library for each instruction set; the loader asks the processor which it may use.
-LEVELS = {"baseline": [], "avx2": ["-mavx2", "-mfma"], "avx512": ["-march=x86-64-v4"]}
+LEVELS = {"baseline": [], "avx2": ["-mavx2", "-mfma", "-mf16c"], "avx512": ["-march=x86-64-v4"]}
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno"]
 FLAGS += ["-falign-functions=64"]  # else a change in one function costs another some percent
 # Same bits on every processor: no fused multiply-add unless written, no reordering of sums.
@@ -50,8 +50,8 @@ def runnable_levels() -> list[str]:
     """Those of `levels()` that this very machine can run, all of them where it does not say."""
     needed = {
         "baseline": set(),
-        "avx2": {"avx2", "fma"},
-        "avx512": {"avx512f", "avx512dq", "avx512vl", "avx512bw"},
+        "avx2": {"avx2", "fma", "f16c"},
+        "avx512": {"f16c", "avx512f", "avx512dq", "avx512vl", "avx512bw"},
     }
     try:
         words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("flags", 1)[1]

@@ -8,6 +8,9 @@
 #pragma once
 
 #include <cstdlib>
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
 #include <type_traits>
 
 #include "common.h"
@@ -75,6 +78,31 @@ inline typename Lanes<C>::V spread_lanes(C value) {
   return value - typename Lanes<C>::V{};  // minus zero keeps the sign of -0
 }
 
+// sum[v] += weight in[v]. Written out for AVX2, where it fills all registers: left to itself, GCC
+// moves sums between registers and memory.
+template <class C, int V>
+inline void add_scaled(typename Lanes<C>::V (&sum)[V], const typename Lanes<C>::V (&in)[V],
+                       const C& weight) {
+#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__) && defined(__x86_64__)
+#define DIFFRENDER_SCALED(kind)                                                              \
+  asm("vbroadcasts" kind " %7, %3\n\tvfmadd231p" kind " %4, %3, %0\n\tvfmadd231p" kind       \
+      " %5, %3, %1\n\tvfmadd231p" kind " %6, %3, %2"                                         \
+      : "+x"(sum[0]), "+x"(sum[1]), "+x"(sum[2]), "=&x"(w)                                   \
+      : "x"(in[0]), "x"(in[1]), "x"(in[2]), "m"(weight))
+  if constexpr (V == 3) {
+    typename Lanes<C>::V w;
+    if constexpr (sizeof(C) == 4)
+      DIFFRENDER_SCALED("s");
+    else
+      DIFFRENDER_SCALED("d");
+    return;
+  }
+#undef DIFFRENDER_SCALED
+#endif
+  const typename Lanes<C>::V w = spread_lanes<C>(weight);
+  for (int v = 0; v < V; ++v) sum[v] += w * in[v];
+}
+
 inline void prefetch_bytes(const void* from, int64_t bytes) {
   for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(static_cast<const char*>(from) + b);
 }
@@ -127,6 +155,36 @@ inline void put(Float16& to, float value) {
   half = rest >= 0x477ff000u ? 0x7c00u : half;  // beyond 65519.99...: infinite
   half = rest > 0x7f800000u ? 0x7e00u : half;   // NaN
   to.bits = uint16_t(sign | half);
+}
+
+// `count` numbers out of storage. The processor's own conversion of float16, where there is one.
+template <class T, class C>
+inline void widen_all(const T* from, int64_t count, C* to) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  if constexpr (std::is_same<T, Float16>::value) {
+    for (; i + 8 <= count; i += 8) {
+      const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
+      _mm256_storeu_ps(to + i, _mm256_cvtph_ps(bits));
+    }
+  }
+#endif
+  for (; i < count; ++i) to[i] = C(number(from[i]));
+}
+
+// `count` numbers into storage, rounded as `put` does.
+template <class T, class C>
+inline void put_all(T* to, int64_t count, const C* from) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  if constexpr (std::is_same<T, Float16>::value) {
+    for (; i + 8 <= count; i += 8) {
+      const __m128i bits = _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), bits);
+    }
+  }
+#endif
+  for (; i < count; ++i) put(to[i], from[i]);
 }
 
 // What sums are taken in.

@@ -147,25 +147,22 @@ class Multiply {
   // they take turns over as many blocks as the nearest cache holds.
   void add_row(int64_t begin, int64_t end, const Panel<C>& panel, const C* x, C* place,
                int64_t stride, bool fresh) const {
-    const int64_t tall = p_.out_size > 1 ? 4 : 1;
+    if (begin == end) {
+      for (int64_t r = 0; r < p_.out_size; ++r)
+        std::memset(place + r * stride, 0, size_t(panel.vectors * N) * sizeof(C));
+      return;
+    }
     const int64_t window = p_.out_size > 4 ? p_.window : end - begin;
-    Run<C> run{values_, nullptr, nullptr, 0, 0, p_.out_size, p_.in_size, 0, values_, false};
-    const int64_t across = p_.transposed ? tall : tall * p_.in_size;
-    for (int64_t r = 0; begin == end && r < p_.out_size; ++r)
-      std::memset(place + r * stride, 0, size_t(panel.vectors * N) * sizeof(C));
     for (int64_t e = begin; e < end; e += window) {
-      run.first = e;
-      run.count = std::min(window, end - e);
-      run.indices = p_.indices + e;
-      run.order = p_.transposed ? p_.order + e : nullptr;
-      run.next = values_;
-      for (run.row = 0; run.row < p_.out_size; run.row += tall) {
-        const bool last = run.row + tall == p_.out_size;
-        run.next = last ? values_ + (p_.transposed ? 0 : run.count * p_.block())
-                        : run.next + across;
-        run.fetch = run.row == 0 && p_.bands == 1;
-        panel.tile(run, x, place + run.row * stride, stride, fresh);
-      }
+      const Run<C> run{p_.transposed ? values_ : values_ + e * p_.block(),
+                       p_.indices + e,
+                       p_.transposed ? p_.order + e : nullptr,
+                       std::min(window, end - e),
+                       p_.out_size,
+                       p_.in_size,
+                       fresh,
+                       p_.bands == 1};
+      panel.tile(run, x, place, stride);
       fresh = false;
     }
   }
@@ -181,7 +178,7 @@ class Multiply {
     if (!p_.features_last) {
       T* to = y_ + (batch * outer + row) * p_.n + panel.begin;
       for (int64_t r = 0; r < rows; ++r)
-        for (int64_t c = 0; c < panel.count; ++c) put(to[r * p_.n + c], sums[r * stride + c]);
+        put_all(to + r * p_.n, panel.count, sums + r * stride);
       return;
     }
     T* to = y_ + (batch * p_.n + panel.begin) * outer + row;
@@ -222,6 +219,7 @@ template <class T>
 int64_t multiply(const Product& product, const void* values, const void* x, void* y) {
   typedef typename Sum<T>::type C;
   const T* stored = static_cast<const T*>(values);
+  large_pages(y, product.batch * product.n * product.outer() * int64_t(sizeof(T)));
   const int64_t count = product.nnz() * product.block();
   // Small blocks are too short to be read in another order again and again.
   const bool turn = product.transposed && product.block() <= 16;
@@ -238,8 +236,8 @@ int64_t multiply(const Product& product, const void* values, const void* x, void
   } else {
     C* wide = static_cast<C*>(scratch(true).take(count * int64_t(sizeof(C))));
     parallel_with_torch(product.threads, (count + 65535) / 65536, [&](int64_t task) {
-      for (int64_t i = task * 65536; i < std::min(count, (task + 1) * 65536); ++i)
-        wide[i] = number(stored[i]);
+      const int64_t first = task * 65536;
+      widen_all(stored + first, std::min<int64_t>(65536, count - first), wide + first);
     });
     numbers = wide;
   }

@@ -4,11 +4,10 @@
 //
 // Columns are taken in chunks, in order. Blocks with both sides of 4 and more: dy and x are packed
 // as (block, column, side), so that a block is a sum of outer products of two contiguous streams,
-// R rows by V vectors of it in registers; blocks narrower than that are summed beside the next ones
-// of their row. Blocks with a side of 1: rows are packed in panels and every entry is a dot product
-// along the columns, four entries at a time, x band by band as in blocksparse_multiply.cpp. Each
-// value is summed by one task in a fixed order, whatever the threads. Torch twin:
-// diffrender/blocksparse/torch_products.py.
+// 4 rows by 3 vectors in registers: vectors of all blocks of a row, side by side. Blocks with a side
+// of 1: rows are packed in panels and every entry is a dot product along the columns, four entries
+// at a time, x band by band as in blocksparse_multiply.cpp. Each value is summed by one task in a
+// fixed order, whatever the threads. Torch twin: diffrender/blocksparse/torch_products.py.
 
 #include "blocksparse_outer_tile.h"
 #include "blocksparse_pack.h"
@@ -107,28 +106,36 @@ class Gradient {
   }
 
   void add_blocks(int64_t row, int64_t last, int64_t count, bool fresh) const {
-    const int64_t rows = p_.out_size, columns = p_.in_size, each = N / columns;
-    const Beside<C> beside[3] = {choose_beside<C>(columns, 1), choose_beside<C>(columns, 2),
-                                 choose_beside<C>(columns, 3)};
-    const Outer<C> alone = choose_outer<C>(rows, columns);
-    for (int64_t i = row; i < last; ++i) {
-      const C* dy = left_ + i * count * rows;
-      int64_t e = p_.offsets[i];
-      const int64_t end = p_.offsets[i + 1];
-      while (beside[0] && end - e >= each) {
-        const int64_t vectors = std::min<int64_t>(3, (end - e) / each);
-        const C* x[kBeside];
-        C* sums[kBeside];
-        for (int64_t b = 0; b < vectors * each; ++b, ++e) {
-          x[b] = right_ + p_.indices[e] * count * columns;
-          sums[b] = sums_ + e * p_.block();
+    // As many columns at a time as stay in the nearest cache with the blocks of one row.
+    const int64_t piece = std::max(p_.out_size, p_.in_size) < 16 ? count : 128;
+    for (int64_t i = row; i < last; ++i)
+      for (int64_t c = 0; c < count; c += piece)
+        add_row(i, c, std::min(piece, count - c), count, fresh && c == 0);
+  }
+
+  // Columns [c, c + some) of the `count` that are packed, for the blocks of row i.
+  void add_row(int64_t i, int64_t c, int64_t some, int64_t count, bool fresh) const {
+    const int64_t rows = p_.out_size, columns = p_.in_size;
+    const int64_t each = columns < N ? N / columns : 1;  // pieces of x in a vector
+    const int64_t pieces = columns < N ? 1 : columns / N;  // of a block
+    const C* dy = left_ + (i * count + c) * rows;
+    const C* x[kBeside];
+    C* sums[kBeside];
+    int64_t held = 0;
+    for (int64_t e = p_.offsets[i]; e < p_.offsets[i + 1]; ++e) {
+      for (int64_t q = 0; q < pieces; ++q) {
+        x[held] = right_ + (p_.indices[e] * count + c) * columns + q * N;
+        sums[held++] = sums_ + e * p_.block() + q * N;
+        if (held == 3 * each) {
+          beside_[2](dy, x, columns, some, rows, sums, fresh);
+          held = 0;
         }
-        beside[vectors - 1](dy, x, count, rows, sums, fresh);
       }
-      for (; e < end; ++e)
-        alone(dy, right_ + p_.indices[e] * count * columns, count, rows, columns,
-              sums_ + e * p_.block(), fresh);
     }
+    const int64_t vectors = held / each;
+    if (vectors > 0) beside_[vectors - 1](dy, x, columns, some, rows, sums, fresh);
+    for (int64_t p = vectors * each; p < held; ++p)
+      alone_(dy, x[p], some, rows, columns, sums[p], fresh);
   }
 
   void add_dots(int64_t row, int64_t last, int64_t count, bool fresh) const {
@@ -180,6 +187,9 @@ class Gradient {
   C* sums_;
   C* left_ = nullptr;
   C* right_ = nullptr;
+  const Beside<C> beside_[3] = {choose_beside<C>(p_.in_size, 1), choose_beside<C>(p_.in_size, 2),
+                                choose_beside<C>(p_.in_size, 3)};
+  const Outer<C> alone_ = choose_outer<C>(p_.in_size);
 };
 
 template <class T>
@@ -195,8 +205,7 @@ int64_t gradient(const Product& p, const void* dy, const void* x, void* values) 
     scratch(true).trim();
   }
   if constexpr (!std::is_same<T, C>::value) {
-    T* to = static_cast<T*>(values);
-    for (int64_t i = 0; i < count; ++i) put(to[i], sums[i]);
+    put_all(static_cast<T*>(values), count, sums);
   }
   return kDone;
 }

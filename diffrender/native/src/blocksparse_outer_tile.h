@@ -13,35 +13,28 @@ namespace diffrender {
 template <class C>
 using Outer = void (*)(const C*, const C*, int64_t, int64_t, int64_t, C*, bool);
 
-// R rows by V vectors of `Bytes`.
-template <class C, int Bytes, int R, int V>
+// Four rows by one vector of `Bytes`, for what is narrower than a register.
+template <class C, int Bytes>
 void outer(const C* dy, const C* x, int64_t count, int64_t rows, int64_t columns, C* sums,
            bool fresh) {
   typedef C Vector __attribute__((vector_size(Bytes)));
   constexpr int N = Bytes / int(sizeof(C));
-  for (int64_t r0 = 0; r0 < rows; r0 += R) {
-    for (int64_t q0 = 0; q0 < columns; q0 += V * N) {
-      Vector sum[R][V];
-      for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) sum[r][v] = Vector{};
+  for (int64_t r0 = 0; r0 < rows; r0 += 4) {
+    for (int64_t q0 = 0; q0 < columns; q0 += N) {
+      Vector sum[4] = {};
       const C* left = dy + r0;
       const C* right = x + q0;
       for (int64_t c = 0; c < count; ++c, left += rows, right += columns) {
-        Vector in[V];
-        for (int v = 0; v < V; ++v) std::memcpy(&in[v], right + v * N, Bytes);
-        for (int r = 0; r < R; ++r) {
-          const Vector weight = left[r] - Vector{};
-          for (int v = 0; v < V; ++v) sum[r][v] += weight * in[v];
-        }
+        Vector in;
+        std::memcpy(&in, right, Bytes);
+        for (int r = 0; r < 4; ++r) sum[r] += (left[r] - Vector{}) * in;
       }
-      for (int r = 0; r < R; ++r) {
-        for (int v = 0; v < V; ++v) {
-          C* to = sums + (r0 + r) * columns + q0 + v * N;
-          Vector before{};
-          if (!fresh) std::memcpy(&before, to, Bytes);
-          before += sum[r][v];
-          std::memcpy(to, &before, Bytes);
-        }
+      for (int r = 0; r < 4; ++r) {
+        C* to = sums + (r0 + r) * columns + q0;
+        Vector before{};
+        if (!fresh) std::memcpy(&before, to, Bytes);
+        before += sum[r];
+        std::memcpy(to, &before, Bytes);
       }
     }
   }
@@ -75,78 +68,90 @@ inline typename Lanes<C>::V side_by_side(const C* const* x, int64_t at) {
   }
 }
 
-// Blocks of one block row with S columns each, V registers of them: 4 rows by V vectors of sums. They
-// share the numbers of dy, so that a step's loads keep up with its multiply-adds.
+// Vectors of columns of one block row's blocks, V of them: 4 rows by V vectors of sums. They share the
+// numbers of dy, so that a step's loads keep up with its multiply-adds. Blocks of S columns narrower
+// than a vector lie N / S of them side by side in one; S = 0: every vector is of one block, whose
+// columns lie `step` numbers apart.
 template <class C, int S, int V>
-void outer_beside(const C* dy, const C* const* x, int64_t count, int64_t rows, C* const* sums,
-                  bool fresh) {
+void outer_beside(const C* dy, const C* const* x, int64_t step, int64_t count, int64_t rows,
+                  C* const* sums, bool fresh) {
   typedef typename Lanes<C>::V Vector;
-  constexpr int P = Lanes<C>::N / S;
+  constexpr int N = Lanes<C>::N;
+  constexpr int P = S ? N / S : 1;
   for (int64_t r0 = 0; r0 < rows; r0 += 4) {
     Vector sum[4][V];
     for (int r = 0; r < 4; ++r)
       for (int v = 0; v < V; ++v) sum[r][v] = Vector{};
     const C* left = dy + r0;
+    const C* right[V];
+    for (int v = 0; v < V; ++v) right[v] = x[v * P];
     for (int64_t c = 0; c < count; ++c, left += rows) {
       Vector in[V];
-      for (int v = 0; v < V; ++v) in[v] = side_by_side<C, S>(x + v * P, c * S);
-      for (int r = 0; r < 4; ++r) {
-        const Vector weight = spread_lanes<C>(left[r]);
-        for (int v = 0; v < V; ++v) sum[r][v] += weight * in[v];
-      }
-    }
-    for (int v = 0; v < V; ++v)
-      for (int r = 0; r < 4; ++r) {
-        C numbers[Lanes<C>::N];
-        std::memcpy(numbers, &sum[r][v], sizeof numbers);
-        for (int l = 0; l < Lanes<C>::N; ++l) {
-          C& to = sums[v * P + l / S][(r0 + r) * S + l % S];
-          to = fresh ? numbers[l] : to + numbers[l];
+      for (int v = 0; v < V; ++v) {
+        if constexpr (P == 1) {
+          in[v] = load_lanes<C>(right[v]);
+          right[v] += step;
+        } else {
+          in[v] = side_by_side<C, S>(x + v * P, c * S);
         }
       }
+      for (int r = 0; r < 4; ++r) add_scaled<C, V>(sum[r], in, left[r]);
+    }
+    if constexpr (P == 1) {
+      for (int r = 0; r < 4; ++r)
+        for (int v = 0; v < V; ++v) {
+          C* to = sums[v] + (r0 + r) * step;
+          store_lanes<C>(to, fresh ? sum[r][v] : load_lanes<C>(to) + sum[r][v]);
+        }
+    } else {
+      C numbers[4][V * N];
+      for (int r = 0; r < 4; ++r)
+        for (int v = 0; v < V; ++v) store_lanes<C>(numbers[r] + v * N, sum[r][v]);
+      for (int p = 0; p < V * P; ++p)
+        for (int r = 0; r < 4; ++r)
+          for (int l = 0; l < S; ++l) {
+            C& to = sums[p][(r0 + r) * S + l];
+            to = fresh ? numbers[r][p * S + l] : to + numbers[r][p * S + l];
+          }
+    }
   }
 }
 
-// Blocks that are summed side by side at a time, at most.
+// Pieces of x that are summed side by side at a time, at most: 3 vectors of 16 bytes each or more.
 constexpr int kBeside = 3 * kLaneBytes / 16;
 
-// (dy, x of `blocks` <= N / S V blocks, columns, rows, their sums, fresh)
+// (dy, pieces of x, numbers from column to column, columns, rows, their sums, fresh)
 template <class C>
-using Beside = void (*)(const C*, const C* const*, int64_t, int64_t, C* const*, bool);
+using Beside = void (*)(const C*, const C* const*, int64_t, int64_t, int64_t, C* const*, bool);
 
-// For V = 1, 2, 3 registers; null where blocks of `columns` are not summed side by side.
+template <class C, int S>
+Beside<C> beside_of(int vectors) {
+  switch (vectors) {
+    case 1: return outer_beside<C, S, 1>;
+    case 2: return outer_beside<C, S, 2>;
+    default: return outer_beside<C, S, 3>;
+  }
+}
+
+// For V = 1, 2, 3 vectors of blocks of so many columns.
 template <class C>
 Beside<C> choose_beside(int64_t columns, int vectors) {
   constexpr int N = Lanes<C>::N;
-  const auto of = [&](auto size) -> Beside<C> {
-    constexpr int S = decltype(size)::value;
-    if constexpr (S > N) {
-      return nullptr;
-    } else {
-      switch (vectors) {
-        case 1: return outer_beside<C, S, 1>;
-        case 2: return outer_beside<C, S, 2>;
-        default: return outer_beside<C, S, 3>;
-      }
-    }
-  };
-  switch (columns) {
-    case 4: return of(std::integral_constant<int, 4>{});
-    case 8: return of(std::integral_constant<int, 8>{});
-    case 16: return of(std::integral_constant<int, 16>{});
-    default: return nullptr;
+  if constexpr (N > 4) {
+    if (columns == 4) return beside_of<C, 4>(vectors);
   }
+  if constexpr (N > 8) {
+    if (columns == 8) return beside_of<C, 8>(vectors);
+  }
+  return beside_of<C, 0>(vectors);
 }
 
+// For a block narrower than a register: 16 bytes (4 floats), or 32 where a register has 64.
 template <class C>
-Outer<C> choose_outer(int64_t rows, int64_t columns) {
+Outer<C> choose_outer(int64_t columns) {
   constexpr int most = kLaneBytes;
-  const int64_t bytes = columns * int64_t(sizeof(C));
-  if (bytes >= 2 * most) return outer<C, most, 4, 2>;
-  if (bytes == most) return rows % 8 ? outer<C, most, 4, 1> : outer<C, most, 8, 1>;
-  // Narrower than a register: 16 bytes (4 floats), or 32 where a register has 64.
-  if (bytes == 32) return outer<C, most < 32 ? most : 32, 4, 1>;
-  return outer<C, 16, 4, 1>;
+  if (columns * int64_t(sizeof(C)) == 32) return outer<C, most < 32 ? most : 32>;
+  return outer<C, 16>;
 }
 
 // Four dot products of N-lane sums at once.

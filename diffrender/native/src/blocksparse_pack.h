@@ -24,9 +24,10 @@ template <class T, class C>
 inline void pack_row(const T* from, int64_t count, int64_t width, C* to) {
   constexpr int N = Lanes<C>::N;
   int64_t c = 0;
-  for (; c + N <= count; c += N) store_lanes<C>(to + c, widen<C>(from + c));
-  for (; c < count; ++c) to[c] = C(number(from[c]));
-  for (; c < width; ++c) to[c] = C(0);
+  if constexpr (!std::is_same<T, Float16>::value)
+    for (; c + N <= count; c += N) store_lanes<C>(to + c, widen<C>(from + c));
+  widen_all(from + c, count - c, to + c);
+  for (c = count; c < width; ++c) to[c] = C(0);
 }
 
 // Four numbers out of storage.
@@ -35,6 +36,11 @@ inline typename Four<C>::V widen4(const T* from) {
   typename Four<C>::V v;
   if constexpr (std::is_same<T, C>::value) {
     std::memcpy(&v, from, sizeof v);
+#if defined(__F16C__)
+  } else if constexpr (std::is_same<T, Float16>::value) {
+    const __m128 four = _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+    std::memcpy(&v, &four, sizeof v);
+#endif
   } else {
     for (int l = 0; l < 4; ++l) v[l] = C(number(from[l]));
   }

@@ -16,86 +16,93 @@ namespace diffrender {
 // A run of blocks of one block row, and where their values are.
 template <class C>
 struct Run {
-  const C* values;         // the first value of the first block of the pattern
+  const C* values;         // of the run's first block; with `order`, of the pattern's first
   const int32_t* indices;  // of the run's first block
   const int32_t* order;    // place of the run's first block's values; null: they follow in order
-  int64_t first, count;    // the run within the pattern's list
+  int64_t count;           // at least one
   int64_t out_size, in_size;
-  int64_t row;             // first row of the tile within the block
-  const C* next;           // like `values`, shifted to the rows of the next tile
+  bool fresh;              // sums begin at zero, else at what is there
   bool fetch;              // whether x has to come from a far cache
 };
 
-// (run, panel, sums, stride of the sums, fresh): adds to the sums unless `fresh`.
+// (run, panel, sums, stride of the sums): all rows of the blocks.
 template <class C>
-using Tile = void (*)(const Run<C>&, const C*, C*, int64_t, bool);
+using Tile = void (*)(const Run<C>&, const C*, C*, int64_t);
 
 template <class C, int R, int V, int In, bool Transposed>
-void tile(const Run<C>& run, const C* panel, C* sums, int64_t stride, bool fresh) {
+void tile(const Run<C>& run, const C* panel, C* sums, int64_t stride) {
   typedef typename Lanes<C>::V Vector;
   constexpr int N = Lanes<C>::N;
   constexpr int64_t width = V * N;
-  constexpr int Step = In == 1 ? 1 : 4;
+  constexpr int Step = In == 0 ? 4 : In;
   constexpr int64_t Later = In == 0 ? 2 : In == 8 ? 3 : 4;
   const int64_t steps = In ? In : run.in_size;
   const int64_t block = run.out_size * steps;
   const int64_t across = Transposed ? 1 : steps;        // stride between rows of the tile
   const int64_t along = Transposed ? run.out_size : 1;  // stride between steps
-  Vector sum[R][V];
-  for (int r = 0; r < R; ++r)
-    for (int v = 0; v < V; ++v) sum[r][v] = Vector{};
-  if (!fresh) {
-    for (int r = 0; r < R; ++r)
-      for (int v = 0; v < V; ++v) sum[r][v] = load_lanes<C>(sums + r * stride + v * N);
-  } else if (R > 1) {
-    // The place of the sums comes in while they are taken.
-    for (int r = 0; r < R; ++r) {
-      __builtin_prefetch(sums + r * stride, 1);
-      __builtin_prefetch(sums + r * stride + V * N - 1, 1);
+  const bool fresh = run.fresh;
+  bool fetch = run.fetch;
+  for (int64_t row = 0; row < run.out_size; row += R, sums += R * stride) {
+    Vector sum[R][V];
+    if (fresh) {
+      for (int r = 0; r < R; ++r) {
+        for (int v = 0; v < V; ++v) sum[r][v] = Vector{};
+        // The place of the sums comes in while they are taken.
+        __builtin_prefetch(sums + r * stride, 1);
+        if (R > 1) __builtin_prefetch(sums + r * stride + V * N - 1, 1);
+      }
+    } else {
+      for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) sum[r][v] = load_lanes<C>(sums + r * stride + v * N);
     }
-  }
-  const C* shifted = run.values + run.row * across;
-  const int32_t* index = run.indices;
-  int64_t e = 0;
-  do {  // at least one block and one step: a loop that may be empty would spill the sums
-    const C* w = shifted + (Transposed ? int64_t(run.order[e]) : run.first + e) * block;
-    const C* x = panel + int64_t(index[e]) * (steps * width);
+    const C* const first = run.values + row * across;
+    const C* w = first;
     // Values and inputs of a later block come in while this one is worked on; beyond the run's end
-    // that is the beginning of the next tile's run.
-    const int64_t over = e + Later - run.count;
-    if (R > 1) {
-      const int64_t later = over < 0 ? e + Later : std::min(over, run.count - 1);
-      const C* next = (over < 0 ? shifted : run.next) +
-                      (Transposed ? int64_t(run.order[later]) : run.first + later) * block;
-      if (!Transposed) {
+    // that is the beginning of the next rows' run.
+    const C* const stop = first + run.count * block;
+    const C* later = first + Later * block;
+    if (later >= stop) later += R * across - run.count * block;
+    const int32_t* index = run.indices;
+    const int32_t* const end = index + run.count;
+    const int32_t* order = run.order;
+    do {  // at least one block and one step: a loop that may be empty would spill the sums
+      if (Transposed) w = first + int64_t(*order) * block;
+      const C* x = panel + int64_t(*index) * (steps * width);
+      const bool far = fetch && end - index > Later;
+      const C* next = far ? panel + int64_t(index[Later]) * (steps * width) : x;
+      if (R > 1 && !Transposed) {
         // The tile's rows: whole lines of 64 bytes for blocks of 16 and more.
         constexpr int lines = In == 4 ? 1 : In == 8 ? R / 2 : R;
-        for (int r = 0; r < lines; ++r) __builtin_prefetch(next + r * (R / lines) * across);
-      } else if (run.row == 0) {
-        prefetch_bytes(next, block * int64_t(sizeof(C)));
+        for (int r = 0; r < lines; ++r) __builtin_prefetch(later + r * (R / lines) * across);
+        later += block;
+        if (later == stop) later += R * across - run.count * block;
+      } else if (R > 1 && row == 0 && end - index > Later) {
+        prefetch_bytes(first + int64_t(order[Later]) * block, block * int64_t(sizeof(C)));
       }
-    }
-    const bool fetch = run.fetch && over < 0;
-    const C* far = fetch ? panel + int64_t(index[e + Later]) * (steps * width) : panel;
-    int64_t j = 0;
-    do {
-      if (fetch) {
-        for (int b = 0; b < Step * V * kLaneBytes; b += 64)
-          __builtin_prefetch(reinterpret_cast<const char*>(far + j * width) + b);
-      }
-      for (int s = 0; s < Step; ++s) {
-        Vector in[V];
-        for (int v = 0; v < V; ++v) in[v] = load_lanes<C>(x + (j + s) * width + v * N);
-        for (int r = 0; r < R; ++r) {
-          const Vector weight = spread_lanes<C>(w[r * across + (j + s) * along]);
-          for (int v = 0; v < V; ++v) sum[r][v] += weight * in[v];
+      const C* value = w;
+      const C* const last = w + steps * along;
+      do {
+        if (far) {
+          for (int b = 0; b < Step * V * kLaneBytes; b += 64)
+            __builtin_prefetch(reinterpret_cast<const char*>(next) + b);
+          next += Step * width;
         }
-      }
-      j += Step;
-    } while (j < steps);
-  } while (++e < run.count);
-  for (int r = 0; r < R; ++r)
-    for (int v = 0; v < V; ++v) store_lanes<C>(sums + r * stride + v * N, sum[r][v]);
+#pragma GCC unroll 8
+        for (int s = 0; s < Step; ++s) {
+          Vector in[V];
+          for (int v = 0; v < V; ++v) in[v] = load_lanes<C>(x + s * width + v * N);
+          for (int r = 0; r < R; ++r) add_scaled<C, V>(sum[r], in, value[r * across + s * along]);
+        }
+        x += Step * width;
+        value += Step * along;
+      } while (value != last);
+      if (Transposed) ++order;
+      w += block;
+    } while (++index != end);
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < V; ++v) store_lanes<C>(sums + r * stride + v * N, sum[r][v]);
+    fetch = false;
+  }
 }
 
 template <class C, int R, int V, bool Transposed>

@@ -15,6 +15,9 @@
 #if !defined(_WIN32)
 #include <pthread.h>
 #endif
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "common.h"
 
@@ -184,6 +187,9 @@ DIFFRENDER_API int64_t diffrender_abi() { return 6; }
 DIFFRENDER_API int64_t diffrender_cpu_level() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  unsigned a = 0, b = 0, features = 0, d = 0;
+  const bool halves = __get_cpuid(1, &a, &b, &features, &d) && (features >> 29 & 1u);  // F16C
+  if (!halves) return 0;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
     return 2;
