@@ -139,6 +139,7 @@ def main() -> None:
     make.add_argument("--depth", choices=[*NOISE, "mixed"], default="independent")
     make.add_argument("--masks", choices=["exact", "noisy"], default="exact")
     make.add_argument("--solver", choices=["auto", "adam", "lbfgs", "lm"], default="auto")
+    make.add_argument("--traffic", choices=["right", "left"])
     make.add_argument("--alone", action="store_true")
     make.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
     show = commands.add_parser("report")
@@ -158,7 +159,9 @@ def main() -> None:
     def settings(noise: DepthNoise) -> ReconstructSettings:
         if asked.alone:
             noise = dataclasses.replace(noise, shared=0.0)
-        return ReconstructSettings(depth_noise=noise, class_sizes=sizes, solver=asked.solver)
+        return ReconstructSettings(
+            depth_noise=noise, class_sizes=sizes, solver=asked.solver, traffic=asked.traffic
+        )
 
     rows(asked, settings)
 

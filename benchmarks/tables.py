@@ -36,8 +36,11 @@ def poses(report: dict[str, Any]) -> str:
         for operation, (_, style) in COLUMNS.items():
             value, peer = values.get(operation, (None, ""))
             ours.append("" if value is None else style.format(value))
-            box.append(style.format(float(peer.split(": ")[1])) if ": " in peer else "")
-        lines += [[case, "render", *ours], ["", "box", *box]]
+            compared = peer.startswith("method box: ")
+            box.append(style.format(float(peer.split(": ")[1])) if compared else "")
+        lines.append([case, "render", *ours])
+        if any(box):
+            lines.append(["", "box", *box])
     return markdown_table(["case", "method", *(name for name, _ in COLUMNS.values())], lines)
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -172,8 +171,14 @@ def _real_source(
     prior = load_prior("car")
     frames = KittiObject(root)
     missed: list[str] = []
-    errors: dict[Literal["render", "box"], dict[str, list[PoseError | None]]]
-    errors = {"render": {}, "box": {}}
+    # KITTI's streets have right-hand traffic; "alone" is the same method without being told.
+    settings = {
+        "render": ReconstructSettings(traffic="right"),
+        "box": ReconstructSettings(method="box"),
+    }
+    if masks == "instance_2" and only is None:
+        settings["alone"] = ReconstructSettings()
+    errors: dict[str, dict[str, list[PoseError | None]]] = {method: {} for method in settings}
     pairs: list[tuple[np.ndarray | None, np.ndarray]] = []
     choice = DepthChoice(source, None if weights is None else str(weights))
     for name in only or frames.names:
@@ -193,14 +198,13 @@ def _real_source(
             boxes: dict[str, np.ndarray] = {}
             if inputs is not None:
                 run = Run(name, depth_source=inputs.depth_source)
-                settings = ReconstructSettings(method=method)
                 scene = reconstruct(
                     inputs.image,
                     inputs.camera,
                     inputs.instances,
                     inputs.depth,
                     prior,
-                    settings,
+                    settings[method],
                     run,
                 )
                 boxes = boxes_of(scene)
@@ -221,6 +225,8 @@ def _real_source(
     summary = summarise(flat["render"])
     case = f"real frames, {source}, masks {'from 2D boxes' if masks == 'label_2' else masks}"
     _rows(report, case, summary, summarise(flat["box"]))
+    if "alone" in flat:
+        _alone(report, case, summarise(flat["alone"]), summary)
     error_budget(report, case, pairs)
     if missed:
         why = f"frames without a scale for their depth: {', '.join(missed)}"
@@ -255,6 +261,15 @@ def _rows(report: Report, case: str, ours: PoseSummary, box: PoseSummary | None)
         _row(report, case, operation, "share", getattr(ours, name), getattr(box, name, None))
     for name, (operation, unit) in _MEDIANS.items():
         _row(report, case, operation, unit, getattr(ours, name), getattr(box, name, None))
+
+
+def _alone(report: Report, case: str, alone: PoseSummary, told: PoseSummary) -> None:
+    """What the side of the traffic brings: the same cars without it."""
+    case = f"{case}, {alone.count} cars, no side of the traffic given"
+    for name in ("heading", "yaw_10", "iou_50", "iou_70"):
+        value, with_it = getattr(alone, name), getattr(told, name)
+        text = f"right-hand traffic: {with_it:.3f}"
+        report.rows.append(Row(case, _SHARES[name], value, "share", peer=text))
 
 
 def _row(

@@ -125,6 +125,13 @@ def reconstruct(
             help="Draw the silhouette term by a technique of `diffrender catalogue list`.",
         ),
     ] = None,
+    traffic: Annotated[
+        Literal["right", "left", "none"] | None,
+        typer.Option(
+            help="Side of the road on which one drives there, to tell front from rear where the "
+            "picture does not; right with --kitti, else none."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("out"),
@@ -142,7 +149,9 @@ def reconstruct(
     gives one line and exit code 2.
     """
     start = _start(init, predictor, method, (hypotheses, iterations))
-    fit = Fit(prior, settings_for(method, hypotheses, iterations, silhouette), seed, start)
+    side = traffic or ("none" if kitti is None else "right")
+    settings = settings_for(method, hypotheses, iterations, silhouette, side)
+    fit = Fit(prior, settings, seed, start)
     choices = (
         DepthChoice(
             depth, depth_weights, depth_units_per_metre, align, device, allow_non_commercial
@@ -175,6 +184,7 @@ def settings_for(
     hypotheses: int | None,
     iterations: int | None,
     silhouette: str | None = None,
+    traffic: Literal["right", "left", "none"] = "none",
 ) -> ReconstructSettings:
     """The default settings with what the command line changes.
 
@@ -186,7 +196,8 @@ def settings_for(
 
     if silhouette is not None and method == "box":
         raise InputError("--silhouette goes with --method render: boxes alone draw nothing")
-    settings = ReconstructSettings(method=method, silhouette=silhouette)
+    side = None if traffic == "none" else traffic
+    settings = ReconstructSettings(method=method, silhouette=silhouette, traffic=side)
     if hypotheses is not None:
         settings = dataclasses.replace(settings, hypotheses=hypotheses)
     if iterations is not None:

@@ -22,6 +22,7 @@ from diffrender.reconstruct.lbfgs import LBFGS
 from diffrender.reconstruct.levenberg import LevenbergMarquardt
 from diffrender.reconstruct.moves import turn_between, with_moves
 from diffrender.reconstruct.settings import ReconstructSettings, StageSettings
+from diffrender.reconstruct.traffic import against_traffic
 from diffrender.shape_priors import ShapePrior
 
 __all__ = [
@@ -47,6 +48,7 @@ class Problem:
         prior: the shape prior, on the device of the run.
         camera: of the whole image.
         boxes: (B, 4) the masks' boxes, pixels of the image.
+        vehicles: (B,) bool, objects that follow the traffic.
         crops: evidence at a window size (height, width).
         loss: the objective at a stage, with or without parts.
         settings: of the whole run.
@@ -58,6 +60,7 @@ class Problem:
     prior: ShapePrior
     camera: Camera
     boxes: Tensor
+    vehicles: Tensor
     crops: Callable[[tuple[int, int]], Crops]
     loss: Callable[[bool], Loss]
     settings: ReconstructSettings
@@ -142,6 +145,11 @@ def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[Lo
         totals.append(seen)
         _record(line, value)
         yield value
+    if settings.traffic is not None:
+        # The same along a descent, so it needs no gradient: it weighs one heading against others.
+        against = against_traffic(best, problem.camera, problem.boxes, settings.traffic)
+        best_terms["traffic"] = against * problem.vehicles[best.owner]
+        best_total = best_total + settings.weights.traffic * best_terms["traffic"]
     line.hypotheses, line.total, line.terms = best, best_total, best_terms
     line.stop_reason = _stop_reasons(totals, problem.settings.tolerance)
 

@@ -11,6 +11,7 @@ from diffrender.reconstruct.catalogue_silhouette import check_technique
 from diffrender.reconstruct.classes import CLASS_SIZES, ClassSize
 from diffrender.reconstruct.freeform import RefineSettings
 from diffrender.reconstruct.observations import DepthNoise
+from diffrender.reconstruct.traffic import TrafficSide
 
 __all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
 
@@ -60,6 +61,8 @@ class LossWeights:
     photometric: how many patches of an object have a colour of their own.
     size, latent, ground: priors, already in standard deviations.
     structure: of 1 - SSIM beside the photometric term; 0 leaves it out.
+    traffic: nats between a heading with the traffic and the one against it, where
+        `ReconstructSettings.traffic` says on which side one drives; 1.5 is odds of 4.5 to 1.
     """
 
     silhouette: float = 40.0
@@ -70,6 +73,7 @@ class LossWeights:
     latent: float = 0.5
     ground: float = 1.0
     structure: float = 0.0
+    traffic: float = 1.5
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class ReconstructSettings:
         ground: use the ground-contact prior (a flat road `camera_height` metres below).
         tilt: also free pitch and roll.
         union: between stages, draw all objects together to tell which may hide which.
+        traffic: "right" or "left", the side of the road on which one drives where the image was
+            taken: breaks ties between front and rear (`traffic.py`). None says nothing.
         colour_space, colour_bend: of the photometric term, see `losses.Photometric`.
         solver: "lm" (Levenberg-Marquardt), "lbfgs" or "adam"; "auto" picks.
         silhouette: a technique of the catalogue that draws the silhouette term, by its name; None
@@ -114,6 +120,7 @@ class ReconstructSettings:
     camera_height: float = 1.65
     tilt: bool = False
     union: bool = True
+    traffic: TrafficSide | None = None
     colour_space: Literal["rgb", "lab"] = "rgb"
     colour_bend: float | None = None
     solver: Literal["auto", "adam", "lbfgs", "lm"] = "auto"
@@ -127,6 +134,8 @@ class ReconstructSettings:
             raise InputError(f"method is {self.method!r}, expected 'render' or 'box'")
         if self.solver not in ("auto", "adam", "lbfgs", "lm"):
             raise InputError(f"solver is {self.solver!r}, expected 'auto', 'adam', 'lbfgs' or 'lm'")
+        if self.traffic not in (None, "right", "left"):
+            raise InputError(f"traffic is {self.traffic!r}, expected 'right', 'left' or None")
         if self.silhouette is not None:
             check_technique(self.silhouette)
             if self.solver == "lm":

@@ -38,6 +38,7 @@ from diffrender.reconstruct.scene import Pose, ReconstructedObject
 from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.starting import Starter, StartRequest
 from diffrender.reconstruct.texture import bake_texture
+from diffrender.reconstruct.traffic import VEHICLES
 from diffrender.reconstruct.union import drawn_depths, reorder
 from diffrender.rotations import wrap_angle
 from diffrender.shape_priors import ShapePrior, default_texture
@@ -167,6 +168,9 @@ class Solver:
             prior=self.prior.to(device),
             camera=camera.to(device),
             boxes=boxes.to(device),
+            vehicles=torch.tensor(
+                [o.instance.category in VEHICLES for o in observations], device=device
+            ),
             crops=crops,
             loss=objective(self.settings, self.noise, tuple(self.prior.part_names), common),
             settings=self.settings,

@@ -55,6 +55,10 @@ void gather(const Product& p, const T* values, const C* x, T* y, int64_t row, in
     for (int64_t e = p.offsets[i]; e < p.offsets[i + 1]; ++e) {
       const T* w = values + e * out * in;
       const C* from = x + p.indices[e] * in;
+      // Blocks of these sides are read a little faster than the processor looks ahead by itself;
+      // those of 8 and 32 lose by it.
+      if constexpr (Square == 4 || Square == 16)
+        prefetch_bytes(w + 1024 / int64_t(sizeof(T)), out * in * int64_t(sizeof(T)));
       for (int64_t r = 0; r < out; ++r, w += in) {
         typename P::V sum = sums[r];
         for (int64_t q = 0; q < in; q += N) sum += P::read(w + q) * P::read(from + q);
