@@ -11,7 +11,14 @@ import numpy as np
 
 from diffrender.errors import InputError
 from diffrender.evaluate import PoseError, PoseSummary, pose_error, summarise
-from diffrender.reconstruct import DepthNoise, ReconstructSettings, Run, Scene, reconstruct
+from diffrender.reconstruct import (
+    DepthNoise,
+    LossWeights,
+    ReconstructSettings,
+    Run,
+    Scene,
+    reconstruct,
+)
 from diffrender.reconstruct.classes import ClassSize
 from diffrender.tools.bench_error_budget import error_budget
 from diffrender.tools.bench_format import Report, Row, Target
@@ -28,6 +35,8 @@ __all__ = [
 DEPTH_NOISE = 0.10
 # What the optimizer is told of it: independent noise leaves next to nothing of a common factor.
 STREET_NOISE = DepthNoise(relative=DEPTH_NOISE, scale=0.003, correlation=1.0)
+_MASK_MISMATCH = 0.01  # what it is told of exact masks, which only pixels make inexact
+_LAST_SIZE = (128, 128)  # pixels of the last stage, worth drawing for such masks
 _SIZE_SCENES = 20  # of another seed, from which the class's mean size is taken
 _SHARES = {
     "iou_50": "share with 3D IoU >= 0.5",
@@ -50,7 +59,13 @@ def synthetic_streets(report: Report, scenes: int) -> None:
     from diffrender.shape_priors import load_prior
 
     prior = load_prior("car")
-    base = ReconstructSettings(depth_noise=STREET_NOISE, class_sizes=class_sizes())
+    *coarse, last = ReconstructSettings().stages
+    base = ReconstructSettings(
+        depth_noise=STREET_NOISE,
+        class_sizes=class_sizes(),
+        weights=LossWeights.of_masks(_MASK_MISMATCH),
+        stages=(*coarse, dataclasses.replace(last, size=_LAST_SIZE)),
+    )
     streets = SyntheticStreets(HELD_OUT_SEED, scenes)
     groups: dict[tuple[str, str], list[PoseError | None]] = {}
     seconds: dict[str, list[float]] = {}

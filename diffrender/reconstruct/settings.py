@@ -56,7 +56,8 @@ class StepSizes:
 class LossWeights:
     """Weights that bring every term to the scale of a negative log likelihood.
 
-    silhouette, box: one over the mismatch that a good detector's mask shows anyway.
+    silhouette, box: one over the mismatch that a mask shows anyway, and half of that; those of a
+        good detector's masks, see `of_masks`.
     depth: 1; the term itself counts how many of an object's pixels err independently.
     photometric: how many patches of an object have a colour of their own.
     size, latent, ground: priors, already in standard deviations.
@@ -74,6 +75,21 @@ class LossWeights:
     ground: float = 1.0
     structure: float = 0.0
     traffic: float = 1.5
+
+    @classmethod
+    def of_masks(cls, mismatch: float) -> LossWeights:
+        """The usual weights for masks that miss the truth by `mismatch`, as 1 - IoU.
+
+        0.025 is a good detector and the default; drawn or corrected masks may be at 0.01 or less.
+
+        Raises:
+            InputError: the mismatch is not between 0 and 1.
+        """
+        if not 0 < mismatch < 1:
+            raise InputError(
+                f"mismatch is {mismatch}, expected 1 - IoU of the masks, such as 0.025"
+            )
+        return cls(silhouette=1 / mismatch, box=1 / (2 * mismatch))
 
 
 @dataclass(frozen=True)

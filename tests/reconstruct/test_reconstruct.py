@@ -21,6 +21,7 @@ from diffrender.instances.reading import read_image
 from diffrender.raster import rasterize
 from diffrender.reconstruct import (
     DepthNoise,
+    LossWeights,
     ReconstructSettings,
     Run,
     Scene,
@@ -176,6 +177,14 @@ def test_progress_is_told_every_iteration() -> None:
     run = Run("progress", progress=lambda done, terms: steps.append(done) or None)
     reconstruct(image, CAMERA, [instance], depth, load_prior("car"), short, run)
     assert steps == [1, 2, 3]
+
+
+def test_weights_follow_from_how_far_masks_miss() -> None:
+    assert LossWeights.of_masks(0.025) == LossWeights()
+    fine = LossWeights.of_masks(0.01)
+    assert (fine.silhouette, fine.box, fine.depth) == (100.0, 50.0, 1.0)
+    with pytest.raises(InputError, match="mismatch is 2, expected 1 - IoU"):
+        LossWeights.of_masks(2)
 
 
 def test_the_objective_prints_its_formula() -> None:
