@@ -29,7 +29,13 @@ from diffrender.datasets.synthetic import SyntheticFrame, SyntheticStreets, add_
 from diffrender.datasets.synthetic_masks import add_mask_noise
 from diffrender.errors import InputError
 from diffrender.evaluate import PoseError, pose_error, summarise
-from diffrender.reconstruct import DepthNoise, ReconstructSettings, Run, reconstruct
+from diffrender.reconstruct import (
+    DepthNoise,
+    LossWeights,
+    ReconstructSettings,
+    Run,
+    reconstruct,
+)
 from diffrender.reconstruct.noise import depth_noise_of
 from diffrender.tools.bench_format import machine
 
@@ -139,6 +145,7 @@ def main() -> None:
     make.add_argument("--depth", choices=[*NOISE, "mixed"], default="independent")
     make.add_argument("--masks", choices=["exact", "noisy"], default="exact")
     make.add_argument("--solver", choices=["auto", "adam", "lbfgs", "lm"], default="auto")
+    make.add_argument("--mismatch", type=float, default=0.025, help="told of the masks, 1 - IoU")
     make.add_argument("--traffic", choices=["right", "left"])
     make.add_argument("--alone", action="store_true")
     make.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
@@ -160,8 +167,9 @@ def main() -> None:
         if asked.alone:
             noise = dataclasses.replace(noise, shared=0.0)
         return ReconstructSettings(
-            depth_noise=noise, class_sizes=sizes, solver=asked.solver, traffic=asked.traffic
-        )
+            depth_noise=noise, class_sizes=sizes, solver=asked.solver, traffic=asked.traffic,
+            weights=LossWeights.of_masks(asked.mismatch),
+        )  # fmt: skip
 
     rows(asked, settings)
 
