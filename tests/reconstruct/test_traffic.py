@@ -19,6 +19,7 @@ from diffrender.reconstruct import (
     StageSettings,
     reconstruct,
 )
+from diffrender.reconstruct.classes import CLASS_SIZES
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.traffic import against_traffic
 from diffrender.rotations import yaw_to_matrix
@@ -80,6 +81,7 @@ def from_behind(side: str | None, category: str = "Car") -> Scene:
     settings = ReconstructSettings(
         hypotheses=4,
         stages=(StageSettings(iterations=16, size=(32, 32), keep=4),),
+        class_sizes={category: CLASS_SIZES["Car"]},
         weights=LossWeights(photometric=0.0, latent=5.0, traffic=20.0),
         texture_size=16,
         traffic=side,  # type: ignore[arg-type]
@@ -95,6 +97,13 @@ def test_the_side_settles_front_and_rear() -> None:
     assert math.sin(coming.yaw) > 0.9  # toward the camera
     assert math.sin(going.yaw) < -0.9
     assert coming.pose.location == pytest.approx(going.pose.location, abs=0.3)
+
+
+def test_only_vehicles_follow_it() -> None:
+    (vehicle,) = from_behind("right").objects
+    (other,) = from_behind("right", "Pedestrian").objects
+    assert 0 < vehicle.losses["traffic"] < 0.5
+    assert other.losses["traffic"] == 0
 
 
 def test_without_a_side_nothing_is_said() -> None:

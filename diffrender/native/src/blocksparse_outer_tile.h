@@ -46,21 +46,20 @@ void outer(const C* dy, const C* x, int64_t count, int64_t rows, int64_t columns
 #endif
 #endif
 
-// Columns of N / S blocks side by side in one register.
+// Columns of N / S blocks, narrower than a register, side by side in one.
 template <class C, int S>
 inline typename Lanes<C>::V side_by_side(const C* const* x, int64_t at) {
   typedef typename Lanes<C>::V V;
   constexpr int N = Lanes<C>::N;
-  if constexpr (S == N) {
-    return load_lanes<C>(x[0] + at);
 #if defined(DIFFRENDER_JOIN_8)
-  } else if constexpr (N == 8) {
+  if constexpr (N == 8) {
     typename Four<C>::V a, b;
     std::memcpy(&a, x[0] + at, sizeof a);
     std::memcpy(&b, x[1] + at, sizeof b);
     return DIFFRENDER_JOIN_8(a, b);
+  } else
 #endif
-  } else {
+  {
     V v;
     for (int p = 0; p < N / S; ++p)
       std::memcpy(reinterpret_cast<char*>(&v) + p * S * int(sizeof(C)), x[p] + at, S * sizeof(C));
