@@ -12,11 +12,12 @@ import torch
 
 from diffrender.depth import DptConfig, load_dpt, save_dpt
 from diffrender.depth.dpt import DptNet
-from diffrender.depth.train import TrainSettings, _schedule, main, train
+from diffrender.depth.train import TrainSettings, main, train
 from diffrender.depth.train_augment import Augmentation, _patched, recolour
 from diffrender.depth.train_check import check_errors
 from diffrender.depth.train_data import FrameSet, load_frames, make_batch, whole_frames
 from diffrender.depth.train_loss import depth_loss
+from diffrender.depth.train_run import schedule
 from diffrender.errors import InputError
 
 TINY = DptConfig(backbone="test_convnext", channels=8, size=(64, 96), depth_range=(1.0, 100.0))
@@ -208,8 +209,8 @@ def test_unfit_frames_are_refused(tmp_path: Path) -> None:
 
 
 def test_schedule_and_settings() -> None:
-    assert _schedule(0.015) == pytest.approx(0.5)
-    assert _schedule(0.03) == pytest.approx(1)
-    assert _schedule(1.0) == pytest.approx(0.01)
+    assert schedule(0.015) == pytest.approx(0.5)
+    assert schedule(0.03) == pytest.approx(1)
+    assert schedule(1.0) == pytest.approx(0.01)
     with pytest.raises(InputError, match="expected positive numbers"):
         TrainSettings(batch=0)
