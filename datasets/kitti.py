@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -23,8 +24,9 @@ from diffrender.instances.load import load_instances
 from diffrender.instances.reading import read_bytes, read_image, read_text
 from diffrender.instances.record import Instance, Rejected
 
-__all__ = ["KittiFrame", "KittiObject", "load_velodyne", "project_velodyne"]
+__all__ = ["TRAFFIC", "KittiFrame", "KittiObject", "load_velodyne", "project_velodyne"]
 
+TRAFFIC: Final = "right"  # the side of the road on which KITTI's streets are driven
 VELODYNE_LIMIT = 128 * 2**20
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)

@@ -29,7 +29,9 @@ from diffrender.reconstruct import (
 )
 from diffrender.reconstruct.classes import ClassSize
 from diffrender.tools.ablate_variants import Change, Variant
-from diffrender.tools.bench_accuracy import STREET_NOISE, boxes_of, class_sizes, counts
+from diffrender.tools.bench_accuracy import STREET_NOISE, class_sizes
+from diffrender.tools.bench_pose_rows import boxes_of
+from diffrender.tools.bench_real_frames import counts
 
 if TYPE_CHECKING:
     from diffrender.datasets import KittiFrame

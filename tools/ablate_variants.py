@@ -65,7 +65,8 @@ def variants() -> list[Variant]:
     found = [BASE]
     for name in ("silhouette", "box", "depth", "photometric", "size", "latent"):
         found.append(Variant("loss off", name, settings=_without(name)))
-    found.append(Variant("loss off", "ground", settings=_with("ground", False)))
+    for name in ("ground", "heading"):
+        found.append(Variant("loss off", name, settings=_with(name, False)))
     for noise in (0.0, 0.05, 0.2, 0.3):
         found.append(Variant("depth noise", f"{noise:.0%}", Change(noise=noise)))
     kinds: tuple[DepthKind, ...] = ("lidar", "shipped", "none")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from diffrender.tools.bench_accuracy import real_frames, synthetic_streets
+from diffrender.tools.bench_accuracy import synthetic_streets
 from diffrender.tools.bench_format import Report
+from diffrender.tools.bench_real_frames import real_frames
 from diffrender.tools.bench_speed import memory, raster_against_deodr, speed
 
 __all__ = ["bench_real", "bench_reconstruct", "bench_speed", "bench_synthetic"]

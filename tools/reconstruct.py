@@ -149,7 +149,11 @@ def reconstruct(
     gives one line and exit code 2.
     """
     start = _start(init, predictor, method, (hypotheses, iterations))
-    side = traffic or ("none" if kitti is None else "right")
+    if traffic in ("right", "left") and method == "box":
+        raise InputError(
+            f"--traffic {traffic} goes with --method render: boxes alone have no front"
+        )
+    side = traffic or ("none" if kitti is None else _kitti_traffic())
     settings = settings_for(method, hypotheses, iterations, silhouette, side)
     fit = Fit(prior, settings, seed, start)
     choices = (
@@ -177,6 +181,12 @@ def reconstruct(
     else:
         print_scene(scene)
         print_written(files)
+
+
+def _kitti_traffic() -> Literal["right", "left"]:
+    from diffrender.datasets.kitti import TRAFFIC
+
+    return TRAFFIC
 
 
 def settings_for(

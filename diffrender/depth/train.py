@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from diffrender._backbones import classifier_colours
 from diffrender._files import write_text_atomic
 from diffrender.blocksparse import SparsityConfig
 from diffrender.depth.dpt import DptConfig
 from diffrender.depth.dpt_timm import save_dpt
 from diffrender.depth.train_augment import Augmentation
-from diffrender.depth.train_backbone import backbone_colours
 from diffrender.depth.train_check import check_errors
 from diffrender.depth.train_data import FrameSet, load_frames, make_batch
 from diffrender.depth.train_run import Run, TrainSettings
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         backbone=given.backbone, channels=given.channels, size=(height, width), sparsity=sparsity
     )
     if given.start_backbone is not None:
-        mean, std = backbone_colours(given.backbone)
+        mean, std = classifier_colours(given.backbone)
         config = replace(config, mean=mean, std=std)
     settings = TrainSettings(
         given.minutes, given.steps, given.batch, given.rate, bfloat16=given.bfloat16,

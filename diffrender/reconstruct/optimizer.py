@@ -17,6 +17,7 @@ from diffrender.reconstruct.adam import Adam
 from diffrender.reconstruct.catalogue_silhouette import CatalogueSilhouette
 from diffrender.reconstruct.crops import Crops
 from diffrender.reconstruct.descent import Descent, Objective, mask_reach
+from diffrender.reconstruct.facing import Facing
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.lbfgs import LBFGS
 from diffrender.reconstruct.levenberg import LevenbergMarquardt
@@ -52,6 +53,7 @@ class Problem:
         crops: evidence at a window size (height, width).
         loss: the objective at a stage, with or without parts.
         settings: of the whole run.
+        facing: what the heading network made of the objects; None leaves it out.
         together: the problem again, from one hypothesis for each object: with what hides what
             worked out from all of them drawn, and the depth factor on which they agree. None
             leaves every object to itself.
@@ -64,6 +66,7 @@ class Problem:
     crops: Callable[[tuple[int, int]], Crops]
     loss: Callable[[bool], Loss]
     settings: ReconstructSettings
+    facing: Facing | None = None
     together: Callable[[Hypotheses], Problem] | None = None
 
 
@@ -145,8 +148,12 @@ def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[Lo
         totals.append(seen)
         _record(line, value)
         yield value
+    # What follows is the same along a descent, so it needs no gradient: it weighs headings.
+    if problem.facing is not None:
+        nats = problem.facing.against(best, problem.camera, problem.boxes)
+        best_terms["heading"] = nats
+        best_total = best_total + settings.weights.heading * nats
     if settings.traffic is not None:
-        # The same along a descent, so it needs no gradient: it weighs one heading against others.
         against = against_traffic(best, problem.camera, problem.boxes, settings.traffic)
         best_terms["traffic"] = against * problem.vehicles[best.owner]
         best_total = best_total + settings.weights.traffic * best_terms["traffic"]

@@ -64,6 +64,7 @@ class LossWeights:
     structure: of 1 - SSIM beside the photometric term; 0 leaves it out.
     traffic: nats between a heading with the traffic and the one against it, where
         `ReconstructSettings.traffic` says on which side one drives; 1.5 is odds of 4.5 to 1.
+    heading: of -log odds of a heading against its half turn, by the picture.
     """
 
     silhouette: float = 40.0
@@ -75,6 +76,7 @@ class LossWeights:
     ground: float = 1.0
     structure: float = 0.0
     traffic: float = 1.5
+    heading: float = 1.0
 
     @classmethod
     def of_masks(cls, mismatch: float) -> LossWeights:
@@ -107,6 +109,7 @@ class ReconstructSettings:
         union: between stages, draw all objects together to tell which may hide which.
         traffic: "right" or "left", the side of the road on which one drives where the image was
             taken: breaks ties between front and rear (`traffic.py`). None says nothing.
+        heading: ask the heading network which end of a car is its front (`facing.py`).
         colour_space, colour_bend: of the photometric term, see `losses.Photometric`.
         solver: "lm" (Levenberg-Marquardt), "lbfgs" or "adam"; "auto" picks.
         silhouette: a technique of the catalogue that draws the silhouette term, by its name; None
@@ -137,6 +140,7 @@ class ReconstructSettings:
     tilt: bool = False
     union: bool = True
     traffic: TrafficSide | None = None
+    heading: bool = True
     colour_space: Literal["rgb", "lab"] = "rgb"
     colour_bend: float | None = None
     solver: Literal["auto", "adam", "lbfgs", "lm"] = "auto"

@@ -29,6 +29,7 @@ from diffrender.reconstruct.box_fit import BoxFit, BoxFitSettings, fit_boxes
 from diffrender.reconstruct.confidence import agreement, probability
 from diffrender.reconstruct.crops import Crops, crop_evidence
 from diffrender.reconstruct.drawing import draw, place
+from diffrender.reconstruct.facing import Facing, look
 from diffrender.reconstruct.freeform import RefineSettings, refine_vertices
 from diffrender.reconstruct.hypotheses import Hypotheses, start_hypotheses
 from diffrender.reconstruct.observations import DepthNoise, Observation
@@ -133,9 +134,14 @@ class Solver:
         return torch.tensor([s.mean for s in sizes]), torch.tensor([s.sigma for s in sizes])
 
     def _problem(self) -> Problem:
-        return self._problem_of(self.observations, None)
+        facing = look(self.image, self.observations) if self.settings.heading else None
+        return self._problem_of(
+            self.observations, None, None if facing is None else facing.to(self.device)
+        )
 
-    def _problem_of(self, observations: list[Observation], common: float | None) -> Problem:
+    def _problem_of(
+        self, observations: list[Observation], common: float | None, facing: Facing | None
+    ) -> Problem:
         device = self.device
         boxes = torch.tensor(np.stack([o.mask_box for o in observations])).float()
         cache: dict[tuple[int, int], Crops] = {}
@@ -161,7 +167,7 @@ class Solver:
             pictures = draw(prior, best, camera, seen.camera, boxes, False)
             term = depth_term(self.noise, common)
             factor = agree(term.log_scale(pictures, seen.evidence), self.noise)
-            return self._problem_of(ordered, factor)
+            return self._problem_of(ordered, factor, facing)
 
         several = len(observations) > 1 and (self.settings.union or self.noise.shared > 0)
         return Problem(
@@ -174,6 +180,7 @@ class Solver:
             crops=crops,
             loss=objective(self.settings, self.noise, tuple(self.prior.part_names), common),
             settings=self.settings,
+            facing=facing,
             together=together if several else None,
         )
 
@@ -200,7 +207,7 @@ class Solver:
 
     def _refine(self, fit: Fit, settings: RefineSettings) -> Tensor:
         """Vertices (B, V, 3) in the frame of the labels, each moved on its own."""
-        problem = self._problem()
+        problem = self._problem_of(self.observations, None, None)
         crops = problem.crops(self.settings.stages[-1].size)
         hypotheses = fit.hypotheses.to(self.device)
         vertices, _, _ = place(problem.prior, hypotheses, problem.camera, problem.boxes)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from diffrender._backbones import classifier_colours
 from diffrender._torchvision import ensure_torchvision
 from diffrender.depth.dpt import DptConfig, DptNet
-from diffrender.depth.train_backbone import backbone_colours, load_backbone
+from diffrender.depth.train_backbone import load_backbone
 from diffrender.depth.train_data import Batch
 from diffrender.depth.train_run import Run, TrainSettings
 from diffrender.errors import InputError
@@ -72,10 +73,10 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 
 def test_colours_are_those_that_the_weights_expect() -> None:
-    assert backbone_colours("tf_efficientnet_lite0") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert backbone_colours("resnet18")[0] == (0.485, 0.456, 0.406)
+    assert classifier_colours("tf_efficientnet_lite0") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert classifier_colours("resnet18")[0] == (0.485, 0.456, 0.406)
     with pytest.raises(InputError, match="has no backbone 'resnet0'"):
-        backbone_colours("resnet0")
+        classifier_colours("resnet0")
 
 
 def step(settings: TrainSettings) -> tuple[Run, dict[str, torch.Tensor]]:

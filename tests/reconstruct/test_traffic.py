@@ -85,6 +85,7 @@ def from_behind(side: str | None, category: str = "Car") -> Scene:
         weights=LossWeights(photometric=0.0, latent=5.0, traffic=20.0),
         texture_size=16,
         traffic=side,  # type: ignore[arg-type]
+        heading=False,
     )
     image = np.full((180, 400, 3), 120, dtype=np.uint8)
     instance = Instance(mask, box_of_mask(mask), category, 1.0, "one")

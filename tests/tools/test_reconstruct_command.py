@@ -116,6 +116,7 @@ def test_bad_files_arerefused(
         (["--iterations", "2"], "--iterations is 2, expected at least 4"),
         (["--frame", "000003"], "--frame goes with --kitti"),
         (["--kitti", "root"], "give either IMAGE with --calib and --masks, or --kitti"),
+        (["--traffic", "right", "--method", "box"], "--traffic right goes with --method render"),
         (["--depth-units-per-metre", "0"], "units_per_metre is 0"),
     ],
 )

@@ -1,0 +1,112 @@
+"""Crops of vehicles with the direction they face, on disk, for training the heading network.
+
+`python -m diffrender.datasets.heading_crops --help` renders synthetic streets. A folder of
+`crops_NNNNN.npz`, each with `image` (N, S, S, 3) uint8 RGB, `mask` (N, S, S) uint8, 0 to 255, and
+`alpha` (N,) float32 radians, KITTI's observation angle. `diffrender.heading.train` reads any such
+folder, whatever made it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from diffrender._files import atomic_path
+from diffrender.datasets.synthetic import SyntheticStreets
+from diffrender.errors import InputError
+from diffrender.heading import object_crops
+from diffrender.instances import box_of_mask
+
+__all__ = ["CropJob", "write_crops"]
+
+_PER_FILE = 20  # streets
+_LEAST_HEIGHT = 22  # pixels of a mask's box; below it nothing is to be seen
+_LEAST_PIXELS = 150
+
+
+@dataclass(frozen=True)
+class CropJob:
+    """What to render.
+
+    Attributes:
+        folder: where the files go.
+        count: streets; file k holds the vehicles of streets 20k to 20k + 19 of the sequence.
+        side: of a crop, pixels.
+        seed: of the streets.
+    """
+
+    folder: Path
+    count: int
+    side: int = 128
+    seed: int = 6101
+
+
+def write_crops(job: CropJob, workers: int = 1) -> list[Path]:
+    """Render the crops that the folder does not hold yet, in `workers` processes.
+
+    Raises:
+        InputError: fewer than one street or worker.
+    """
+    if job.count < 1 or workers < 1:
+        raise InputError(f"count {job.count} and workers {workers}: expected at least 1 of each")
+    job.folder.mkdir(parents=True, exist_ok=True)
+    tasks = [(job, number) for number in range((job.count + _PER_FILE - 1) // _PER_FILE)]
+    if workers == 1:
+        return [_write_file(task) for task in tasks]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        return list(pool.imap(_write_file, tasks))
+
+
+def _write_file(task: tuple[CropJob, int]) -> Path:
+    job, number = task
+    path = job.folder / f"crops_{number:05d}.npz"
+    if path.exists():
+        return path
+    import torch
+
+    torch.set_num_threads(1)  # the workers are the parallelism
+    streets = SyntheticStreets(job.seed, job.count)
+    images, masks, alphas = [], [], []
+    for k in range(number * _PER_FILE, min((number + 1) * _PER_FILE, job.count)):
+        frame = streets[k]
+        shown = {i.name: i.mask for i in frame.instances()}
+        cars = [car for car in frame.truth if car.name in shown and _visible(shown[car.name])]
+        crops, covers = object_crops(frame.image, [shown[car.name] for car in cars], job.side)
+        images.append(crops)
+        masks.append(covers)
+        alphas += [car.pose.yaw - math.atan2(*car.pose.location[::2]) for car in cars]
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            image=np.concatenate(images),
+            mask=np.concatenate(masks),
+            alpha=np.array(alphas, np.float32),
+        )
+    return path
+
+
+def _visible(mask: np.ndarray) -> bool:
+    _, top, _, bottom = box_of_mask(mask)
+    return bottom - top >= _LEAST_HEIGHT and int(mask.sum()) >= _LEAST_PIXELS
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; see --help."""
+    parser = argparse.ArgumentParser(description="Cut vehicles out of synthetic streets.")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--count", type=int, default=600, help="streets")
+    parser.add_argument("--seed", type=int, default=CropJob.seed, help="of the streets")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    given = parser.parse_args(arguments)
+    paths = write_crops(CropJob(given.out, given.count, seed=given.seed), given.workers)
+    print(f"{len(paths)} files in {given.out}")
+
+
+if __name__ == "__main__":
+    main()

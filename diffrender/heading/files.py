@@ -1,0 +1,56 @@
+"""Heading networks on disk: safetensors with the configuration in its header."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from diffrender._networks import NetworkFile, read_config
+from diffrender.errors import InputError
+from diffrender.heading.network import HeadingConfig, HeadingNet
+
+__all__ = ["load_heading", "save_heading", "shipped_heading"]
+
+_FILE = NetworkFile("diffrender.heading", "a heading network", "save_heading", limit=1 << 28)
+_SHIPPED = "heading_street.safetensors"
+
+
+def save_heading(net: HeadingNet, path: str | Path, *, half: bool = False) -> Path:
+    """Write weights and configuration; the file appears whole or not at all.
+
+    `half` stores float16: half the size, values differ by one part in 2000.
+    """
+    return _FILE.save(net, json.dumps(dataclasses.asdict(net.config)), path, half=half)
+
+
+def load_heading(path: str | Path) -> HeadingNet:
+    """The network of a file that `save_heading` wrote, in evaluation mode.
+
+    Raises:
+        InputError: no such file, not safetensors, too large, no configuration in it, or tensors
+            that do not fit the network that the configuration describes.
+    """
+    return _FILE.load(path, lambda text: HeadingNet(_config(text, Path(path))))
+
+
+@cache
+def shipped_heading() -> HeadingNet:
+    """The network that comes with the package, read once a process.
+
+    Raises:
+        InputError: this build holds none.
+    """
+    path = Path(str(resources.files("diffrender.heading"))) / "assets" / _SHIPPED
+    if not path.is_file():
+        raise InputError(
+            "this build has no shipped heading network; train one with "
+            "`python -m diffrender.heading.train`, or set ReconstructSettings(heading=False)"
+        )
+    return load_heading(path)
+
+
+def _config(text: str, path: Path) -> HeadingConfig:
+    return read_config(path, text, lambda values: HeadingConfig(**values))
