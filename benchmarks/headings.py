@@ -36,7 +36,7 @@ def real_crops(root: Path, side: int) -> tuple[CropSet, list[str]]:
             key = row_name(label, index + 1)
             if not counts(label) or key not in shown:
                 continue
-            crop, cover = object_crops(frame.load_image(), [shown[key]], side)
+            crop, cover = object_crops(frame.image, [shown[key]], side)
             images.append(crop)
             masks.append(cover)
             alphas.append(label.rotation_y - math.atan2(label.location[0], label.location[2]))
@@ -53,11 +53,13 @@ def report(net: HeadingNet, crops: Path | None, kitti: Path | None) -> dict[str,
     if kitti is not None:
         cars, names = real_crops(kitti, net.config.side)
         found["real frames"] = check_heading(net, cars)
-        one = [slice(k, k + 1) for k in range(len(names))]
-        each = [
-            check_heading(net, CropSet(cars.images[k], cars.masks[k], cars.alpha[k])) for k in one
+        found["told wrongly"] = [
+            name
+            for k, name in enumerate(names)
+            if not check_heading(
+                net, CropSet(cars.images[k : k + 1], cars.masks[k : k + 1], cars.alpha[k : k + 1])
+            )["right"]
         ]
-        found["told wrongly"] = [n for n, e in zip(names, each, strict=True) if not e["right"]]
     return found
 
 

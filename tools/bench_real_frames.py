@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diffrender.datasets.kitti import TRAFFIC
 from diffrender.errors import InputError
 from diffrender.evaluate import PoseError, PoseSummary, pose_error, summarise
 from diffrender.reconstruct import ReconstructSettings, Run, reconstruct
@@ -15,9 +16,11 @@ from diffrender.tools.bench_pose_rows import MEDIANS, SHARES, add_rows, add_targ
 
 __all__ = ["counts", "real_frames"]
 
-_TOLD_LESS = {
+# The same cars with less to go by, or begun otherwise.
+_OTHERS = {
     "no side of the traffic given": ReconstructSettings(),
     "no side given, front and rear not looked at": ReconstructSettings(heading=False),
+    "begun by the predictor": ReconstructSettings(traffic=TRAFFIC),
 }
 
 
@@ -70,8 +73,8 @@ def _real_source(
     only: list[str] | None,
 ) -> PoseSummary | None:
     from diffrender.datasets import KittiObject
-    from diffrender.datasets.kitti import TRAFFIC
     from diffrender.instances import row_name
+    from diffrender.predict import load_start
     from diffrender.shape_priors import load_prior
     from diffrender.tools.inputs import DepthChoice, Inputs, from_kitti
 
@@ -82,8 +85,9 @@ def _real_source(
         "render": ReconstructSettings(traffic=TRAFFIC),
         "box": ReconstructSettings(method="box"),
     }
-    less = masks == "instance_2" and only is None
-    settings |= _TOLD_LESS if less else {}
+    others = _OTHERS if masks == "instance_2" and only is None else {}
+    settings |= others
+    starts = {"begun by the predictor": load_start(short=True)} if others else {}
     errors: dict[str, dict[str, list[PoseError | None]]] = {method: {} for method in settings}
     pairs: list[tuple[np.ndarray | None, np.ndarray]] = []
     choice = DepthChoice(source, None if weights is None else str(weights))
@@ -103,7 +107,7 @@ def _real_source(
         for method, per_frame in errors.items():
             boxes: dict[str, np.ndarray] = {}
             if inputs is not None:
-                run = Run(name, depth_source=inputs.depth_source)
+                run = Run(name, depth_source=inputs.depth_source, start=starts.get(method))
                 scene = reconstruct(
                     inputs.image,
                     inputs.camera,
@@ -131,8 +135,8 @@ def _real_source(
     summary = summarise(flat["render"])
     case = f"real frames, {source}, masks {'from 2D boxes' if masks == 'label_2' else masks}"
     add_rows(report, case, summary, summarise(flat["box"]))
-    for name in _TOLD_LESS if less else ():
-        _told_less(report, f"{case}, {summary.count} cars, {name}", summarise(flat[name]), summary)
+    for name in others:
+        _other(report, f"{case}, {summary.count} cars, {name}", summarise(flat[name]), summary)
     error_budget(report, case, pairs)
     if missed:
         why = f"frames without a scale for their depth: {', '.join(missed)}"
@@ -155,8 +159,8 @@ def counts(label: object) -> bool:
     )
 
 
-def _told_less(report: Report, case: str, found: PoseSummary, whole: PoseSummary) -> None:
-    """What a source of headings brings: the same cars without it."""
+def _other(report: Report, case: str, found: PoseSummary, whole: PoseSummary) -> None:
+    """The same cars in another way, beside the shares of the whole method."""
     for name in ("heading", "yaw_10", "iou_50", "iou_70"):
-        text = f"with it: {getattr(whole, name):.3f}"
+        text = f"the whole method: {getattr(whole, name):.3f}"
         report.rows.append(Row(case, SHARES[name], getattr(found, name), "share", peer=text))

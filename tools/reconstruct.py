@@ -132,6 +132,9 @@ def reconstruct(
             "picture does not; right with --kitti, else none."
         ),
     ] = None,
+    heading: Annotated[
+        bool, typer.Option(help="Let a network look which end of a car is its front.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("out"),
@@ -154,7 +157,7 @@ def reconstruct(
             f"--traffic {traffic} goes with --method render: boxes alone have no front"
         )
     side = traffic or ("none" if kitti is None else _kitti_traffic())
-    settings = settings_for(method, hypotheses, iterations, silhouette, side)
+    settings = settings_for(method, hypotheses, iterations, silhouette, side, heading)
     fit = Fit(prior, settings, seed, start)
     choices = (
         DepthChoice(
@@ -195,6 +198,7 @@ def settings_for(
     iterations: int | None,
     silhouette: str | None = None,
     traffic: Literal["right", "left", "none"] = "none",
+    heading: bool = True,
 ) -> ReconstructSettings:
     """The default settings with what the command line changes.
 
@@ -207,7 +211,9 @@ def settings_for(
     if silhouette is not None and method == "box":
         raise InputError("--silhouette goes with --method render: boxes alone draw nothing")
     side = None if traffic == "none" else traffic
-    settings = ReconstructSettings(method=method, silhouette=silhouette, traffic=side)
+    settings = ReconstructSettings(
+        method=method, silhouette=silhouette, traffic=side, heading=heading
+    )
     if hypotheses is not None:
         settings = dataclasses.replace(settings, hypotheses=hypotheses)
     if iterations is not None:

@@ -55,6 +55,7 @@ class HeadingTrainSettings:
         steps, batch: of the head's training.
         rate, decay: highest learning rate (AdamW, one cycle) and weight decay.
         coarse: probability that a crop is made as coarse as a small vehicle's.
+        glints: probability that the sun's reflections are put on the vehicle; they look like lamps.
         seed: of every random draw.
     """
 
@@ -64,11 +65,13 @@ class HeadingTrainSettings:
     rate: float = 2e-3
     decay: float = 0.05
     coarse: float = 0.4
+    glints: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.copies, self.steps, self.batch, self.rate) <= 0 or not 0 <= self.coarse <= 1:
-            raise InputError(f"{self}: expected positive numbers, and coarse in [0, 1]")
+        shares = all(0 <= share <= 1 for share in (self.coarse, self.glints))
+        if min(self.copies, self.steps, self.batch, self.rate) <= 0 or not shares:
+            raise InputError(f"{self}: expected positive numbers, coarse and glints in [0, 1]")
 
 
 def load_crops(folder: Path) -> CropSet:
@@ -178,7 +181,7 @@ def _look(
     features, cells, alphas = [], [], []
     order = np.tile(np.arange(len(crops)), settings.copies)
     for start in range(0, len(order), 32):
-        some = [_vary(crops, int(k), settings.coarse, draw) for k in order[start : start + 32]]
+        some = [_vary(crops, int(k), settings, draw) for k in order[start : start + 32]]
         image = torch.from_numpy(np.stack([s[0] for s in some])).permute(0, 3, 1, 2)
         features.append(net.features(image.contiguous(memory_format=torch.channels_last)))
         cells.append(cells_of(torch.from_numpy(np.stack([s[1] for s in some]))))
@@ -187,7 +190,7 @@ def _look(
 
 
 def _vary(
-    crops: CropSet, index: int, coarse: float, draw: np.random.Generator
+    crops: CropSet, index: int, settings: HeadingTrainSettings, draw: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """One crop moved, mirrored, made coarse and recoloured: image, mask in [0, 1], direction."""
     import cv2
@@ -202,7 +205,9 @@ def _vary(
         cv2.warpAffine(image, onto, (side, side), borderMode=cv2.BORDER_REPLICATE), np.float32
     )
     mask = np.asarray(cv2.warpAffine(mask, onto, (side, side)), np.float32)
-    if draw.random() < coarse:
+    if draw.random() < settings.glints:
+        image = _with_glints(image, mask, draw)
+    if draw.random() < settings.coarse:
         few = int(draw.integers(side // 6, side // 2))
         small = cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA)
         image = np.asarray(cv2.resize(small, (side, side)), np.float32)
@@ -210,6 +215,23 @@ def _vary(
         image, mask, alpha = image[:, ::-1], mask[:, ::-1], math.pi - alpha
     image = recolour(np.ascontiguousarray(image), Augmentation(cutout=0.1), draw)
     return image, np.ascontiguousarray(mask), alpha
+
+
+def _with_glints(image: np.ndarray, mask: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """White spots and streaks, some as large as a lamp, about places of the mask."""
+    rows, columns = np.nonzero(mask > 0.5)
+    side = len(image)
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    for _ in range(int(draw.integers(1, 6)) if len(rows) else 0):
+        at = int(draw.integers(len(rows)))
+        long, short = side * draw.uniform(0.01, 0.06), side * draw.uniform(0.008, 0.025)
+        turn = draw.uniform(0, math.pi)
+        across, down = x - columns[at], y - rows[at]
+        u = across * math.cos(turn) + down * math.sin(turn)
+        v = down * math.cos(turn) - across * math.sin(turn)
+        light = draw.uniform(0.4, 1.5) * np.exp(-((u / long) ** 2) - (v / short) ** 2)
+        image = image + (1 - image) * np.clip(light, 0, 1)[..., None].astype(np.float32)
+    return image
 
 
 def _target(alpha: Tensor, bins: int) -> Tensor:  # (N,)

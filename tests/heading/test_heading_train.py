@@ -17,6 +17,7 @@ from diffrender.heading.train import (
     HeadingTrainSettings,
     _target,
     _vary,
+    _with_glints,
     check_heading,
     load_crops,
     main,
@@ -67,7 +68,7 @@ def test_a_head_learns_which_end_is_the_front(backbone: Path) -> None:
 def test_variations_turn_the_direction_with_the_picture() -> None:
     some = crops(2)
     for seed in range(20):
-        image, mask, alpha = _vary(some, 0, 0.5, np.random.default_rng(seed))
+        image, mask, alpha = _vary(some, 0, HeadingTrainSettings(), np.random.default_rng(seed))
         assert image.dtype == np.float32
         assert 0 <= image.min() <= image.max() <= 1
         assert mask.shape == (64, 64)
@@ -75,6 +76,16 @@ def test_variations_turn_the_direction_with_the_picture() -> None:
         if abs(left - right) > 0.05:  # but for covered or burnt-out ones
             faces_right = math.cos(alpha) > 0
             assert bool(right > left) == faces_right
+
+
+def test_glints_lighten_the_vehicle_and_nothing_else() -> None:
+    image, mask = np.full((64, 64, 3), 0.3, np.float32), np.zeros((64, 64), np.float32)
+    assert np.array_equal(_with_glints(image, mask, np.random.default_rng(0)), image)
+    mask[20:40, 20:40] = 1
+    lit = _with_glints(image, mask, np.random.default_rng(0))
+    assert lit.min() >= 0.3 - 1e-6
+    assert 0.5 < lit.max() <= 1
+    assert np.abs(lit[:4] - 0.3).max() < 0.02
 
 
 def test_convention_targets_peak_at_their_bin() -> None:
