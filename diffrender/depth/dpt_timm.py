@@ -23,10 +23,10 @@ __all__ = ["CARD", "DptTimm", "load_dpt", "save_dpt", "shipped_weights"]
 CARD = DepthCard(
     name="dpt-timm",
     kind="metric",
-    summary="Small DPT over a timm backbone; the shipped weights saw synthetic streets only.",
+    summary="Small DPT over a timm backbone; shipped: ImageNet's features, then synthetic streets.",
     paper="Ranftl, Bochkovskiy, Koltun, Vision Transformers for Dense Prediction, ICCV 2021",
     code_licence="Apache-2.0 (timm: Apache-2.0)",
-    weights_licence="Apache-2.0 for the shipped ones, trained here from scratch",
+    weights_licence="Apache-2.0 for the shipped ones, trained here from an Apache-2.0 backbone",
 )
 
 _FILE = NetworkFile("diffrender.dpt", "dpt-timm weights", "save_dpt", limit=2 << 30)
