@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("diffrender", "shape_priors", "datasets", "tools")
-FILES = ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
+FILES = ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE", "MANIFEST.in")
 
 pytestmark = pytest.mark.slow
 
@@ -84,6 +84,7 @@ def test_wheel_with_the_native_library(tmp_path: Path) -> None:
     assert not wheel.name.endswith("-any.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert any(n.startswith("diffrender/native/") and n.endswith((".so", ".dylib")) for n in names)
+    assert any(n.endswith("/NOTICE") for n in names)  # of the weights that began as another's
     top = {n.split("/")[0] for n in names if ".dist-info" not in n}
     assert top == {"diffrender"}, "a top-level 'datasets' or 'tools' would overwrite others'"
     python = _install(wheel, tmp_path / "venv")
