@@ -9,7 +9,6 @@ such folder, whatever made it.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from diffrender._files import atomic_path
+from diffrender.datasets.numbered_files import write_numbered
 from diffrender.datasets.synthetic import TRAINING_SEED, StreetSettings, SyntheticStreets
-from diffrender.errors import InputError
 
 __all__ = ["TRAINING_STREETS", "VARIED_STREETS", "FrameJob", "write_frames"]
 
@@ -57,18 +56,11 @@ def write_frames(job: FrameJob, workers: int = 1) -> list[Path]:
     Raises:
         InputError: fewer than one frame or worker.
     """
-    if job.count < 1 or workers < 1:
-        raise InputError(f"count {job.count} and workers {workers}: expected at least 1 of each")
-    job.folder.mkdir(parents=True, exist_ok=True)
-    tasks = [(job, number) for number in range((job.count + _PER_FILE - 1) // _PER_FILE)]
-    if workers == 1:
-        return [_write_file(task) for task in tasks]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        return list(pool.imap(_write_file, tasks))
+    files = -(-job.count // _PER_FILE)
+    return write_numbered(_write_file, job, job.folder, files, workers)
 
 
-def _write_file(task: tuple[FrameJob, int]) -> Path:
-    job, number = task
+def _write_file(job: FrameJob, number: int) -> Path:
     path = job.folder / f"frames_{number:05d}.npz"
     if path.exists():
         return path

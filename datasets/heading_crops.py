@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from diffrender._files import atomic_path
+from diffrender.datasets.numbered_files import write_numbered
 from diffrender.datasets.synthetic import SyntheticStreets
-from diffrender.errors import InputError
 from diffrender.heading import object_crops
 from diffrender.instances import box_of_mask
 
@@ -53,18 +52,11 @@ def write_crops(job: CropJob, workers: int = 1) -> list[Path]:
     Raises:
         InputError: fewer than one street or worker.
     """
-    if job.count < 1 or workers < 1:
-        raise InputError(f"count {job.count} and workers {workers}: expected at least 1 of each")
-    job.folder.mkdir(parents=True, exist_ok=True)
-    tasks = [(job, number) for number in range((job.count + _PER_FILE - 1) // _PER_FILE)]
-    if workers == 1:
-        return [_write_file(task) for task in tasks]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        return list(pool.imap(_write_file, tasks))
+    files = -(-job.count // _PER_FILE)
+    return write_numbered(_write_file, job, job.folder, files, workers)
 
 
-def _write_file(task: tuple[CropJob, int]) -> Path:
-    job, number = task
+def _write_file(job: CropJob, number: int) -> Path:
     path = job.folder / f"crops_{number:05d}.npz"
     if path.exists():
         return path

@@ -39,5 +39,5 @@ def test_the_command_and_what_it_refuses(
     np.savez(tmp_path / "crops_00000.npz", image=0)
     main(["--out", str(tmp_path), "--count", "1", "--workers", "1"])
     assert "1 files in" in capsys.readouterr().out
-    with pytest.raises(InputError, match="count 0 and workers 1"):
+    with pytest.raises(InputError, match="0 files and 1 workers"):
         write_crops(CropJob(tmp_path, 0))
