@@ -46,8 +46,13 @@ def train(
     backbone of `backbone`, a classifier's weights (`load_backbone`).
 
     Raises:
-        InputError: `start` or the checkpoint is of another configuration, or the run had ended.
+        InputError: `start` or the checkpoint is of another configuration, both `start` and
+            `backbone` are given, or the run had ended.
     """
+    if start is not None and backbone is not None:
+        raise InputError(
+            "start and backbone are both given, expected weights of the whole or of it"
+        )
     config, settings = config or DptConfig(), settings or TrainSettings()
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
@@ -94,8 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--check", type=Path, required=True, help="folder of frames to check on")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and log")
-    parser.add_argument("--start", type=Path, help="weights to begin with, in place of random ones")
-    parser.add_argument(
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--start", type=Path, help="weights to begin with, in place of random ones")
+    begin.add_argument(
         "--start-backbone", type=Path, help="a classifier's weights to begin the backbone with"
     )
     parser.add_argument("--backbone-rate", type=float, default=TrainSettings.backbone_rate)

@@ -179,6 +179,8 @@ def test_a_run_begins_with_the_weights_of_a_file(tmp_path: Path) -> None:
         torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-6, msg=name)
     with pytest.raises(InputError, match="start.safetensors: made with another configuration"):
         train(frames, frames, tmp_path / "other", replace(TINY, channels=16), still, start)
+    with pytest.raises(InputError, match="start and backbone are both given"):
+        train(frames, frames, tmp_path / "both", TINY, still, start, start)
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
