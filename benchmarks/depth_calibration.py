@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from depth_errors import CLOSE
 
 from diffrender.datasets.synthetic import DEVELOPMENT_SEED, StreetSettings, SyntheticStreets
 from diffrender.depth import create_depth, load_dpt, save_dpt
 
 _SEED = DEVELOPMENT_SEED + 7  # not the streets that the training was watched on
-_CLOSE = StreetSettings(close=1.0, lorries=0.5, hard_light=0.5)
 
 
 def factors(weights: Path, settings: StreetSettings, count: int) -> list[float]:
@@ -44,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(1)
     both = {
         "plain": factors(asked.weights, StreetSettings(), asked.streets),
-        "close": factors(asked.weights, _CLOSE, asked.streets),
+        "close": factors(asked.weights, CLOSE, asked.streets),
     }
     factor = float(np.median([value for some in both.values() for value in some]))
     net = load_dpt(asked.weights)

@@ -12,17 +12,17 @@ from torch import Tensor
 from diffrender._torchvision import ensure_torchvision
 from diffrender.errors import InputError
 
-__all__ = ["classifier", "classifier_colours", "classifier_weights"]
+__all__ = ["classifier", "classifier_colours", "classifier_weights", "timm_with"]
 
 _MAX_BYTES = 2 << 30
 _Triple = tuple[float, float, float]
 
 
-def classifier(name: str) -> Any:
-    """timm's model of that name, with random weights.
+def timm_with(name: str) -> Any:
+    """timm itself, once it is known to have that model.
 
     Raises:
-        InputError: timm does not know it.
+        InputError: it does not.
     """
     ensure_torchvision()
     import timm
@@ -31,6 +31,16 @@ def classifier(name: str) -> Any:
         raise InputError(
             f"timm {timm.__version__} has no backbone '{name}'; see timm.list_models()"
         )
+    return timm
+
+
+def classifier(name: str) -> Any:
+    """timm's model of that name, with random weights.
+
+    Raises:
+        InputError: timm does not know it.
+    """
+    timm = timm_with(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # renamed models say so at every creation
         return timm.create_model(name, pretrained=False)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diffrender._backbones import timm_with
 from diffrender.blocksparse import SparsityConfig, sparsify_
 from diffrender.errors import InputError
 
@@ -179,16 +180,8 @@ def _target_strides(reductions: list[int]) -> list[int]:
 
 
 def _make_backbone(config: DptConfig) -> Any:
-    from diffrender._torchvision import ensure_torchvision
-
-    ensure_torchvision()
-    import timm
-
     name = config.backbone
-    if not timm.is_model(name):
-        raise InputError(
-            f"timm {timm.__version__} has no backbone '{name}'; see timm.list_models()"
-        )
+    timm = timm_with(name)
     attempts: list[dict[str, Any]] = [{"img_size": config.size}, {}]
     try:
         with warnings.catch_warnings():
