@@ -31,6 +31,7 @@ from diffrender.reconstruct.levenberg import LevenbergMarquardt
 from diffrender.reconstruct.observations import observe
 from diffrender.reconstruct.optimizer import stage_objective
 from diffrender.reconstruct.solver import Solver
+from diffrender.road import Road
 from diffrender.tools.bench_format import machine
 
 METHODS: dict[str, tuple[Descent, int]] = {
@@ -59,7 +60,7 @@ def problems(scenes: int, size: int) -> list[tuple[Objective, Hypotheses, int]]:
         observations, _ = observe(instances, instances, frame.camera, depth)
         solver = Solver(
             frame.image, frame.camera, depth, load_prior("car"), settings, "cpu", None, noise,
-            observations,
+            Road(), observations,
         )  # fmt: skip
         problem, start = solver.starting_point()
         made.append((stage_objective(problem, stage), start, len(observations)))

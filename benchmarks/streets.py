@@ -148,6 +148,7 @@ def main() -> None:
     make.add_argument("--mismatch", type=float, default=0.025, help="told of the masks, 1 - IoU")
     make.add_argument("--traffic", choices=["right", "left"])
     make.add_argument("--heading", action=argparse.BooleanOptionalAction, default=True)
+    make.add_argument("--road", choices=["found", "flat"], default="found")
     make.add_argument("--alone", action="store_true")
     make.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
     show = commands.add_parser("report")
@@ -170,6 +171,7 @@ def main() -> None:
         return ReconstructSettings(
             depth_noise=noise, class_sizes=sizes, solver=asked.solver, traffic=asked.traffic,
             weights=LossWeights.of_masks(asked.mismatch), heading=asked.heading,
+            ground=asked.road,
         )  # fmt: skip
 
     rows(asked, settings)

@@ -65,8 +65,10 @@ def variants() -> list[Variant]:
     found = [BASE]
     for name in ("silhouette", "box", "depth", "photometric", "size", "latent"):
         found.append(Variant("loss off", name, settings=_without(name)))
-    for name in ("ground", "heading"):
-        found.append(Variant("loss off", name, settings=_with(name, False)))
+    found.append(Variant("loss off", "ground", settings=_with("ground", None)))
+    found.append(Variant("loss off", "heading", settings=_with("heading", False)))
+    flat = "flat, not looked for in the depth map"
+    found.append(Variant("road", flat, settings=_with("ground", "flat")))
     for noise in (0.0, 0.05, 0.2, 0.3):
         found.append(Variant("depth noise", f"{noise:.0%}", Change(noise=noise)))
     kinds: tuple[DepthKind, ...] = ("lidar", "shipped", "none")

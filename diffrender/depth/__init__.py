@@ -23,6 +23,7 @@ from diffrender.depth.onnx_file import OnnxSettings as OnnxSettings
 from diffrender.depth.registry import create_depth as create_depth
 from diffrender.depth.registry import depth_card as depth_card
 from diffrender.depth.registry import list_depth as list_depth
+from diffrender.depth.road import find_road as find_road
 
 __all__ = [
     "Aligned",
@@ -41,6 +42,7 @@ __all__ = [
     "apply_alignment",
     "create_depth",
     "depth_card",
+    "find_road",
     "list_depth",
     "load_dpt",
     "read_depth",

@@ -15,6 +15,7 @@ import numpy as np
 from diffrender.cameras import Camera
 from diffrender.depth.align import Aligned, Anchor, apply_alignment
 from diffrender.depth.model import DepthPrediction
+from diffrender.depth.road import road_pixels
 from diffrender.depth.robust import huber_least_squares, ransac_rows, robust_mean
 from diffrender.errors import InputError
 from diffrender.instances import Instance
@@ -23,7 +24,6 @@ __all__ = ["SizePrior", "align_to_scene"]
 
 _PITCH = 0.01  # spread of the road's slope against the camera's axis, radians: braking, hills
 _ROAD = 0.05  # relative spread of the camera's height over the road
-_MAX_ROAD_PIXELS = 3000
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def align_to_scene(
         )
     intrinsics = camera.intrinsics.detach().cpu().double().numpy()
     measured, refused = _measure(prediction, instances, intrinsics, size_prior or SizePrior())
-    road = _road_pixels(prediction, instances, intrinsics) if camera_height is not None else None
+    road = _road_rays(prediction, instances, intrinsics) if camera_height is not None else None
     generator = np.random.default_rng(seed)
     if prediction.kind == "affine_inverse":
         fit = _fit_affine(road, measured, camera_height, generator)
@@ -140,32 +140,18 @@ def _measure(
     return measured, refused
 
 
-def _road_pixels(
+def _road_rays(
     prediction: DepthPrediction, instances: Sequence[Instance], intrinsics: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Values (N,) and rays (N, 3) of pixels that may show road: low, central, outside masks."""
-    height, width = prediction.values.shape
-    allowed = np.ones((height, width), dtype=bool)
-    for instance in instances:
-        allowed &= ~instance.mask
-    horizon = intrinsics[1, 2]
-    top = int(np.clip(np.ceil(horizon + 0.25 * (height - horizon)), 0, height))
-    allowed[:top] = False
-    rows, columns = np.nonzero(allowed)
-    # A trapezium towards the vanishing point: pavements and walls lie beside it.
-    slope = (rows + 0.5 - horizon) / max(1.0, height - horizon)
-    centre = intrinsics[0, 2]
-    inside = np.abs(columns + 0.5 - centre) <= (0.1 + 0.35 * slope) * width
-    rows, columns = rows[inside], columns[inside]
-    if len(rows) < 200:
+    """Values (N,) and rays (N, 3) of pixels that may show road."""
+    values = prediction.values
+    known = values > 0 if prediction.kind != "affine_inverse" else np.isfinite(values)
+    pixels = road_pixels(known, instances, intrinsics)
+    if pixels is None:
         return None
-    step = max(1, len(rows) // _MAX_ROAD_PIXELS)
-    rows, columns = rows[::step], columns[::step]
-    pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))], axis=1)
-    rays = pixels @ np.linalg.inv(intrinsics).T
-    values = prediction.values[rows, columns].astype(np.float64)
-    good = values > 0 if prediction.kind != "affine_inverse" else np.isfinite(values)
-    return (values[good], rays[good]) if int(good.sum()) >= 200 else None
+    rows, columns = pixels
+    ends = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))], axis=1)
+    return values[rows, columns].astype(np.float64), ends @ np.linalg.inv(intrinsics).T
 
 
 _Fit = tuple[float, float, float, list[Anchor], str]

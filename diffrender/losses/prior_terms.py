@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from diffrender.losses.algebra import Algebra
 from diffrender.losses.records import Evidence, Rendering
 from diffrender.losses.tangents import Tangents
+from diffrender.road import Road
 
 __all__ = ["GroundContact", "LatentPrior", "SizePrior"]
 
@@ -45,25 +45,22 @@ class LatentPrior(Algebra):
 
 @dataclass(frozen=True)
 class GroundContact(Algebra):
-    """Half the squared height of the object's bottom over a flat road, in standard deviations.
+    """Half the squared height of the object's bottom over the road, in standard deviations.
 
-    The deviation grows with distance: sigma = hypot(near, slope * z), since roads tilt and
-    cameras pitch.
+    The deviation grows with distance (`Road.sigma`): roads bend, and cameras pitch.
     """
 
-    camera_height: float = 1.65
-    near: float = 0.10
-    slope: float = 0.015
+    road: Road = dataclasses.field(default_factory=Road)
     name: str = dataclasses.field(default="ground", init=False, repr=False)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
-        height = rendering.location[:, 1]
-        return 0.5 * ((height - self.camera_height) / self._sigma(rendering)) ** 2
+        away = rendering.location[:, 1] - self.road.y(rendering.location)
+        return 0.5 * (away / self._sigma(rendering)) ** 2
 
     def curvature(self, rendering: Rendering, evidence: Evidence, tangents: Tangents) -> Tensor:
-        moved = tangents.location[:, 1:2] / self._sigma(rendering)[:, None, None]
-        return moved.mT @ moved
+        x, y, z = tangents.location.unbind(dim=1)
+        moved = (y - self.road.slope * z - self.road.bank * x) / self._sigma(rendering)[:, None]
+        return moved[..., None] * moved[:, None, :]
 
     def _sigma(self, rendering: Rendering) -> Tensor:
-        z = rendering.location[:, 2]
-        return torch.sqrt(self.near**2 + (self.slope * z) ** 2).detach()
+        return self.road.sigma(rendering.location).detach()

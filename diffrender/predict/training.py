@@ -26,6 +26,7 @@ from diffrender.predict.network import PredictorNet
 from diffrender.predict.samples import Samples
 from diffrender.predict.settings import Group, TrainSettings
 from diffrender.reconstruct import DepthNoise, ReconstructSettings, objective
+from diffrender.road import Road
 from diffrender.shape_priors import ShapePrior
 
 __all__ = ["Trainer", "check_losses", "split_shards", "training_loss"]
@@ -33,7 +34,9 @@ __all__ = ["Trainer", "check_losses", "split_shards", "training_loss"]
 
 def training_loss(prior: ShapePrior) -> Loss:
     """The optimizer's objective with its photometric term, for samples of mixed depth noise."""
-    return objective(ReconstructSettings(), DepthNoise(scale=0.03), tuple(prior.part_names))(True)
+    return objective(
+        ReconstructSettings(), DepthNoise(scale=0.03), tuple(prior.part_names), Road()
+    )(True)
 
 
 def split_shards(shards: list[Samples], check: int) -> tuple[Samples, Samples]:

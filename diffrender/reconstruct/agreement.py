@@ -1,13 +1,17 @@
-"""One depth factor per image: what its objects, their sizes and the road agree on.
+"""One depth factor and one road per image: what its objects, their sizes and the map agree on.
 
 A network errs by a factor that is partly the same everywhere in an image. The log factor of object
 i is s_i = S + e_i with S ~ N(0, shared scale^2) and e_i ~ N(0, (1 - shared) scale^2). Each fit
 knows its own s_i from size and ground; the best S given all of them is their shrunken mean. Fits
 and S take turns (coordinate descent on the joint loss), at the boundaries of the stages.
+
+So do fits and the slope of the road: a camera pitches by half a degree, which is 30 cm at 30 m,
+and one object cannot tell that from its own depth; all of them together can.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -15,8 +19,9 @@ from torch import Tensor
 
 from diffrender.losses import Depth
 from diffrender.reconstruct.observations import DepthNoise
+from diffrender.road import Road
 
-__all__ = ["agree", "depth_term"]
+__all__ = ["agree", "agree_on_road", "depth_term"]
 
 _LEAST = 1e-4  # log factor below which there is nothing to agree on
 
@@ -46,3 +51,30 @@ def agree(factors: Tensor, noise: DepthNoise) -> float:  # (B,)
         weight = (2 / away).clamp(max=1.0) / own**2
         common = (weight * known).sum() / (weight.sum() + 1 / shared**2)
     return float(common)
+
+
+def agree_on_road(road: Road, feet: Tensor, own: Tensor) -> Road:  # (B, 3), (B,)
+    """The road with the slope that objects and it agree on, and less doubt.
+
+    Object i alone would stand at y_i with deviation `own_i`; its fit was drawn to `road`, which is
+    undone first. The least joint loss over all y_i is then that of the slopes y_i / z_i, each with
+    the deviations of object and road together (a profile likelihood; Huber, bent at two).
+
+    Args:
+        road: on which the objects stood while they were fitted.
+        feet: bottoms of the fitted objects, metres, frame of the labels.
+        own: deviation of each one's y without a road, metres.
+    """
+    x, y, z = feet.double().unbind(dim=1)
+    own, ahead = own.double(), z.clamp(min=1.0)
+    drawn = (own / road.sigma(feet.double())) ** 2
+    alone = y + (y - road.y(feet.double())) * drawn
+    slopes = (alone - road.height - road.bank * x) / ahead
+    spread = torch.sqrt(own**2 + road.near**2 + (road.bend * ahead) ** 2) / ahead
+    before = max(road.doubt, 1e-6) ** -2
+    slope, precision = road.slope, before
+    for _ in range(20):
+        weights = (2 * spread / (slopes - slope).abs().clamp(min=1e-9)).clamp(max=1.0) / spread**2
+        precision = float(weights.sum()) + before
+        slope = (float((weights * slopes).sum()) + before * road.slope) / precision
+    return dataclasses.replace(road, slope=slope, doubt=precision**-0.5)

@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from diffrender.cameras import Camera
+from diffrender.depth import find_road
 from diffrender.errors import InputError
 from diffrender.instances import Instance, Rejected
 from diffrender.native import small_tensors
 from diffrender.reconstruct.classes import sizes_of
 from diffrender.reconstruct.noise import depth_noise_of
-from diffrender.reconstruct.observations import Observation, observe
+from diffrender.reconstruct.observations import DepthNoise, Observation, observe
 from diffrender.reconstruct.optimizer import Progress
 from diffrender.reconstruct.scene import ReconstructedObject, Scene
 from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.solver import Solver
 from diffrender.reconstruct.starting import Starter
+from diffrender.road import Road
 from diffrender.shape_priors import ShapePrior
 
 __all__ = ["Run", "reconstruct"]
@@ -95,10 +97,11 @@ def reconstruct(
             rejected.append(Rejected(instance.name, instance.category, reason))
     observations, refused = observe(usable, instances, camera, depth)
     rejected += [Rejected(i.name, i.category, reason) for i, reason in refused]
+    noise = settings.depth_noise or depth_noise_of(run.depth_source)
+    road = _road(settings, noise, camera, instances, depth)
     timings = {"observe": time.perf_counter() - started}
 
     found: dict[int, ReconstructedObject] = {}
-    noise = settings.depth_noise or depth_noise_of(run.depth_source)
     counter = None if run.progress is None else _Counter(run.progress)
     for own, indices in _by_prior(observations, prior):
         members = [observations[i] for i in indices]
@@ -110,8 +113,8 @@ def reconstruct(
         if start is not None and start.stages is not None:
             followed = dataclasses.replace(settings, stages=start.stages)
         solver = Solver(
-            image, camera, depth, own, followed, run.device, counter, noise, members, elsewhere,
-            start,
+            image, camera, depth, own, followed, run.device, counter, noise, road, members,
+            elsewhere, start,
         )  # fmt: skip
         spent: dict[str, float] = {}
         with small_tensors():
@@ -134,7 +137,27 @@ def reconstruct(
         timings=timings,
         versions=_versions(),
         seed=run.seed,
+        road=road,
     )
+
+
+def _road(
+    settings: ReconstructSettings,
+    noise: DepthNoise,
+    camera: Camera,
+    instances: list[Instance],
+    depth: np.ndarray | None,
+) -> Road | None:
+    """What the objects stand on."""
+    if settings.ground is None:
+        return None
+    found = None
+    if settings.ground == "found" and depth is not None:
+        found = find_road(
+            depth, camera, instances, camera_height=settings.camera_height,
+            scale=noise.scale, correlation=noise.correlation,
+        )  # fmt: skip
+    return found or Road(settings.camera_height)
 
 
 def _by_prior(

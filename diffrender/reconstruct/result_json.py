@@ -39,6 +39,7 @@ def result_json(scene: Scene, files: Mapping[str, Any] | None = None) -> str:
             object_record(item) | {"files": own}
             for item, own in zip(scene.objects, per_object, strict=True)
         ],
+        "road": None if scene.road is None else dataclasses.asdict(scene.road),
         "rejected": [item._asdict() for item in scene.rejected],
         "seed": scene.seed,
         "settings": scene.settings,

@@ -13,6 +13,7 @@ from diffrender.cameras import Camera
 from diffrender.instances import Instance, Rejected
 from diffrender.meshes import Mesh
 from diffrender.reconstruct.confidence import Agreement
+from diffrender.road import Road
 from diffrender.rotations import euler_to_matrix, yaw_to_alpha
 
 __all__ = ["Pose", "ReconstructedObject", "Scene"]
@@ -136,6 +137,7 @@ class Scene:
         seed: of every random draw.
         calibration: what a guessed focal length means for the poses (see `focal`); {} where the
             camera is from a calibration.
+        road: what the objects stood on before they agreed on its slope; None: anywhere.
     """
 
     name: str
@@ -150,6 +152,7 @@ class Scene:
     versions: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     calibration: dict[str, Any] = field(default_factory=dict)
+    road: Road | None = None
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write scene.glb, per-object GLB and OBJ, NAME.txt, result.json, overlay.png, bev.png

@@ -104,7 +104,9 @@ class ReconstructSettings:
         stages: descents, coarse to fine; each keeps the best hypotheses of the one before.
         depth_noise: what to believe of the depth map; None takes the source's own.
         class_sizes: mean and spread of the sizes of every class that may be reconstructed.
-        ground: use the ground-contact prior (a flat road `camera_height` metres below).
+        ground: where objects stand: on the road "found" in the depth map (`depth.find_road`; a flat
+            one where none is found), on a "flat" road `camera_height` metres below, or, None,
+            anywhere.
         tilt: also free pitch and roll.
         union: between stages, draw all objects together to tell which may hide which.
         traffic: "right" or "left", the side of the road on which one drives where the image was
@@ -135,7 +137,7 @@ class ReconstructSettings:
     weights: LossWeights = field(default_factory=LossWeights)
     depth_noise: DepthNoise | None = None
     class_sizes: Mapping[str, ClassSize] = field(default_factory=lambda: dict(CLASS_SIZES))
-    ground: bool = True
+    ground: Literal["found", "flat"] | None = "found"
     camera_height: float = 1.65
     tilt: bool = False
     union: bool = True
@@ -154,6 +156,8 @@ class ReconstructSettings:
             raise InputError(f"method is {self.method!r}, expected 'render' or 'box'")
         if self.solver not in ("auto", "adam", "lbfgs", "lm"):
             raise InputError(f"solver is {self.solver!r}, expected 'auto', 'adam', 'lbfgs' or 'lm'")
+        if self.ground not in (None, "found", "flat"):
+            raise InputError(f"ground is {self.ground!r}, expected 'found', 'flat' or None")
         if self.traffic not in (None, "right", "left"):
             raise InputError(f"traffic is {self.traffic!r}, expected 'right', 'left' or None")
         if self.silhouette is not None:

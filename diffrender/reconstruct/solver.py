@@ -24,7 +24,7 @@ from diffrender.losses import (
     Structure,
 )
 from diffrender.raster import rasterize
-from diffrender.reconstruct.agreement import agree, depth_term
+from diffrender.reconstruct.agreement import agree, agree_on_road, depth_term
 from diffrender.reconstruct.box_fit import BoxFit, BoxFitSettings, fit_boxes
 from diffrender.reconstruct.confidence import agreement, probability
 from diffrender.reconstruct.crops import Crops, crop_evidence
@@ -41,21 +41,26 @@ from diffrender.reconstruct.starting import Starter, StartRequest
 from diffrender.reconstruct.texture import bake_texture
 from diffrender.reconstruct.traffic import VEHICLES
 from diffrender.reconstruct.union import drawn_depths, reorder
+from diffrender.road import Road
 from diffrender.rotations import wrap_angle
 from diffrender.shape_priors import ShapePrior, default_texture
 
 __all__ = ["Solver", "objective"]
+
+_OUTLINE = 1.5  # pixels to which a mask's lower edge is known
 
 
 def objective(
     settings: ReconstructSettings,
     noise: DepthNoise,
     part_names: tuple[str, ...],
+    road: Road | None,
     common: float | None = None,
 ) -> Callable[[bool], Loss]:
     """The loss of a stage, without or with the photometric term. `repr` prints its formula.
 
-    `common` is the log factor of the depth map on which the image's objects agree, once they do.
+    `road` is what objects stand on, None if that is not known. `common` is the log factor of the
+    depth map on which the image's objects agree, once they do.
     """
     w = settings.weights
     loss = (
@@ -65,8 +70,8 @@ def objective(
         + w.size * SizePrior()
         + w.latent * LatentPrior()
     )
-    if settings.ground:
-        loss = loss + w.ground * GroundContact(settings.camera_height)
+    if road is not None:
+        loss = loss + w.ground * GroundContact(road)
     colours = [part_colour(name) for name in part_names]
     palette, spread = tuple(c.mean for c in colours), tuple(c.spread for c in colours)
     photometric = Photometric(
@@ -90,6 +95,7 @@ class Solver:
     device: str
     progress: Progress | None
     noise: DepthNoise
+    road: Road | None
     observations: list[Observation]
     # Instances that other solvers fit: what they hide is not held against these.
     elsewhere: tuple[Observation, ...] = ()
@@ -136,11 +142,15 @@ class Solver:
     def _problem(self) -> Problem:
         facing = look(self.image, self.observations) if self.settings.heading else None
         return self._problem_of(
-            self.observations, None, None if facing is None else facing.to(self.device)
+            self.observations, None, None if facing is None else facing.to(self.device), self.road
         )
 
     def _problem_of(
-        self, observations: list[Observation], common: float | None, facing: Facing | None
+        self,
+        observations: list[Observation],
+        common: float | None,
+        facing: Facing | None,
+        road: Road | None,
     ) -> Problem:
         device = self.device
         boxes = torch.tensor(np.stack([o.mask_box for o in observations])).float()
@@ -167,9 +177,14 @@ class Solver:
             pictures = draw(prior, best, camera, seen.camera, boxes, False)
             term = depth_term(self.noise, common)
             factor = agree(term.log_scale(pictures, seen.evidence), self.noise)
-            return self._problem_of(ordered, factor, facing)
+            agreed = road
+            if road is not None and self.settings.ground == "found":
+                feet = best.pose(camera, boxes)[1]
+                agreed = agree_on_road(road, feet, self._spread_of_feet(feet))
+            return self._problem_of(ordered, factor, facing, agreed)
 
-        several = len(observations) > 1 and (self.settings.union or self.noise.shared > 0)
+        agreeing = self.noise.shared > 0 or self.settings.ground == "found"
+        several = len(observations) > 1 and (self.settings.union or agreeing)
         return Problem(
             prior=self.prior.to(device),
             camera=camera.to(device),
@@ -178,11 +193,20 @@ class Solver:
                 [o.instance.category in VEHICLES for o in observations], device=device
             ),
             crops=crops,
-            loss=objective(self.settings, self.noise, tuple(self.prior.part_names), common),
+            loss=objective(self.settings, self.noise, tuple(self.prior.part_names), road, common),
             settings=self.settings,
             facing=facing,
             together=together if several else None,
         )
+
+    def _spread_of_feet(self, feet: Tensor) -> Tensor:  # (B, 3) -> (B,)
+        """How well each object's own depth, size and outline say where its bottom is, metres."""
+        mean, sigma = self._class_sizes()
+        size = sigma[:, 2] / mean[:, 2]
+        depth = (size**-2 + self.noise.scale**-2) ** -0.5  # relative
+        hidden = torch.tensor([not bool(o.open_sides[[1, 3]].all()) for o in self.observations])
+        outline = _OUTLINE * feet[:, 2] / float(self.camera.intrinsics[1, 1])
+        return torch.hypot(feet[:, 1].abs() * depth, outline) * torch.where(hidden, 2.0, 1.0)
 
     def _request(self) -> StartRequest:
         return StartRequest(
@@ -207,7 +231,7 @@ class Solver:
 
     def _refine(self, fit: Fit, settings: RefineSettings) -> Tensor:
         """Vertices (B, V, 3) in the frame of the labels, each moved on its own."""
-        problem = self._problem_of(self.observations, None, None)
+        problem = self._problem_of(self.observations, None, None, self.road)
         crops = problem.crops(self.settings.stages[-1].size)
         hypotheses = fit.hypotheses.to(self.device)
         vertices, _, _ = place(problem.prior, hypotheses, problem.camera, problem.boxes)

@@ -20,6 +20,7 @@ from diffrender.losses import (
     Silhouette,
     SizePrior,
 )
+from diffrender.road import Road
 
 SIZE = 8
 
@@ -197,6 +198,20 @@ def test_priors_are_half_squared_standard_deviations() -> None:
     long = dataclasses.replace(drawn, size=torch.tensor([[4.28, 1.63, 1.53]]).double())
     assert value(SizePrior(), long, seen) == pytest.approx(0.5)
     sunk = dataclasses.replace(drawn, location=torch.tensor([[0.0, 1.75, 0.0]]).double())
-    assert value(GroundContact(near=0.1, slope=0.0), sunk, seen) == pytest.approx(0.5)
+    assert value(GroundContact(Road(near=0.1, bend=0.0, doubt=0.0)), sunk, seen) == pytest.approx(
+        0.5
+    )
     far = dataclasses.replace(drawn, location=torch.tensor([[0.0, 2.05, 20.0]]).double())
-    assert value(GroundContact(near=0.0, slope=0.02), far, seen) == pytest.approx(0.5)
+    assert value(GroundContact(Road(near=0.0, bend=0.02, doubt=0.0)), far, seen) == pytest.approx(
+        0.5
+    )
+
+
+def test_the_ground_does_not_care_where_on_the_road_an_object_stands() -> None:
+    term, seen = GroundContact(Road(height=1.6, slope=0.03, bank=-0.02)), evidence(square(2, 6))
+    for x, z in ((0.0, 10.0), (-4.0, 10.0), (3.0, 40.0)):
+        feet = torch.tensor([[x, 1.6 + 0.03 * z - 0.02 * x, z]], dtype=torch.float64)
+        drawn = dataclasses.replace(rendering(square(2, 6)), location=feet)
+        assert value(term, drawn, seen) == pytest.approx(0.0, abs=1e-12)
+        sunk = dataclasses.replace(drawn, location=feet + torch.tensor([0.0, 0.5, 0.0]))
+        assert value(term, sunk, seen) > 0.1

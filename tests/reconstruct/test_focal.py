@@ -66,7 +66,7 @@ def measured(tmp_path: Path, depth: str, settings: ReconstructSettings) -> dict[
 
 def test_without_depth_distance_scales_with_the_focal_length(tmp_path: Path) -> None:
     """Sizes are known from the class and apparent ones from the box, so that z = f H / h."""
-    slopes = measured(tmp_path, "none", ReconstructSettings(method="box", ground=False))
+    slopes = measured(tmp_path, "none", ReconstructSettings(method="box", ground=None))
     assert slopes["depth"] == pytest.approx(1.0, abs=0.1)
     assert slopes["height"] == pytest.approx(0.0, abs=0.1)
 
@@ -79,7 +79,7 @@ def test_a_measured_depth_stays_and_sizes_shrink(tmp_path: Path) -> None:
     }
     stage = StageSettings(iterations=50, size=(48, 48), keep=2)
     settings = ReconstructSettings(
-        ground=False, class_sizes=free, hypotheses=2, stages=(stage,), tolerance=0.0
+        ground=None, class_sizes=free, hypotheses=2, stages=(stage,), tolerance=0.0
     )
     slopes = measured(tmp_path, "map", settings)
     # The visible face stays where it was measured; the centre behind it moves with the length.

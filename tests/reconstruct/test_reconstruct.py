@@ -29,6 +29,7 @@ from diffrender.reconstruct import (
     objective,
     reconstruct,
 )
+from diffrender.road import Road
 from diffrender.rotations import yaw_to_matrix
 from diffrender.shape_priors import default_texture, load_prior
 
@@ -188,9 +189,12 @@ def test_weights_follow_from_how_far_masks_miss() -> None:
 
 
 def test_the_objective_prints_its_formula() -> None:
-    formula = repr(objective(ReconstructSettings(), DepthNoise(), ("body",))(False))
+    formula = repr(objective(ReconstructSettings(), DepthNoise(), ("body",), Road())(False))
     assert formula.startswith("40 * Silhouette(levels=3) + 20 * Box(margin=0.02) + Depth(")
-    assert formula.endswith("GroundContact(camera_height=1.65, near=0.1, slope=0.015)")
+    assert formula.endswith(
+        "GroundContact(road=Road(height=1.65, slope=0.0, bank=0.0, near=0.1, bend=0.004, "
+        "doubt=0.0145))"
+    )
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from diffrender.reconstruct.drawing import draw
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.settings import StepSizes
 from diffrender.reconstruct.tangents import Drawing, draw_with_tangents, variables
+from diffrender.road import Road
 from diffrender.shape_priors import ShapePrior, load_prior
 
 DOUBLE = torch.float64
@@ -142,6 +143,7 @@ def objective(loss: Loss, parts: bool) -> Objective:
 PALETTE = tuple((0.1 * k, 0.5, 1 - 0.1 * k) for k in range(8))
 TERMS = [
     Silhouette(), Box(), Depth(), SizePrior(), LatentPrior(), GroundContact(),
+    GroundContact(Road(slope=0.05, bank=-0.03)),
     Photometric(PALETTE, (0.3,) * 8),
 ]  # fmt: skip
 

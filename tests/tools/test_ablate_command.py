@@ -45,7 +45,7 @@ def test_every_case_changes_one_thing() -> None:
     assert groups >= {"loss off", "depth noise", "depth source", "masks", "hypotheses", "occlusion"}
     off = {c.label: c.settings(plain) for c in cases if c.group == "loss off"}
     assert off["depth"].weights.depth == 0 and off["depth"].weights.silhouette > 0
-    assert not off["ground"].ground
+    assert off["ground"].ground is None
     assert not next(c for c in cases if c.label == "lidar").of_real_frames
 
 
