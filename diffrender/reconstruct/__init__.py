@@ -7,6 +7,7 @@ from diffrender.reconstruct.classes import priors_by_class as priors_by_class
 from diffrender.reconstruct.confidence import Agreement as Agreement
 from diffrender.reconstruct.descent import Descent as Descent
 from diffrender.reconstruct.descent import Objective as Objective
+from diffrender.reconstruct.formula import objective as objective
 from diffrender.reconstruct.freeform import RefineSettings as RefineSettings
 from diffrender.reconstruct.freeform import refine_vertices as refine_vertices
 from diffrender.reconstruct.lbfgs import LBFGS as LBFGS
@@ -23,7 +24,6 @@ from diffrender.reconstruct.settings import LossWeights as LossWeights
 from diffrender.reconstruct.settings import ReconstructSettings as ReconstructSettings
 from diffrender.reconstruct.settings import StageSettings as StageSettings
 from diffrender.reconstruct.settings import StepSizes as StepSizes
-from diffrender.reconstruct.solver import objective as objective
 from diffrender.reconstruct.starting import StartChoice as StartChoice
 from diffrender.reconstruct.starting import Starter as Starter
 from diffrender.reconstruct.starting import StartRequest as StartRequest

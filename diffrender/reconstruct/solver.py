@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +12,6 @@ import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
-from diffrender.losses import (
-    Box,
-    GroundContact,
-    LatentPrior,
-    Loss,
-    Photometric,
-    Silhouette,
-    SizePrior,
-    Structure,
-)
 from diffrender.raster import rasterize
 from diffrender.reconstruct.agreement import agree, agree_on_road, depth_term
 from diffrender.reconstruct.box_fit import BoxFit, BoxFitSettings, fit_boxes
@@ -30,11 +19,11 @@ from diffrender.reconstruct.confidence import agreement, probability
 from diffrender.reconstruct.crops import Crops, crop_evidence
 from diffrender.reconstruct.drawing import draw, place
 from diffrender.reconstruct.facing import Facing, look
+from diffrender.reconstruct.formula import objective
 from diffrender.reconstruct.freeform import RefineSettings, refine_vertices
 from diffrender.reconstruct.hypotheses import Hypotheses, start_hypotheses
 from diffrender.reconstruct.observations import DepthNoise, Observation
 from diffrender.reconstruct.optimizer import Fit, Problem, Progress, explore
-from diffrender.reconstruct.palette import part_colour
 from diffrender.reconstruct.scene import Pose, ReconstructedObject
 from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.starting import Starter, StartRequest
@@ -45,42 +34,9 @@ from diffrender.road import Road
 from diffrender.rotations import wrap_angle
 from diffrender.shape_priors import ShapePrior, default_texture
 
-__all__ = ["Solver", "objective"]
+__all__ = ["Solver"]
 
 _OUTLINE = 1.5  # pixels to which a mask's lower edge is known
-
-
-def objective(
-    settings: ReconstructSettings,
-    noise: DepthNoise,
-    part_names: tuple[str, ...],
-    road: Road | None,
-    common: float | None = None,
-) -> Callable[[bool], Loss]:
-    """The loss of a stage, without or with the photometric term. `repr` prints its formula.
-
-    `road` is what objects stand on, None if that is not known. `common` is the log factor of the
-    depth map on which the image's objects agree, once they do.
-    """
-    w = settings.weights
-    loss = (
-        w.silhouette * Silhouette()
-        + w.box * Box()
-        + w.depth * depth_term(noise, common)
-        + w.size * SizePrior()
-        + w.latent * LatentPrior()
-    )
-    if road is not None:
-        loss = loss + w.ground * GroundContact(road)
-    colours = [part_colour(name) for name in part_names]
-    palette, spread = tuple(c.mean for c in colours), tuple(c.spread for c in colours)
-    photometric = Photometric(
-        palette, spread, space=settings.colour_space, bend=settings.colour_bend
-    )
-    with_parts = loss + w.photometric * photometric
-    if w.structure:
-        with_parts = with_parts + w.structure * Structure(palette, spread)
-    return lambda parts: with_parts if parts else loss
 
 
 @dataclass(frozen=True)
