@@ -22,10 +22,11 @@ from diffrender.shape_priors import ShapePrior
 
 __all__ = ["PredictorChoice", "PredictorStart", "load_start", "short_settings"]
 
+# Two descents and no turns: each begins with an evaluation that moves nothing, and of 25
+# iterations Levenberg-Marquardt takes a quarter; the network's hypotheses hold the turns.
 _STAGES = (
-    StageSettings(iterations=8, size=(48, 48), keep=4, parts=True),
-    StageSettings(iterations=8, size=(64, 64), keep=3, turns=(180,), parts=True),
-    StageSettings(iterations=9, size=(96, 96), keep=2, turns=(180,), parts=True),
+    StageSettings(iterations=17, size=(64, 64), keep=8, parts=True),
+    StageSettings(iterations=8, size=(96, 96), keep=2, parts=True),
 )
 
 
@@ -41,7 +42,7 @@ class PredictorStart:
     name = "predictor"
 
     def __init__(
-        self, net: PredictorNet, count: int = 4, stages: tuple[StageSettings, ...] | None = None
+        self, net: PredictorNet, count: int = 8, stages: tuple[StageSettings, ...] | None = None
     ) -> None:
         if count < 1:
             raise InputError(f"count is {count}, expected at least 1 hypothesis an object")
@@ -85,7 +86,7 @@ class PredictorChoice:
     """Which predictor starts: a file or the shipped one, hypotheses an object, short descents."""
 
     weights: str | None = None
-    count: int = 4
+    count: int = 8
     short: bool = True
 
     def at(self, weights: str) -> PredictorChoice:
@@ -100,7 +101,7 @@ class PredictorChoice:
 
 
 def load_start(
-    path: str | Path | None = None, count: int = 4, *, short: bool = False
+    path: str | Path | None = None, count: int = 8, *, short: bool = False
 ) -> PredictorStart:
     """The start of a predictor's file, or of the shipped one; `short` descents in its wake.
 
