@@ -10,9 +10,8 @@ from typing import Any
 
 from pages import DOCS, RESULTS, goals, markdown_table, read_report, write_between
 
-REPORT = RESULTS / "molecules.json"
 PAGE = DOCS / "molecules.md"
-BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
+REPORTS = {"molecules.json": "table", "molecules-full.json": "full"}  # file, mark on the page
 HEAD = [
     "network", "parameters", "seeds", "held-out error, eV", "of GPS++'s", "learned molecules, eV",
     "graphs/s",
@@ -65,7 +64,9 @@ def processor(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    write_between(PAGE, BEGIN, END, table(read_report(REPORT)))
+    for name, mark in REPORTS.items():
+        begin, end = f"<!-- {mark}: begin -->\n", f"<!-- {mark}: end -->"
+        write_between(PAGE, begin, end, table(read_report(RESULTS / name)))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 from diffrender.cameras import Camera
 from diffrender.depth.align import Aligned, Anchor, apply_alignment
 from diffrender.depth.model import DepthPrediction
-from diffrender.depth.road import road_pixels
+from diffrender.depth.road import check_fit, road_pixels
 from diffrender.depth.robust import huber_least_squares, ransac_rows, robust_mean
 from diffrender.errors import InputError
 from diffrender.instances import Instance
@@ -79,18 +79,7 @@ def align_to_scene(
     Raises:
         InputError: sizes that differ, or neither the road nor any object can be used.
     """
-    height, width = prediction.values.shape
-    if camera.batch_shape or camera.size != (height, width):
-        raise InputError(
-            f"the camera is of size {camera.size} with batch shape {tuple(camera.batch_shape)}, "
-            f"the prediction of size {(height, width)}: one camera of the same image is needed"
-        )
-    for instance in instances:
-        if instance.mask.shape != (height, width):
-            raise InputError(
-                f"the mask of '{instance.name}' has shape {instance.mask.shape}, expected "
-                f"{(height, width)}"
-            )
+    check_fit("prediction", prediction.values.shape, camera, instances)
     if camera_height is not None and not 0.1 <= camera_height <= 10:
         raise InputError(f"camera_height is {camera_height}, expected metres between 0.1 and 10")
     if prediction.kind == "metric" and not rescale_metric:

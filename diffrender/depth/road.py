@@ -19,7 +19,7 @@ from diffrender.errors import InputError
 from diffrender.instances import Instance
 from diffrender.road import Road
 
-__all__ = ["find_road", "road_pixels"]
+__all__ = ["check_fit", "find_road", "road_pixels"]
 
 _MAX_PIXELS = 3000
 _SHARE = 0.15  # of an image, where the road is looked for
@@ -32,6 +32,27 @@ _BEND = 0.004  # metres per metre: a road is no plane
 _NEAR = 0.06  # metres: kerbs and unevenness
 _ALIKE = 10  # what the pixels of a network's map count as, together
 _AT = 20.0  # metres ahead, where the plane's own uncertainty is taken
+
+
+def check_fit(
+    what: str, shape: tuple[int, ...], camera: Camera, instances: Sequence[Instance]
+) -> None:
+    """That a map of `shape`, its camera and its masks belong to one image.
+
+    Raises:
+        InputError: they do not.
+    """
+    if camera.batch_shape or tuple(camera.size) != tuple(shape):
+        raise InputError(
+            f"the camera is of size {camera.size} with batch shape {tuple(camera.batch_shape)}, "
+            f"the {what} of size {tuple(shape)}: one camera of the same image is needed"
+        )
+    for instance in instances:
+        if instance.mask.shape != tuple(shape):
+            raise InputError(
+                f"the mask of '{instance.name}' has shape {instance.mask.shape}, expected "
+                f"{tuple(shape)}"
+            )
 
 
 def road_pixels(
@@ -85,7 +106,11 @@ def find_road(
         scale: standard deviation (log) of a factor common to the whole map.
         correlation: pixels over which errors are alike; None: wide areas, as a network's are.
         seed: of the random samples.
+
+    Raises:
+        InputError: depth, camera and masks are not of one size.
     """
+    check_fit("depth map", depth.shape, camera, instances)
     intrinsics = camera.intrinsics.detach().cpu().double().numpy()
     found = road_pixels(depth > 0, instances, intrinsics)
     if found is None:

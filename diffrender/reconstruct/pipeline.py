@@ -153,8 +153,9 @@ def _road(
         return None
     found = None
     if settings.ground == "found" and depth is not None:
+        fitting = [i for i in instances if i.mask.shape == depth.shape]
         found = find_road(
-            depth, camera, instances, camera_height=settings.camera_height,
+            depth, camera, fitting, camera_height=settings.camera_height,
             scale=noise.scale, correlation=noise.correlation,
         )  # fmt: skip
     return found or Road(settings.camera_height)

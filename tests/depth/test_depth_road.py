@@ -10,6 +10,7 @@ import torch
 from plain_street import HEIGHT, WIDTH, camera, street
 
 from diffrender.depth import find_road
+from diffrender.errors import InputError
 from diffrender.instances import Instance
 from diffrender.road import Road
 
@@ -98,3 +99,12 @@ def test_sparse_depth_will_do() -> None:
 )
 def test_where_no_level_plane_is_there_is_no_road(depth: np.ndarray) -> None:
     assert find_road(depth, camera()) is None
+
+
+def test_parts_of_different_images_are_refused() -> None:
+    depth, cars = street()
+    with pytest.raises(InputError, match="the depth map of size \\(60, 400\\)"):
+        find_road(depth[:60].astype(np.float32), camera(), cars)
+    small = Instance(np.ones((4, 4), dtype=bool), (0, 0, 4, 4), name="car 7")
+    with pytest.raises(InputError, match="the mask of 'car 7' has shape"):
+        find_road(depth.astype(np.float32), camera(), [small])

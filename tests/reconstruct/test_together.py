@@ -20,6 +20,7 @@ from diffrender.reconstruct import (
     StageSettings,
     reconstruct,
 )
+from diffrender.road import Road
 from diffrender.rotations import yaw_to_matrix
 from diffrender.shape_priors import load_prior
 
@@ -36,12 +37,12 @@ SETTINGS = ReconstructSettings(
 
 
 @cache
-def seen() -> tuple[np.ndarray, tuple[Instance, ...]]:
-    """Exact depth and visible masks."""
+def seen(slope: float = 0.0) -> tuple[np.ndarray, tuple[Instance, ...]]:
+    """Exact depth and visible masks of cars on a road of that slope, which has no depth."""
     prior = load_prior("car")
     mesh = prior.mesh(torch.zeros(8), torch.tensor([3.9, 1.65, 1.5]))
     posed = [
-        mesh.transformed(yaw_to_matrix(torch.tensor(yaw)), torch.tensor([x, 1.65, z]))
+        mesh.transformed(yaw_to_matrix(torch.tensor(yaw)), torch.tensor([x, 1.65 + slope * z, z]))
         for x, z, yaw in CARS
     ]
     depth, masks = seen_from(CAMERA, posed)
@@ -50,8 +51,8 @@ def seen() -> tuple[np.ndarray, tuple[Instance, ...]]:
     )
 
 
-def fitted(settings: ReconstructSettings, factor: float = 1.0) -> Scene:
-    depth, instances = seen()
+def fitted(settings: ReconstructSettings, factor: float = 1.0, slope: float = 0.0) -> Scene:
+    depth, instances = seen(slope)
     image = np.full((180, 400, 3), 120, dtype=np.uint8)
     scaled = (factor * depth).astype(np.float32)
     return reconstruct(
@@ -93,3 +94,28 @@ def test_refining_moves_vertices_and_leaves_the_box() -> None:
         assert before.pose == after.pose
         moved = (after.mesh.vertices - before.mesh.vertices).norm(dim=1)
         assert 0 < float(moved.max()) < 0.3
+
+
+def test_cars_agree_on_the_slope_of_their_road() -> None:
+    slope, noise = 0.04, DepthNoise(relative=0.05, scale=0.05)
+    found = fitted(dataclasses.replace(SETTINGS, depth_noise=noise), slope=slope)
+    flat = fitted(dataclasses.replace(SETTINGS, depth_noise=noise, ground="flat"), slope=slope)
+
+    def off(scene: Scene) -> float:
+        feet = [item.pose.location for item in scene.objects]
+        return sum(abs(y - 1.65 - slope * z) for _, y, z in feet)
+
+    assert off(found) < 0.7 * off(flat)
+    assert found.road == flat.road == Road()  # none was to be seen: what they began with
+
+
+def test_a_mask_of_another_size_stops_neither_the_road_nor_the_others() -> None:
+    depth, instances = seen()
+    odd = Instance(np.ones((90, 200), dtype=bool), (0, 0, 200, 90), "Car", 1.0, "odd")
+    image = np.full((180, 400, 3), 120, dtype=np.uint8)
+    scene = reconstruct(
+        image, CAMERA, [odd, *instances], depth.astype(np.float32), load_prior("car"),
+        dataclasses.replace(SETTINGS, stages=SETTINGS.stages[:1]), Run("odd"),
+    )  # fmt: skip
+    assert [item.name for item in scene.objects] == ["car_0", "car_1"]
+    assert [(r.name, "resize the mask" in r.reason) for r in scene.rejected] == [("odd", True)]
