@@ -9,7 +9,6 @@ folder, whatever made it.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +71,7 @@ def _write_file(job: CropJob, number: int) -> Path:
         crops, covers = object_crops(frame.image, [shown[car.name] for car in cars], job.side)
         images.append(crops)
         masks.append(covers)
-        alphas += [car.pose.yaw - math.atan2(*car.pose.location[::2]) for car in cars]
+        alphas += [car.pose.alpha for car in cars]
     with atomic_path(path) as temporary:
         np.savez_compressed(
             temporary,

@@ -43,9 +43,18 @@ def object_crops(
         shift = side / 2 - scale * np.array([(left + right) / 2, (top + bottom) / 2])
         shift += 0.5 * scale - 0.5  # OpenCV counts from the middle of a pixel
         onto = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-        seen = image if scale >= 0.8 else cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
+        seen, moved = image, onto.copy()
+        if scale < 0.8:
+            blur = 0.4 / scale
+            # What the window shows and what blurs into it; the rest of the image need not blur.
+            reach = window / 2 + 6 * blur + 2
+            x, y = (left + right) / 2, (top + bottom) / 2
+            x0, y0 = max(int(x - reach), 0), max(int(y - reach), 0)
+            part = image[y0 : int(y + reach) + 1, x0 : int(x + reach) + 1]
+            seen = cv2.GaussianBlur(part, (0, 0), blur)
+            moved[:, 2] += scale * np.array([x0, y0])
         cover = mask.astype(np.uint8) * 255
-        crops[row] = cv2.warpAffine(seen, onto, (side, side), borderMode=cv2.BORDER_REPLICATE)
+        crops[row] = cv2.warpAffine(seen, moved, (side, side), borderMode=cv2.BORDER_REPLICATE)
         covers[row] = cv2.warpAffine(cover, onto, (side, side))
     return crops, covers
 

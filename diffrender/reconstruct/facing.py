@@ -17,6 +17,7 @@ from diffrender.cameras import Camera
 from diffrender.heading import HeadingNet, object_crops, shipped_heading, to_tensors
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.observations import Observation
+from diffrender.rotations import yaw_to_alpha
 
 __all__ = ["FACED", "Facing", "look"]
 
@@ -55,7 +56,7 @@ class Facing:
             start, end = camera.world_to_camera(ends).unbind(dim=1)
             ahead = end - start
             yaw = torch.atan2(-ahead[:, 2], ahead[:, 0])
-            alpha = yaw - torch.atan2(start[:, 0], start[:, 2])
+            alpha = yaw_to_alpha(yaw, start)
             odds = self.net.odds(self.told[hypotheses.owner], alpha.to(self.told.dtype))
             nats = -odds.log()
             return torch.where(self.asked[hypotheses.owner], nats, torch.zeros_like(nats))
