@@ -69,14 +69,14 @@ def road_pixels(
         instances: their masks are left out.
         intrinsics: of the image.
     """
-    allowed = known.copy()
-    height, width = allowed.shape
-    for instance in instances:
-        allowed &= ~instance.mask
+    height, width = known.shape
     horizon = intrinsics[1, 2]
     top = int(np.clip(np.ceil(horizon + 0.25 * (height - horizon)), 0, height))
-    allowed[:top] = False
+    allowed = known[top:].copy()
+    for instance in instances:
+        allowed &= ~instance.mask[top:]
     rows, columns = np.nonzero(allowed)
+    rows += top
     # A trapezium towards the vanishing point: pavements and walls lie beside it.
     slope = (rows + 0.5 - horizon) / max(1.0, height - horizon)
     centre = intrinsics[0, 2]
@@ -171,7 +171,8 @@ def _fit(
         weights = np.minimum(1.0, 1.345 * spread / np.maximum(residual, 1e-12))
         weights *= measured / len(z) / spread**2
         precision = (rows * weights[:, None]).T @ rows + np.diag(known**-2.0)
-        solution = np.linalg.solve(
-            precision, weights @ (rows * right[:, None]) + before * known**-2
-        )
+        pulled = (weights * right) @ rows + before * known**-2.0
+        previous, solution = solution, np.linalg.solve(precision, pulled)
+        if np.abs(solution - previous).max() < 1e-9:
+            break
     return solution[:3], np.linalg.inv(precision)[:3, :3]
