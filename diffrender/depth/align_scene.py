@@ -19,6 +19,7 @@ from diffrender.depth.road import check_fit, road_pixels
 from diffrender.depth.robust import huber_least_squares, ransac_rows, robust_mean
 from diffrender.errors import InputError
 from diffrender.instances import Instance
+from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["SizePrior", "align_to_scene"]
 
@@ -55,7 +56,7 @@ def align_to_scene(
     instances: Sequence[Instance] = (),
     *,
     size_prior: SizePrior | None = None,
-    camera_height: float | None = 1.65,
+    camera_height: float | None = CAMERA_HEIGHT,
     rescale_metric: bool = False,
     max_depth: float = 200.0,
     seed: int = 0,

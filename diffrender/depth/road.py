@@ -17,7 +17,7 @@ from diffrender.cameras import Camera
 from diffrender.depth.robust import ransac_rows
 from diffrender.errors import InputError
 from diffrender.instances import Instance
-from diffrender.road import Road
+from diffrender.road import CAMERA_HEIGHT, Road
 
 __all__ = ["check_fit", "find_road", "road_pixels"]
 
@@ -93,7 +93,7 @@ def find_road(
     camera: Camera,
     instances: Sequence[Instance] = (),
     *,
-    camera_height: float = 1.65,
+    camera_height: float = CAMERA_HEIGHT,
     scale: float = 0.05,
     correlation: float | None = None,
     seed: int = 0,

@@ -24,6 +24,7 @@ from diffrender.predict.samples import Samples
 from diffrender.reconstruct.classes import CLASS_SIZES, ClassSize
 from diffrender.reconstruct.crops import crop_evidence
 from diffrender.reconstruct.observations import DepthNoise, observe
+from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["Frame", "FrameSource", "SampleSettings", "load_samples", "prepare", "samples_of"]
 
@@ -51,7 +52,7 @@ class Frame:
     instances: list[Instance]
     depth: np.ndarray | None  # (H, W)
     noise: DepthNoise
-    camera_height: float = 1.65
+    camera_height: float = CAMERA_HEIGHT
 
 
 class FrameSource(Protocol):

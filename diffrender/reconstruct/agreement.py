@@ -45,12 +45,8 @@ def agree(factors: Tensor, noise: DepthNoise) -> float:  # (B,)
     own = max(noise.scale * math.sqrt(1 - noise.shared), _LEAST)
     if shared < _LEAST or not len(known):
         return 0.0
-    common = known.median()
-    for _ in range(10):
-        away = ((known - common).abs() / own).clamp(min=1e-9)
-        weight = (2 / away).clamp(max=1.0) / own**2
-        common = (weight * known).sum() / (weight.sum() + 1 / shared**2)
-    return float(common)
+    start = float(known.median())
+    return _shrunken_mean(known, torch.full_like(known, own), start, 0.0, shared**-2)[0]
 
 
 def agree_on_road(road: Road, feet: Tensor, own: Tensor) -> Road:  # (B, 3), (B,)
@@ -72,9 +68,22 @@ def agree_on_road(road: Road, feet: Tensor, own: Tensor) -> Road:  # (B, 3), (B,
     slopes = (alone - road.height - road.bank * x) / ahead
     spread = torch.sqrt(own**2 + road.near**2 + (road.bend * ahead) ** 2) / ahead
     before = max(road.doubt, 1e-6) ** -2
-    slope, precision = road.slope, before
-    for _ in range(20):
-        weights = (2 * spread / (slopes - slope).abs().clamp(min=1e-9)).clamp(max=1.0) / spread**2
-        precision = float(weights.sum()) + before
-        slope = (float((weights * slopes).sum()) + before * road.slope) / precision
+    slope, precision = _shrunken_mean(slopes, spread, road.slope, road.slope, before)
     return dataclasses.replace(road, slope=slope, doubt=precision**-0.5)
+
+
+def _shrunken_mean(
+    values: Tensor,  # (B,)
+    spread: Tensor,  # (B,)
+    start: float,
+    prior: float,
+    precision: float,
+) -> tuple[float, float]:
+    """Huber's mean of values and of what was known before (`prior`, `precision`); its precision."""
+    mean, total = start, precision
+    for _ in range(20):
+        away = ((values - mean).abs() / spread).clamp(min=1e-9)
+        weights = (2 / away).clamp(max=1.0) / spread**2
+        total = float(weights.sum()) + precision
+        mean = (float((weights * values).sum()) + precision * prior) / total
+    return mean, total

@@ -15,6 +15,7 @@ import torch
 
 from diffrender.cameras import Camera
 from diffrender.reconstruct.observations import Observation
+from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["BoxFit", "BoxFitSettings", "fit_boxes"]
 
@@ -30,7 +31,7 @@ class BoxFitSettings:
     """
 
     size: tuple[float, float, float] = (3.88, 1.63, 1.53)
-    camera_height: float = 1.65
+    camera_height: float = CAMERA_HEIGHT
     yaws: int = 36
     side_weight: float = 0.5
     point_scale: float = 0.5

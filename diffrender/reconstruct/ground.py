@@ -9,10 +9,9 @@ import numpy as np
 
 from diffrender.reconstruct.scene import Scene
 from diffrender.reconstruct.surfaces import Y_UP, Surface
+from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["Ground", "ground_of", "ground_surface"]
-
-CAMERA_HEIGHT = 1.65  # metres, KITTI's rig (Geiger et al. 2013, fig. 3)
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,12 @@ from diffrender.instances import (
 )
 from diffrender.reconstruct.focal import FocalGuess, guess_focal
 from diffrender.reconstruct.input_depth import DepthChoice, DepthSource, Load, View
+from diffrender.road import CAMERA_HEIGHT as CAMERA_HEIGHT
 
 if TYPE_CHECKING:
     from diffrender.datasets import KittiFrame
 
 __all__ = ["CAMERA_HEIGHT", "Inputs", "MaskChoice", "Sources"]
-
-CAMERA_HEIGHT = 1.65  # of KITTI's camera above the road, metres
 
 
 @dataclass(frozen=True)

@@ -148,11 +148,11 @@ def _road(
     instances: list[Instance],
     depth: np.ndarray | None,
 ) -> Road | None:
-    """What the objects stand on."""
+    """What the objects stand on: for the baseline a flat road, which is not looked for."""
     if settings.ground is None:
         return None
     found = None
-    if settings.ground == "found" and depth is not None:
+    if settings.ground == "found" and settings.method == "render" and depth is not None:
         fitting = [i for i in instances if i.mask.shape == depth.shape]
         found = find_road(
             depth, camera, fitting, camera_height=settings.camera_height,

@@ -12,6 +12,7 @@ from diffrender.reconstruct.classes import CLASS_SIZES, ClassSize
 from diffrender.reconstruct.freeform import RefineSettings
 from diffrender.reconstruct.observations import DepthNoise
 from diffrender.reconstruct.traffic import TrafficSide
+from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
 
@@ -138,7 +139,7 @@ class ReconstructSettings:
     depth_noise: DepthNoise | None = None
     class_sizes: Mapping[str, ClassSize] = field(default_factory=lambda: dict(CLASS_SIZES))
     ground: Literal["found", "flat"] | None = "found"
-    camera_height: float = 1.65
+    camera_height: float = CAMERA_HEIGHT
     tilt: bool = False
     union: bool = True
     traffic: TrafficSide | None = None

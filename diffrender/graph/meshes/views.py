@@ -21,11 +21,10 @@ from diffrender.graph.meshes.refiner import EVIDENCE, depth_evidence, evidence_i
 from diffrender.losses import Depth, Evidence, Silhouette, drawn_loss
 from diffrender.meshes import MeshBatch
 from diffrender.raster import antialias, rasterize
+from diffrender.road import CAMERA_HEIGHT
 from diffrender.rotations import yaw_to_matrix
 
 __all__ = ["Pairs", "SeenCars", "look_at", "seen"]
-
-_CAMERA_HEIGHT = 1.65
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class SeenCars:
     def _place(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         draw = torch.rand(3, generator=generator)
         depth = self.nearest + (self.farthest - self.nearest) * draw[1]
-        at = torch.stack([(draw[2] - 0.5) * depth, torch.tensor(_CAMERA_HEIGHT), depth])
+        at = torch.stack([(draw[2] - 0.5) * depth, torch.tensor(CAMERA_HEIGHT), depth])
         return yaw_to_matrix(2 * torch.pi * draw[0]), at
 
     def _evidence(
