@@ -49,22 +49,30 @@ def agree(factors: Tensor, noise: DepthNoise) -> float:  # (B,)
     return _shrunken_mean(known, torch.full_like(known, own), start, 0.0, shared**-2)[0]
 
 
-def agree_on_road(road: Road, feet: Tensor, own: Tensor) -> Road:  # (B, 3), (B,)
-    """The road with the slope that objects and it agree on, and less doubt.
+def agree_on_road(
+    road: Road,
+    stood: Road,
+    feet: Tensor,  # (B, 3)
+    own: Tensor,  # (B,)
+) -> Road:
+    """`road` with the slope that objects and it agree on, and less doubt.
 
-    Object i alone would stand at y_i with deviation `own_i`; its fit was drawn to `road`, which is
-    undone first. The least joint loss over all y_i is then that of the slopes y_i / z_i, each with
-    the deviations of object and road together (a profile likelihood; Huber, bent at two).
+    Object i alone would stand at y_i with deviation `own_i`; its fit was drawn to the road on which
+    it stood, which is undone first. The least joint loss over all y_i is then that of the slopes
+    y_i / z_i, each with the deviations of object and road together (a profile likelihood; Huber,
+    bent at two).
 
     Args:
-        road: on which the objects stood while they were fitted.
+        road: what is known without the objects. Not a road that they agreed on before: they would
+            count twice.
+        stood: on which the objects stood while they were fitted.
         feet: bottoms of the fitted objects, metres, frame of the labels.
         own: deviation of each one's y without a road, metres.
     """
     x, y, z = feet.double().unbind(dim=1)
     own, ahead = own.double(), z.clamp(min=1.0)
-    drawn = (own / road.sigma(feet.double())) ** 2
-    alone = y + (y - road.y(feet.double())) * drawn
+    drawn = (own / stood.sigma(feet.double())) ** 2
+    alone = y + (y - stood.y(feet.double())) * drawn
     slopes = (alone - road.height - road.bank * x) / ahead
     spread = torch.sqrt(own**2 + road.near**2 + (road.bend * ahead) ** 2) / ahead
     before = max(road.doubt, 1e-6) ** -2

@@ -134,9 +134,9 @@ class Solver:
             term = depth_term(self.noise, common)
             factor = agree(term.log_scale(pictures, seen.evidence), self.noise)
             agreed = road
-            if road is not None and self.settings.ground == "found":
+            if road is not None and self.road is not None and self.settings.ground == "found":
                 feet = best.pose(camera, boxes)[1]
-                agreed = agree_on_road(road, feet, self._spread_of_feet(feet))
+                agreed = agree_on_road(self.road, road, feet, self._spread_of_feet(feet))
             return self._problem_of(ordered, factor, facing, agreed)
 
         agreeing = self.noise.shared > 0 or self.settings.ground == "found"
