@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffrender.blocksparse import SparsityConfig
 from diffrender.graph import GraphSettings
 from diffrender.tools import bench_graph as speed
 from diffrender.tools import bench_mesh_denoising as denoising
@@ -19,12 +20,19 @@ def test_speed_report_compares_with_peers_of_known_size() -> None:
     case = speed._molecules(2)
     settings = GraphSettings(layers=1, node_width=32, edge_width=16, global_width=16, heads=4)
     report = Report(rows=[])
-    speed._measure(report, speed._Case("two", case.batch, settings), 1)
-    assert [r.operation.split(",")[0] for r in report.rows] == ["training step"] * 4 + [
-        "inference"
-    ] * 4
-    assert all(r.value > 0 and r.unit == "graphs/CPU s" for r in report.rows)
-    assert len(report.targets) == 6
+    two = speed._Case("two", case.batch, settings, SparsityConfig(0.5, 16))
+    speed._measure(report, two, 1)
+    ours, peers = 2, 3
+    for what in ("training step", "inference"):
+        rows = [r for r in report.rows if r.operation.startswith(what)]
+        assert len(rows) == ours * peers + peers
+        assert all(r.value > 0 and r.unit == "graphs/CPU s" for r in rows)
+        rates = {r.operation.removeprefix(f"{what}, "): r.value for r in rows}
+        for row in rows:
+            if row.peer:
+                assert row.ratio == pytest.approx(row.value / rates[row.peer])
+        assert sum("ours, block-sparse 0.5" in r.operation for r in rows) == peers
+    assert len(report.targets) == 2 * ours * peers
     assert all(t.met == (t.value >= 2) for t in report.targets)
 
 
