@@ -17,6 +17,8 @@ SOURCES = Path(__file__).parent / "src"
 NAME = "_diffrender_native"
 # One library for each instruction set; the loader asks the processor which it may use.
 LEVELS = {"baseline": [], "avx2": ["-mavx2", "-mfma", "-mf16c"], "avx512": ["-march=x86-64-v4"]}
+# Functions that ask the processor before they use more than their level has.
+BEYOND = {("avx512", "blocksparse_bfloat16"): ["-mavx512bf16"]}
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno"]
 FLAGS += ["-falign-functions=64"]  # else a change in one function costs another some percent
 # Same bits on every processor: no fused multiply-add unless written, no reordering of sums.
@@ -82,6 +84,11 @@ def rounding(source: Path) -> list[str]:
     return FUSED if source.name.startswith("blocksparse") else EXACT
 
 
+def instructions(level: str, source: Path) -> list[str]:
+    """What one source file may use at a level."""
+    return LEVELS[level] + BEYOND.get((level, source.stem), [])
+
+
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -108,9 +115,17 @@ def build(target: Path, jobs: int | None = None, only: Collection[str] | None = 
                 (target / library_name(level)).unlink(missing_ok=True)
                 continue
             objects = [Path(scratch) / f"{source.stem}_{level}.o" for source in sources]
-            flags = [*FLAGS, *LEVELS[level]]
             commands = [
-                [*compiler, *flags, *rounding(source), "-c", str(source), "-o", str(output)]
+                [
+                    *compiler,
+                    *FLAGS,
+                    *instructions(level, source),
+                    *rounding(source),
+                    "-c",
+                    str(source),
+                    "-o",
+                    str(output),
+                ]
                 for source, output in zip(sources, objects, strict=True)
             ]
             library = target / library_name(level)

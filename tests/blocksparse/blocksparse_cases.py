@@ -79,3 +79,29 @@ def dense_outer(case: Case) -> Tensor:
     dy, x = case.dy, case.x
     full = dy.mT @ x if case.features_last else dy @ x.mT
     return case.pattern.to_values(full.reshape(-1, *case.pattern.shape).sum(0))
+
+
+def gappy_pattern(
+    block_size: tuple[int, int], density: float = 0.3, shape: tuple[int, int] = (192, 128)
+) -> BlockPattern:
+    """Random blocks, with block row 0 and block column 1 empty where there are several."""
+    grid = (shape[0] // block_size[0], shape[1] // block_size[1])
+    mask = torch.rand(grid, generator=torch.Generator().manual_seed(sum(block_size))) < density
+    if min(grid) > 2:
+        mask[0], mask[:, 1] = False, False
+    return BlockPattern.from_mask(mask, block_size)
+
+
+def dense_of(pattern: BlockPattern, values: Tensor) -> Tensor:
+    """(m, k) float64."""
+    (rows, columns), grid = pattern.block_size, pattern.grid
+    blocks = torch.zeros(*grid, rows, columns, dtype=torch.float64)
+    blocks[pattern.row_indices.long(), pattern.column_indices.long()] = values.double()
+    return blocks.transpose(1, 2).reshape(pattern.shape)
+
+
+def at_pattern(pattern: BlockPattern, dense: Tensor) -> Tensor:
+    """(nnz, b_m, b_k) out of (m, k)."""
+    (rows, columns), grid = pattern.block_size, pattern.grid
+    blocks = dense.reshape(grid[0], rows, grid[1], columns).transpose(1, 2)
+    return blocks[pattern.row_indices.long(), pattern.column_indices.long()]

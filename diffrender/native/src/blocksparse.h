@@ -8,7 +8,7 @@
 #pragma once
 
 #include <cstdlib>
-#if defined(__F16C__)
+#if defined(__F16C__) || defined(__AVX512BF16__)
 #include <immintrin.h>
 #endif
 #include <type_traits>
@@ -78,11 +78,31 @@ inline typename Lanes<C>::V spread_lanes(C value) {
   return value - typename Lanes<C>::V{};  // minus zero keeps the sign of -0
 }
 
+// Two bfloat16 of neighbouring features, the first in the lower half: an operand of the instruction
+// that multiplies and adds two at a time.
+typedef uint32_t Pair;
+// Features in one operand.
+template <class W>
+constexpr int64_t kTogether = std::is_same<W, Pair>::value ? 2 : 1;
+
+// sum += a b, of pairs the sum of both products.
+template <class C, class W>
+inline void add_product(typename Lanes<C>::V& sum, const typename Lanes<W>::V& a,
+                        const typename Lanes<W>::V& b) {
+#if defined(__AVX512BF16__)
+  if constexpr (std::is_same<W, Pair>::value) {
+    sum = (typename Lanes<C>::V)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+    return;
+  }
+#endif
+  if constexpr (std::is_same<W, C>::value) sum += a * b;
+}
+
 // sum[v] += weight in[v]. Written out for AVX2, where it fills all registers: left to itself, GCC
 // moves sums between registers and memory.
-template <class C, int V>
-inline void add_scaled(typename Lanes<C>::V (&sum)[V], const typename Lanes<C>::V (&in)[V],
-                       const C& weight) {
+template <class C, class W, int V>
+inline void add_scaled(typename Lanes<C>::V (&sum)[V], const typename Lanes<W>::V (&in)[V],
+                       const W& weight) {
 #if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__) && defined(__x86_64__)
 #define DIFFRENDER_SCALED(kind)                                                              \
   asm("vbroadcasts" kind " %7, %3\n\tvfmadd231p" kind " %4, %3, %0\n\tvfmadd231p" kind       \
@@ -99,8 +119,8 @@ inline void add_scaled(typename Lanes<C>::V (&sum)[V], const typename Lanes<C>::
   }
 #undef DIFFRENDER_SCALED
 #endif
-  const typename Lanes<C>::V w = spread_lanes<C>(weight);
-  for (int v = 0; v < V; ++v) sum[v] += w * in[v];
+  const typename Lanes<W>::V w = spread_lanes<W>(weight);
+  for (int v = 0; v < V; ++v) add_product<C, W>(sum[v], in[v], w);
 }
 
 inline void prefetch_bytes(const void* from, int64_t bytes) {
@@ -125,6 +145,7 @@ inline To from_bits(From value) {
 
 inline float number(float value) { return value; }
 inline double number(double value) { return value; }
+inline Pair number(Pair value) { return value; }
 inline float number(BFloat16 value) { return from_bits<float>(uint32_t(value.bits) << 16); }
 // Exponent and fraction are moved into place and rescaled, which also mends subnormals.
 inline float number(Float16 value) {

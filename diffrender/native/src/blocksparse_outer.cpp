@@ -1,196 +1,11 @@
-// The gradient of the values: products of dy and x at the stored blocks alone (SDDMM).
-//
-// dw_e[r, q] = sum over batch and columns c:  dy[out_size i(e) + r, c] x[in_size j(e) + q, c]
-//
-// Columns are taken in chunks, in order. Blocks with both sides of 4 and more: dy and x are packed
-// as (block, column, side), so that a block is a sum of outer products of two contiguous streams,
-// 4 rows by 3 vectors in registers: vectors of all blocks of a row, side by side. Blocks with a side
-// of 1: rows are packed in panels and every entry is a dot product along the columns, four entries
-// at a time, x band by band as in blocksparse_multiply.cpp. Each value is summed by one task in a
-// fixed order, whatever the threads. Torch twin: diffrender/blocksparse/torch_products.py.
+// The gradient of the values (blocksparse_outer.h) for every type of storage.
 
-#include "blocksparse_outer_tile.h"
-#include "blocksparse_pack.h"
+#include "blocksparse_outer.h"
+
+#include "blocksparse_bfloat16.h"
 
 namespace diffrender {
 namespace {
-
-template <class T>
-class Gradient {
-  typedef typename Sum<T>::type C;
-  static constexpr int N = Lanes<C>::N;
-  static constexpr int kVectors = 8;
-  static constexpr int64_t kWidth = kVectors * N;
-
- public:
-  Gradient(const Product& product, const T* dy, const T* x, C* sums)
-      : p_(product), dy_(dy), x_(x), sums_(sums) {}
-
-  void run() {
-    const bool dots = p_.out_size == 1 || p_.in_size == 1;
-    const int64_t chunk = std::min<int64_t>(p_.group, p_.n);
-    const int64_t padded = (chunk + kWidth - 1) / kWidth * kWidth;
-    const int64_t outer = p_.outer(), inner = p_.inner();
-    left_ = static_cast<C*>(
-        scratch(true).take((outer + inner) * padded * int64_t(sizeof(C))));
-    right_ = left_ + outer * padded;
-    bool fresh = true;
-    for (int64_t batch = 0; batch < p_.batch; ++batch) {
-      for (int64_t c = 0; c < p_.n; c += chunk) {
-        const int64_t count = std::min(chunk, p_.n - c);
-        const T* dy = dy_ + batch * outer * p_.n;
-        const T* x = x_ + batch * inner * p_.n;
-        if (dots) {
-          pack_panels(dy, outer, c, count, left_);
-          pack_panels(x, inner, c, count, right_);
-        } else {
-          pack_blocks(dy, p_.out_blocks, p_.out_size, c, count, left_);
-          pack_blocks(x, p_.in_blocks, p_.in_size, c, count, right_);
-        }
-        parallel_with_torch(p_.threads, p_.parts, [&](int64_t part) {
-          const int64_t row = cut(p_.offsets, p_.out_blocks, p_.parts, part);
-          const int64_t last = cut(p_.offsets, p_.out_blocks, p_.parts, part + 1);
-          if (dots) {
-            add_dots(row, last, count, fresh);
-          } else {
-            add_blocks(row, last, count, fresh);
-          }
-        });
-        fresh = false;
-      }
-    }
-  }
-
- private:
-  // (block, column, side) of columns [first, first + count).
-  void pack_blocks(const T* from, int64_t blocks, int64_t size, int64_t first, int64_t count,
-                   C* to) const {
-    constexpr int64_t some = 16;
-    const int64_t length = blocks * size;
-    parallel_with_torch(p_.threads, (blocks + some - 1) / some, [&](int64_t task) {
-      const int64_t begin = task * some, end = std::min(blocks, begin + some);
-      if (p_.features_last) {
-        for (int64_t c = 0; c < count; ++c)
-          for (int64_t b = begin; b < end; ++b)
-            pack_row(from + (first + c) * length + b * size, size, size,
-                     to + (b * count + c) * size);
-      } else {
-        for (int64_t b = begin; b < end; ++b)
-          pack_transposed(from + b * size * p_.n + first, p_.n, size, count, to + b * count * size,
-                          size);
-      }
-    });
-  }
-
-  // (panel, row, kWidth), columns beyond the last are zero.
-  void pack_panels(const T* from, int64_t rows, int64_t first, int64_t count, C* to) const {
-    constexpr int64_t some = 128;
-    const int64_t panels = (count + kWidth - 1) / kWidth;
-    parallel_with_torch(p_.threads, (rows + some - 1) / some, [&](int64_t task) {
-      const int64_t begin = task * some, end = std::min(rows, begin + some);
-      for (int64_t panel = 0; panel < panels; ++panel) {
-        const int64_t c = first + panel * kWidth;
-        const int64_t here = std::min(kWidth, first + count - c);
-        C* out = to + panel * rows * kWidth;
-        if (p_.features_last) {
-          pack_transposed(from + c * rows + begin, rows, here, end - begin, out + begin * kWidth,
-                          kWidth);
-          for (int64_t r = begin; here < kWidth && r < end; ++r)
-            std::memset(out + r * kWidth + here, 0, size_t(kWidth - here) * sizeof(C));
-        } else {
-          for (int64_t r = begin; r < end; ++r)
-            pack_row(from + r * p_.n + c, here, kWidth, out + r * kWidth);
-        }
-      }
-    });
-  }
-
-  void add_blocks(int64_t row, int64_t last, int64_t count, bool fresh) const {
-    // As many columns at a time as stay in the nearest cache with the blocks of one row.
-    const int64_t piece = std::max(p_.out_size, p_.in_size) < 16 ? count : 128;
-    for (int64_t i = row; i < last; ++i)
-      for (int64_t c = 0; c < count; c += piece)
-        add_row(i, c, std::min(piece, count - c), count, fresh && c == 0);
-  }
-
-  // Columns [c, c + some) of the `count` that are packed, for the blocks of row i.
-  void add_row(int64_t i, int64_t c, int64_t some, int64_t count, bool fresh) const {
-    const int64_t rows = p_.out_size, columns = p_.in_size;
-    const int64_t each = columns < N ? N / columns : 1;  // pieces of x in a vector
-    const int64_t pieces = columns < N ? 1 : columns / N;  // of a block
-    const C* dy = left_ + (i * count + c) * rows;
-    const C* x[kBeside];
-    C* sums[kBeside];
-    int64_t held = 0;
-    for (int64_t e = p_.offsets[i]; e < p_.offsets[i + 1]; ++e) {
-      for (int64_t q = 0; q < pieces; ++q) {
-        x[held] = right_ + (p_.indices[e] * count + c) * columns + q * N;
-        sums[held++] = sums_ + e * p_.block() + q * N;
-        if (held == 3 * each) {
-          beside_[2](dy, x, columns, some, rows, sums, fresh);
-          held = 0;
-        }
-      }
-    }
-    const int64_t vectors = held / each;
-    if (vectors > 0) beside_[vectors - 1](dy, x, columns, some, rows, sums, fresh);
-    for (int64_t p = vectors * each; p < held; ++p)
-      alone_(dy, x[p], some, rows, columns, sums[p], fresh);
-  }
-
-  void add_dots(int64_t row, int64_t last, int64_t count, bool fresh) const {
-    const int64_t panels = (count + kWidth - 1) / kWidth;
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      const C* left = left_ + panel * p_.outer() * kWidth;
-      const C* right = right_ + panel * p_.inner() * kWidth;
-      for (int64_t band = 0; band < p_.bands; ++band) {
-        for (int64_t i = row; i < last; ++i) {
-          const int64_t begin = p_.begin(i, band), end = p_.begin(i, band + 1);
-          if (begin == end) continue;
-          for (int64_t r = 0; r < p_.out_size; ++r)
-            add_entries(left + (i * p_.out_size + r) * kWidth, right, begin, end, r,
-                        fresh && panel == 0);
-        }
-      }
-    }
-  }
-
-  // Row r of blocks [begin, end): their entries are numbered block by block.
-  void add_entries(const C* dy, const C* right, int64_t begin, int64_t end, int64_t r,
-                   bool fresh) const {
-    typedef typename Lanes<C>::V Vector;
-    const int64_t size = p_.in_size, entries = (end - begin) * size;
-    for (int64_t first = 0; first < entries; first += 4) {
-      const C* x[4];
-      C* to[4];
-      for (int i = 0; i < 4; ++i) {
-        const int64_t entry = std::min(first + i, entries - 1);
-        const int64_t e = size == 1 ? begin + entry : begin + entry / size;
-        const int64_t q = size == 1 ? 0 : entry % size;
-        x[i] = right + (p_.indices[e] * size + q) * kWidth;
-        to[i] = sums_ + e * p_.block() + r * size + q;
-      }
-      Vector sum[4] = {};
-      for (int v = 0; v < kVectors; ++v) {
-        const Vector weight = load_lanes<C>(dy + v * N);
-        for (int i = 0; i < 4; ++i) sum[i] += weight * load_lanes<C>(x[i] + v * N);
-      }
-      const typename Four<C>::V total = add_up<C>(sum);
-      const int64_t count = std::min<int64_t>(4, entries - first);
-      for (int i = 0; i < count; ++i) *to[i] = fresh ? total[i] : *to[i] + total[i];
-    }
-  }
-
-  const Product& p_;
-  const T* dy_;
-  const T* x_;
-  C* sums_;
-  C* left_ = nullptr;
-  C* right_ = nullptr;
-  const Beside<C> beside_[3] = {choose_beside<C>(p_.in_size, 1), choose_beside<C>(p_.in_size, 2),
-                                choose_beside<C>(p_.in_size, 3)};
-  const Outer<C> alone_ = choose_outer<C>(p_.in_size);
-};
 
 template <class T>
 int64_t gradient(const Product& p, const void* dy, const void* x, void* values) {
@@ -222,7 +37,9 @@ DIFFRENDER_API int64_t diffrender_blocksparse_outer(const void* product, const v
     switch (p.dtype) {
       case 0: return gradient<float>(p, dy, x, values);
       case 1: return gradient<double>(p, dy, x, values);
-      case 2: return gradient<BFloat16>(p, dy, x, values);
+      case 2:
+        if (outer_pairs(p, dy, x, values)) return kDone;
+        return gradient<BFloat16>(p, dy, x, values);
       default: return gradient<Float16>(p, dy, x, values);
     }
   });

@@ -30,6 +30,14 @@ inline void pack_row(const T* from, int64_t count, int64_t width, C* to) {
   for (c = count; c < width; ++c) to[c] = C(0);
 }
 
+// Two rows `stride` apart, each of `count` <= width bfloat16, side by side as pairs.
+inline void pack_pairs(const BFloat16* from, int64_t stride, int64_t count, int64_t width,
+                       Pair* to) {
+  const BFloat16* second = from + stride;
+  for (int64_t c = 0; c < count; ++c) to[c] = from[c].bits | Pair(second[c].bits) << 16;
+  for (int64_t c = count; c < width; ++c) to[c] = 0;
+}
+
 // Four numbers out of storage.
 template <class C, class T>
 inline typename Four<C>::V widen4(const T* from) {

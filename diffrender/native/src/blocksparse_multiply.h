@@ -1,0 +1,243 @@
+// The block-sparse product y = W x, or y = W^T x, of many columns.
+//
+// Columns are cut into groups, a group into panels. A task takes one group and a range of block
+// rows: it packs x (blocksparse_pack.h), then walks through the rows in chunks, x in bands, so that
+// sums and panel stay in cache where blocks are small, and adds up tiles (blocksparse_tile.h).
+// Block rows without blocks are zero. A NaN or infinity of x reaches only the rows whose stored
+// blocks meet it. Torch twin: diffrender/blocksparse/torch_products.py.
+//
+// T is the type of storage, W that of the operands: as the sums (float, double), or pairs of
+// bfloat16 that the processor multiplies two at a time (blocksparse_bfloat16.cpp). What follows
+// counts a pair as one.
+#pragma once
+
+#include "blocksparse_pack.h"
+#include "blocksparse_tile.h"
+
+namespace diffrender {
+namespace {
+
+// Columns [begin, begin + count) of a group, `vectors` wide, packed at `offset` columns.
+template <class C, class W>
+struct Panel {
+  int64_t begin, count, offset;
+  int vectors;
+  Tile<C, W> tile;
+};
+
+template <class C, class W>
+Tile<C, W> choose_tile(int vectors, const Product& p) {
+  const int64_t steps = p.in_size / kTogether<W>;
+  const bool t = p.transposed != 0;
+  if (std::is_same<W, Pair>::value || p.out_size > 1) {
+    switch (vectors) {
+      case 1: return tile_of<C, W, 4, 1>(steps, t);
+      case 2: return tile_of<C, W, 4, 2>(steps, t);
+      default: return tile_of<C, W, 4, 3>(steps, t);
+    }
+  }
+  if constexpr (!std::is_same<W, Pair>::value) {
+    switch (vectors) {
+      case 1: return tile_of<C, W, 1, 1>(steps, t);
+      case 2: return tile_of<C, W, 1, 2>(steps, t);
+      case 4: return tile_of<C, W, 1, 4>(steps, t);
+      case 8: return tile_of<C, W, 1, 8>(steps, t);
+      default: return tile_of<C, W, 1, 12>(steps, t);
+    }
+  }
+  return nullptr;
+}
+
+// Width of the next panel where `left` vectors are left. Tall tiles avoid panels of one vector.
+inline int next_width(int64_t left, int64_t most, bool tall) {
+  if (tall) return int(left == 4 ? 2 : std::min<int64_t>(left, 3));
+  for (int wide : {12, 8, 4, 2})
+    if (left >= wide && most >= wide) return wide;
+  return 1;
+}
+
+template <class T, class W = typename Sum<T>::type>
+class Multiply {
+  typedef typename Sum<T>::type C;
+  static constexpr int N = Lanes<C>::N;
+  static constexpr int64_t K = kTogether<W>;
+  static_assert(sizeof(W) == sizeof(C), "a vector of operands makes a vector of sums");
+
+ public:
+  Multiply(const Product& product, const W* values, const T* x, T* y)
+      : p_(product), values_(values), x_(x), y_(y) {}
+
+  void run() {
+    const int64_t groups = (p_.n + p_.group - 1) / p_.group;
+    const int64_t tasks = p_.batch * groups * p_.parts;
+    parallel_with_torch(p_.threads, tasks, [&](int64_t task) {
+      const int64_t part = task % p_.parts, group = task / p_.parts % groups;
+      work(task / (p_.parts * groups), group * p_.group, part);
+    });
+  }
+
+ private:
+  void work(int64_t batch, int64_t begin, int64_t part) const {
+    const int64_t end = std::min(begin + p_.group, p_.n);
+    const int64_t row = cut(p_.offsets, p_.out_blocks, p_.parts, part);
+    const int64_t last = cut(p_.offsets, p_.out_blocks, p_.parts, part + 1);
+    if (row == last) return;
+    std::vector<Panel<C, W>> panels;
+    int64_t left = (end - begin + N - 1) / N, width = 0;
+    for (int64_t c = begin; left > 0;) {
+      const int wide = next_width(left, p_.vectors, p_.out_size > 1);
+      panels.push_back(
+          {c, std::min<int64_t>(wide * N, end - c), width, wide, choose_tile<C, W>(wide, p_)});
+      width += wide * N;
+      left -= wide;
+      c += wide * N;
+    }
+    const int64_t inner = p_.inner() / K, chunk = std::min(p_.chunk, last - row);
+    const int64_t packed = inner * width, sums = chunk * p_.out_size * width;
+    C* memory = static_cast<C*>(scratch().take((packed + sums) * int64_t(sizeof(C))));
+    W* operands = reinterpret_cast<W*>(memory);
+    pack(batch, panels, operands);
+    for (int64_t i = row; i < last; i += chunk)
+      add_chunk(batch, i, std::min(i + chunk, last), panels, operands, memory + packed);
+    scratch().trim();
+  }
+
+  void pack(int64_t batch, const std::vector<Panel<C, W>>& panels, W* memory) const {
+    const int64_t inner = p_.inner() / K;
+    const T* x = x_ + batch * p_.inner() * p_.n;
+    if (p_.features_last) {
+      // Pairs lie side by side there: they are turned around like any number.
+      typedef typename std::conditional<K == 1, T, W>::type Stored;
+      for (const Panel<C, W>& panel : panels)
+        pack_panel_transposed(reinterpret_cast<const Stored*>(x) + panel.begin * inner, inner,
+                              panel.count, panel.vectors * N, memory + inner * panel.offset);
+      return;
+    }
+    // Row by row through all panels: neighbouring columns come in one stream.
+    constexpr int64_t kAhead = 6;
+    const int64_t first = panels.front().begin;
+    const int64_t bytes = (panels.back().begin + panels.back().count - first) * int64_t(sizeof(T));
+    for (int64_t r = 0; r < inner; ++r) {
+      const T* row = x + r * K * p_.n;
+      for (int64_t k = 0; k < K && r + kAhead < inner; ++k)
+        prefetch_bytes(row + (kAhead * K + k) * p_.n + first, bytes);
+      for (const Panel<C, W>& panel : panels) {
+        const int64_t width = panel.vectors * N;
+        W* to = memory + inner * panel.offset + r * width;
+        if constexpr (K == 1)
+          pack_row(row + panel.begin, panel.count, width, to);
+        else
+          pack_pairs(row + panel.begin, p_.n, panel.count, width, to);
+      }
+    }
+  }
+
+  // Block rows [row, last) of all panels, band by band.
+  void add_chunk(int64_t batch, int64_t row, int64_t last, const std::vector<Panel<C, W>>& panels,
+                 const W* packed, C* sums) const {
+    const int64_t size = p_.out_size, rows = last - row;
+    for (int64_t band = 0; band < p_.bands; ++band) {
+      for (const Panel<C, W>& panel : panels) {
+        const int64_t width = panel.vectors * N;
+        const bool direct = p_.bands == 1 && writes_through(panel);
+        C* place = sums + rows * size * panel.offset;
+        int64_t stride = width;
+        if (direct) {
+          // T is C here: sums are taken in y itself.
+          place = reinterpret_cast<C*>(y_) + (batch * p_.outer() + row * size) * p_.n + panel.begin;
+          stride = p_.n;
+        }
+        const W* x = packed + p_.inner() / K * panel.offset;
+        for (int64_t i = row; i < last; ++i) {
+          const int64_t begin = p_.begin(i, band), end = p_.begin(i, band + 1);
+          if (begin == end && band > 0) continue;
+          add_row(begin, end, panel, x, place + (i - row) * size * stride, stride, band == 0);
+        }
+      }
+    }
+    for (const Panel<C, W>& panel : panels) {
+      if (p_.bands == 1 && writes_through(panel)) continue;
+      write(batch, row * size, rows * size, panel, sums + rows * size * panel.offset,
+            panel.vectors * N);
+    }
+  }
+
+  // Blocks [begin, end) of one block row. The tiles of a tall block read the same part of x, so
+  // they take turns over as many blocks as the nearest cache holds.
+  void add_row(int64_t begin, int64_t end, const Panel<C, W>& panel, const W* x, C* place,
+               int64_t stride, bool fresh) const {
+    if (begin == end) {
+      for (int64_t r = 0; r < p_.out_size; ++r)
+        std::memset(place + r * stride, 0, size_t(panel.vectors * N) * sizeof(C));
+      return;
+    }
+    const int64_t window = p_.out_size > 4 ? p_.window : end - begin;
+    for (int64_t e = begin; e < end; e += window) {
+      const Run<W> run{p_.transposed ? values_ : values_ + e * p_.block() / K,
+                       p_.indices + e,
+                       p_.transposed ? p_.order + e : nullptr,
+                       std::min(window, end - e),
+                       p_.out_size,
+                       p_.in_size / K,
+                       fresh,
+                       p_.bands == 1};
+      panel.tile(run, x, place, stride);
+      fresh = false;
+    }
+  }
+
+  bool writes_through(const Panel<C, W>& panel) const {
+    return std::is_same<T, C>::value && !p_.features_last && panel.count == panel.vectors * N;
+  }
+
+  // Sums of `rows` rows of y from `row` on to their place.
+  void write(int64_t batch, int64_t row, int64_t rows, const Panel<C, W>& panel, const C* sums,
+             int64_t stride) const {
+    const int64_t outer = p_.outer();
+    if (!p_.features_last) {
+      T* to = y_ + (batch * outer + row) * p_.n + panel.begin;
+      for (int64_t r = 0; r < rows; ++r)
+        put_all(to + r * p_.n, panel.count, sums + r * stride);
+      return;
+    }
+    T* to = y_ + (batch * p_.n + panel.begin) * outer + row;
+    if constexpr (std::is_same<T, C>::value) {
+      // Few rows of y at a time, each a long piece: they are far apart.
+      for (int64_t c = 0; c < panel.count; c += 4)
+        pack_transposed(sums + c, stride, rows, std::min<int64_t>(4, panel.count - c),
+                        to + c * outer, outer);
+    } else {
+      for (int64_t c = 0; c < panel.count; ++c)
+        for (int64_t r = 0; r < rows; ++r) put(to[c * outer + r], sums[r * stride + c]);
+    }
+  }
+
+  const Product& p_;
+  const W* values_;
+  const T* x_;
+  T* y_;
+};
+
+// Values, as numbers or as they are stored, in the order in which the product lists its blocks and
+// each turned around, so that a transposed product becomes a plain one.
+template <class T, class C>
+void turn_values(const Product& p, const T* stored, C* turned) {
+  constexpr int64_t kBlocks = 4096;
+  const int64_t nnz = p.nnz(), out = p.out_size, in = p.in_size, block = p.block();
+  parallel_with_torch(p.threads, (nnz + kBlocks - 1) / kBlocks, [&](int64_t task) {
+    for (int64_t e = task * kBlocks; e < std::min(nnz, (task + 1) * kBlocks); ++e) {
+      const T* from = stored + p.order[e] * block;
+      C* to = turned + e * block;
+      for (int64_t r = 0; r < out; ++r)
+        for (int64_t j = 0; j < in; ++j) {
+          if constexpr (std::is_same<T, C>::value)
+            to[r * in + j] = from[j * out + r];
+          else
+            to[r * in + j] = C(number(from[j * out + r]));
+        }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace diffrender
