@@ -124,11 +124,11 @@ def half_precision(report: Report, *, quick: bool) -> None:
         wide, name = torch.promote_types(dtype, torch.float32), str(dtype).removeprefix("torch.")
         cell = Cell(side, n, 16, 1 / 16, threads=torch.get_num_threads())
         weight, x = torch.randn(side, side, dtype=wide), torch.randn(side, n, dtype=wide)
-        calls = {"ours": calls_of(cell, weight.to(dtype), x.to(dtype), x)[0]}
-        for other in dict.fromkeys([wide, dtype]):
-            if other == wide or _multiplies(dtype):
-                given = (weight.to(other), x.to(other), x)
-                calls[str(other).removeprefix("torch.")] = calls_of(cell, *given)[1]
+        half = (weight.to(dtype), x.to(dtype), x)
+        calls: dict[str, Callable[[], object]] = {"ours": calls_of(cell, *half)[0]}
+        calls[str(wide).removeprefix("torch.")] = calls_of(cell, weight, x, x)[1]
+        if dtype != wide and _multiplies(dtype):
+            calls[name] = calls_of(cell, *half)[1]
         seconds = timed(calls, 0.3 if quick else 1.5)
         for other in list(calls)[1:]:
             one = Measured(cell, seconds["ours"], seconds[other])

@@ -172,9 +172,9 @@ def _measure(report: Report, case: _Case, repeats: int) -> None:
                 )
                 goal = f"{what}, {case.name}: {name} against {peer}"
                 report.targets.append(Target(goal, f">= {GOAL:g}", ratio, ratio >= GOAL))
-        for peer in named:
+        for name in named or mine:
             report.rows.append(
-                Row(case.name, f"{what}, {peer}", median[peer], unit, spread(rates[peer]))
+                Row(case.name, f"{what}, {name}", median[name], unit, spread(rates[name]))
             )
 
 
