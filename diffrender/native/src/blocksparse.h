@@ -8,7 +8,7 @@
 #pragma once
 
 #include <cstdlib>
-#if defined(__F16C__) || defined(__AVX512BF16__)
+#if defined(__F16C__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 #include <type_traits>

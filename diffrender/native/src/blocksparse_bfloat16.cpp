@@ -31,35 +31,13 @@ bool fits(const Product& p, const void* first, const void* second) {
 }  // namespace
 
 bool multiply_pairs(const Product& product, const void* values, const void* x, void* y) {
-  if (!fits(product, values, x)) return false;
-  large_pages(y, product.batch * product.n * product.outer() * int64_t(sizeof(BFloat16)));
-  const BFloat16* stored = static_cast<const BFloat16*>(values);
-  Product plain = product;
-  if (product.transposed) {
-    const int64_t bytes = product.nnz() * product.block() * int64_t(sizeof(BFloat16));
-    BFloat16* turned = static_cast<BFloat16*>(scratch(true).take(bytes));
-    turn_values(product, stored, turned);
-    stored = turned;
-    plain.transposed = 0;
-    plain.order = nullptr;
-  }
-  Multiply<BFloat16, Pair>(plain, reinterpret_cast<const Pair*>(stored),
-                           static_cast<const BFloat16*>(x), static_cast<BFloat16*>(y))
-      .run();
-  scratch(true).trim();
-  return true;
+  return fits(product, values, x) && multiply<BFloat16, Pair>(product, values, x, y) == kDone;
 }
 
 bool outer_pairs(const Product& product, const void* dy, const void* x, void* values) {
   const bool even = product.n % 2 == 0 && product.group % 2 == 0;
-  if (!even || product.n * product.batch == 0 || !fits(product, dy, x)) return false;
-  std::vector<float> sums(size_t(product.nnz() * product.block()));
-  Gradient<BFloat16, Pair>(product, static_cast<const BFloat16*>(dy),
-                           static_cast<const BFloat16*>(x), sums.data())
-      .run();
-  scratch(true).trim();
-  put_all(static_cast<BFloat16*>(values), int64_t(sums.size()), sums.data());
-  return true;
+  return even && fits(product, dy, x) &&
+         gradient<BFloat16, Pair>(product, dy, x, values) == kDone;
 }
 
 #else

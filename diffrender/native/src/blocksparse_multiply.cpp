@@ -7,37 +7,6 @@
 namespace diffrender {
 namespace {
 
-template <class T>
-int64_t multiply(const Product& product, const void* values, const void* x, void* y) {
-  typedef typename Sum<T>::type C;
-  const T* stored = static_cast<const T*>(values);
-  large_pages(y, product.batch * product.n * product.outer() * int64_t(sizeof(T)));
-  const int64_t count = product.nnz() * product.block();
-  // Small blocks are too short to be read in another order again and again.
-  const bool turn = product.transposed && product.block() <= 16;
-  Product plain = product;
-  const C* numbers = nullptr;
-  if (turn) {
-    C* turned = static_cast<C*>(scratch(true).take(count * int64_t(sizeof(C))));
-    turn_values(product, stored, turned);
-    numbers = turned;
-    plain.transposed = 0;
-    plain.order = nullptr;
-  } else if constexpr (std::is_same<T, C>::value) {
-    numbers = stored;
-  } else {
-    C* wide = static_cast<C*>(scratch(true).take(count * int64_t(sizeof(C))));
-    parallel_with_torch(product.threads, (count + 65535) / 65536, [&](int64_t task) {
-      const int64_t first = task * 65536;
-      widen_all(stored + first, std::min<int64_t>(65536, count - first), wide + first);
-    });
-    numbers = wide;
-  }
-  Multiply<T>(plain, numbers, static_cast<const T*>(x), static_cast<T*>(y)).run();
-  scratch(true).trim();
-  return kDone;
-}
-
 // Where the blocks of each row begin in each of the bands.
 void find_segments(const Product& p, int32_t* segments) {
   const int64_t band = (p.in_blocks + p.bands - 1) / p.bands, rows = p.out_blocks;

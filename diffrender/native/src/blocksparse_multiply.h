@@ -29,23 +29,22 @@ template <class C, class W>
 Tile<C, W> choose_tile(int vectors, const Product& p) {
   const int64_t steps = p.in_size / kTogether<W>;
   const bool t = p.transposed != 0;
-  if (std::is_same<W, Pair>::value || p.out_size > 1) {
-    switch (vectors) {
-      case 1: return tile_of<C, W, 4, 1>(steps, t);
-      case 2: return tile_of<C, W, 4, 2>(steps, t);
-      default: return tile_of<C, W, 4, 3>(steps, t);
+  if constexpr (kTogether<W> == 1) {
+    if (p.out_size == 1) {
+      switch (vectors) {
+        case 1: return tile_of<C, W, 1, 1>(steps, t);
+        case 2: return tile_of<C, W, 1, 2>(steps, t);
+        case 4: return tile_of<C, W, 1, 4>(steps, t);
+        case 8: return tile_of<C, W, 1, 8>(steps, t);
+        default: return tile_of<C, W, 1, 12>(steps, t);
+      }
     }
   }
-  if constexpr (!std::is_same<W, Pair>::value) {
-    switch (vectors) {
-      case 1: return tile_of<C, W, 1, 1>(steps, t);
-      case 2: return tile_of<C, W, 1, 2>(steps, t);
-      case 4: return tile_of<C, W, 1, 4>(steps, t);
-      case 8: return tile_of<C, W, 1, 8>(steps, t);
-      default: return tile_of<C, W, 1, 12>(steps, t);
-    }
+  switch (vectors) {
+    case 1: return tile_of<C, W, 4, 1>(steps, t);
+    case 2: return tile_of<C, W, 4, 2>(steps, t);
+    default: return tile_of<C, W, 4, 3>(steps, t);
   }
-  return nullptr;
 }
 
 // Width of the next panel where `left` vectors are left. Tall tiles avoid panels of one vector.
@@ -237,6 +236,40 @@ void turn_values(const Product& p, const T* stored, C* turned) {
         }
     }
   });
+}
+
+template <class T, class W = typename Sum<T>::type>
+int64_t multiply(const Product& product, const void* values, const void* x, void* y) {
+  constexpr bool kPairs = kTogether<W> > 1;
+  typedef typename std::conditional<kPairs, T, W>::type Number;  // pairs lie as they are stored
+  const T* stored = static_cast<const T*>(values);
+  large_pages(y, product.batch * product.n * product.outer() * int64_t(sizeof(T)));
+  const int64_t count = product.nnz() * product.block();
+  // Small blocks are too short to be read in another order again and again, and pairs lie along it.
+  const bool turn = product.transposed && (kPairs || product.block() <= 16);
+  Product plain = product;
+  const Number* numbers = nullptr;
+  if (turn) {
+    Number* turned = static_cast<Number*>(scratch(true).take(count * int64_t(sizeof(Number))));
+    turn_values(product, stored, turned);
+    numbers = turned;
+    plain.transposed = 0;
+    plain.order = nullptr;
+  } else if constexpr (std::is_same<T, Number>::value) {
+    numbers = stored;
+  } else {
+    Number* wide = static_cast<Number*>(scratch(true).take(count * int64_t(sizeof(Number))));
+    parallel_with_torch(product.threads, (count + 65535) / 65536, [&](int64_t task) {
+      const int64_t first = task * 65536;
+      widen_all(stored + first, std::min<int64_t>(65536, count - first), wide + first);
+    });
+    numbers = wide;
+  }
+  Multiply<T, W>(plain, reinterpret_cast<const W*>(numbers), static_cast<const T*>(x),
+                 static_cast<T*>(y))
+      .run();
+  scratch(true).trim();
+  return kDone;
 }
 
 }  // namespace

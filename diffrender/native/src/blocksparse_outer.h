@@ -6,7 +6,7 @@
 // as (block, column, side), so that a block is a sum of outer products of two contiguous streams,
 // 4 rows by 3 vectors in registers: vectors of all blocks of a row, side by side. Blocks with a side
 // of 1: rows are packed in panels and every entry is a dot product along the columns, four entries
-// at a time, x band by band as in blocksparse_multiply.cpp. Each value is summed by one task in a
+// at a time, x band by band as in blocksparse_multiply.h. Each value is summed by one task in a
 // fixed order, whatever the threads. Torch twin: diffrender/blocksparse/torch_products.py.
 //
 // T is the type of storage, W that of the operands: as the sums, or pairs of bfloat16 of neighbouring
@@ -212,6 +212,24 @@ class Gradient {
                                    choose_beside<C, W>(p_.in_size, 3)};
   const Outer<C> alone_ = choose_outer<C>(p_.in_size);
 };
+
+template <class T, class W = typename Sum<T>::type>
+int64_t gradient(const Product& p, const void* dy, const void* x, void* values) {
+  typedef typename Sum<T>::type C;
+  const int64_t count = p.nnz() * p.block();
+  std::vector<C> wide(std::is_same<T, C>::value ? size_t(0) : size_t(count));
+  C* sums = std::is_same<T, C>::value ? static_cast<C*>(values) : wide.data();
+  if (p.n == 0 || p.batch == 0) {
+    std::fill(sums, sums + count, C(0));
+  } else {
+    Gradient<T, W>(p, static_cast<const T*>(dy), static_cast<const T*>(x), sums).run();
+    scratch(true).trim();
+  }
+  if constexpr (!std::is_same<T, C>::value) {
+    put_all(static_cast<T*>(values), count, sums);
+  }
+  return kDone;
+}
 
 }  // namespace
 }  // namespace diffrender

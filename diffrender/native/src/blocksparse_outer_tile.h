@@ -56,16 +56,11 @@ inline typename Lanes<C>::V side_by_side(const C* const* x, int64_t at) {
   constexpr int N = Lanes<C>::N;
 #if defined(DIFFRENDER_JOIN_8)
   typedef C Eight __attribute__((vector_size(8 * sizeof(C))));
-  if constexpr (S == 4 && N >= 8) {
-    Eight joined[N / 8];
-    for (int p = 0; p < N / 8; ++p) {
-      typename Four<C>::V a, b;
-      std::memcpy(&a, x[2 * p] + at, sizeof a);
-      std::memcpy(&b, x[2 * p + 1] + at, sizeof b);
-      joined[p] = DIFFRENDER_JOIN_8(a, b);
-    }
-    if constexpr (N == 8) return joined[0];
-    if constexpr (N == 16) return DIFFRENDER_JOIN_16(joined[0], joined[1]);
+  if constexpr (S == 4 && N == 8) {
+    typename Four<C>::V a, b;
+    std::memcpy(&a, x[0] + at, sizeof a);
+    std::memcpy(&b, x[1] + at, sizeof b);
+    return DIFFRENDER_JOIN_8(a, b);
   } else if constexpr (S == 8 && N == 16) {
     Eight a, b;
     std::memcpy(&a, x[0] + at, sizeof a);
@@ -175,19 +170,27 @@ Beside<C, W> beside_of(int vectors) {
   }
 }
 
+#if defined(__AVX512F__)
+template <class C, class W>
+Beside<C, W> whole_of(int vectors) {
+  switch (vectors) {
+    case 1: return outer_whole<C, W, 1>;
+    case 2: return outer_whole<C, W, 2>;
+    default: return outer_whole<C, W, 3>;
+  }
+}
+#endif
+
 // For V = 1, 2, 3 vectors of blocks of so many columns.
 template <class C, class W>
 Beside<C, W> choose_beside(int64_t columns, int vectors) {
   constexpr int N = Lanes<C>::N;
 #if defined(__AVX512F__)
   if constexpr (N == 16) {
-    if (columns == 4)
-      return vectors == 1   ? outer_whole<C, W, 1>
-             : vectors == 2 ? outer_whole<C, W, 2>
-                            : outer_whole<C, W, 3>;
+    if (columns == 4) return whole_of<C, W>(vectors);
   }
 #endif
-  if constexpr (N > 4) {
+  if constexpr (N == 8) {
     if (columns == 4) return beside_of<C, W, 4>(vectors);
   }
   if constexpr (N > 8) {
