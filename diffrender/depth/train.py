@@ -20,7 +20,7 @@ from diffrender._backbones import classifier_colours
 from diffrender._files import write_text_atomic
 from diffrender.blocksparse import SparsityConfig
 from diffrender.depth.dpt import DptConfig
-from diffrender.depth.dpt_timm import save_dpt
+from diffrender.depth.dpt_timm import load_dpt, save_dpt
 from diffrender.depth.train_augment import Augmentation
 from diffrender.depth.train_check import check_errors
 from diffrender.depth.train_data import FrameSet, load_frames, make_batch
@@ -42,8 +42,9 @@ def train(
     """Train, or go on with `out`/checkpoint.pt; returns `out`/weights.safetensors.
 
     `out`/log.csv gets a row every `settings.every` steps with the loss and the errors on `check`.
-    A new run begins with the weights of `start`, a file of `save_dpt`, or with random ones and the
-    backbone of `backbone`, a classifier's weights (`load_backbone`).
+    A new run begins with the weights of `start`, a file of `save_dpt` that may have looked at
+    another size, or with random ones and the backbone of `backbone`, a classifier's weights
+    (`load_backbone`).
 
     Raises:
         InputError: `start` or the checkpoint is of another configuration, both `start` and
@@ -100,7 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", type=Path, required=True, help="folder of frames to check on")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and log")
     begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--start", type=Path, help="weights to begin with, in place of random ones")
+    begin.add_argument(
+        "--start", type=Path,
+        help="weights to begin with, in place of random ones; their network, but for --size",
+    )  # fmt: skip
     begin.add_argument(
         "--start-backbone", type=Path, help="a classifier's weights to begin the backbone with"
     )
@@ -127,6 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = DptConfig(
         backbone=given.backbone, channels=given.channels, size=(height, width), sparsity=sparsity
     )
+    if given.start is not None:
+        config = replace(load_dpt(given.start).config, size=config.size)
     if given.start_backbone is not None:
         mean, std = classifier_colours(given.backbone)
         config = replace(config, mean=mean, std=std)

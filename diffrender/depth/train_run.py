@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +156,9 @@ class Run:
             torch.save(state, temporary)
 
     def begin_with(self, path: Path) -> None:
-        """Take the weights of a file of `save_dpt`."""
+        """Take the weights of a file of `save_dpt`, whatever the size that it looked at."""
         first = load_dpt(path)
-        if first.config != self.net.config:
+        if replace(first.config, size=self.net.config.size) != self.net.config:
             raise InputError(f"{path}: made with another configuration: {first.config}")
         self.net.load_state_dict(first.state_dict())
         self.mean.module.load_state_dict(first.state_dict())
