@@ -1,7 +1,8 @@
 """How often the heading network tells front from rear: crops of streets, and real frames.
 
     python -m diffrender.datasets.heading_crops --out check --count 80 --seed 6202
-    python benchmarks/headings.py --crops check --kitti ROOT --json FILE
+    python -m diffrender.datasets.heading_crops --out hard --count 60 --seed 6404 --streets varied
+    python benchmarks/headings.py --crops check hard --kitti ROOT --json FILE
 
 The labels of the real frames serve scoring only. Prints JSON.
 """
@@ -45,11 +46,11 @@ def real_crops(root: Path, side: int) -> tuple[CropSet, list[str]]:
     return CropSet(np.concatenate(images), np.concatenate(masks), alpha), names
 
 
-def report(net: HeadingNet, crops: Path | None, kitti: Path | None) -> dict[str, Any]:
+def report(net: HeadingNet, crops: list[Path], kitti: Path | None) -> dict[str, Any]:
     """Shares told rightly, and nats, of what was given."""
     found: dict[str, Any] = {"machine": machine()}
-    if crops is not None:
-        found["streets"] = check_heading(net, load_crops(crops))
+    for folder in crops:
+        found[folder.name] = check_heading(net, load_crops(folder))
     if kitti is not None:
         cars, names = real_crops(kitti, net.config.side)
         found["real frames"] = check_heading(net, cars)
@@ -66,7 +67,7 @@ def report(net: HeadingNet, crops: Path | None, kitti: Path | None) -> dict[str,
 def main() -> None:
     """The command line above."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--crops", type=Path, help="folder of crops_*.npz")
+    parser.add_argument("--crops", type=Path, nargs="*", default=[], help="folders of crops_*.npz")
     parser.add_argument("--kitti", type=Path, help="KITTI folder with masks instance_2")
     parser.add_argument("--weights", type=Path, help="in place of the shipped ones")
     parser.add_argument("--json", type=Path)

@@ -19,7 +19,14 @@ from diffrender._files import atomic_path
 from diffrender.datasets.numbered_files import write_numbered
 from diffrender.datasets.synthetic import TRAINING_SEED, StreetSettings, SyntheticStreets
 
-__all__ = ["TRAINING_STREETS", "VARIED_STREETS", "FrameJob", "write_frames"]
+__all__ = [
+    "STREETS",
+    "TRAINING_STREETS",
+    "VARIED_STREETS",
+    "FrameJob",
+    "add_streets",
+    "write_frames",
+]
 
 # Wider than the streets that results are reported on: other lenses, mounts and hills.
 TRAINING_STREETS = StreetSettings(
@@ -27,7 +34,7 @@ TRAINING_STREETS = StreetSettings(
 )
 # And what those do not have: no horizon, things a metre from the camera, hard shade.
 VARIED_STREETS = replace(TRAINING_STREETS, close=0.75, lorries=0.5, hard_light=0.5)
-_STREETS = {"plain": StreetSettings(), "training": TRAINING_STREETS, "varied": VARIED_STREETS}
+STREETS = {"plain": StreetSettings(), "training": TRAINING_STREETS, "varied": VARIED_STREETS}
 _PER_FILE = 8
 
 
@@ -80,6 +87,15 @@ def _write_file(job: FrameJob, number: int) -> Path:
     return path
 
 
+def add_streets(parser: argparse.ArgumentParser, default: str) -> None:
+    """The option that names one of `STREETS`."""
+    parser.add_argument(
+        "--streets", choices=list(STREETS), default=default,
+        help="plain: those of reported results; training: other lenses, mounts and hills too; "
+        "varied: mostly close places, in hard light",
+    )  # fmt: skip
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see --help."""
     parser = argparse.ArgumentParser(description="Render synthetic streets with exact depth.")
@@ -87,15 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=1600, help="frames")
     parser.add_argument("--size", type=int, nargs=2, default=(192, 640), metavar=("H", "W"))
     parser.add_argument("--seed", type=int, default=TRAINING_SEED, help="of the streets")
-    parser.add_argument(
-        "--streets", choices=list(_STREETS), default="training",
-        help="plain: those of reported results; training: other lenses, mounts and hills too; "
-        "varied: mostly close places, in hard light",
-    )  # fmt: skip
+    add_streets(parser, "training")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     given = parser.parse_args(arguments)
     height, width = given.size
-    job = FrameJob(given.out, given.count, (height, width), given.seed, _STREETS[given.streets])
+    job = FrameJob(given.out, given.count, (height, width), given.seed, STREETS[given.streets])
     paths = write_frames(job, given.workers)
     print(f"{len(paths)} files in {given.out}")
 

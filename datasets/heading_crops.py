@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from diffrender._files import atomic_path
+from diffrender.datasets.depth_frames import STREETS, add_streets
 from diffrender.datasets.numbered_files import write_numbered
-from diffrender.datasets.synthetic import SyntheticStreets
+from diffrender.datasets.synthetic import StreetSettings, SyntheticStreets
 from diffrender.heading import object_crops
 from diffrender.instances import box_of_mask
 
@@ -37,12 +38,14 @@ class CropJob:
         count: streets; file k holds the vehicles of streets 20k to 20k + 19 of the sequence.
         side: of a crop, pixels.
         seed: of the streets.
+        settings: of the streets.
     """
 
     folder: Path
     count: int
     side: int = 128
     seed: int = 6101
+    settings: StreetSettings = STREETS["plain"]
 
 
 def write_crops(job: CropJob, workers: int = 1) -> list[Path]:
@@ -62,7 +65,7 @@ def _write_file(job: CropJob, number: int) -> Path:
     import torch
 
     torch.set_num_threads(1)  # the workers are the parallelism
-    streets = SyntheticStreets(job.seed, job.count)
+    streets = SyntheticStreets(job.seed, job.count, settings=job.settings)
     images, masks, alphas = [], [], []
     for k in range(number * _PER_FILE, min((number + 1) * _PER_FILE, job.count)):
         frame = streets[k]
@@ -93,9 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--count", type=int, default=600, help="streets")
     parser.add_argument("--seed", type=int, default=CropJob.seed, help="of the streets")
+    add_streets(parser, "plain")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     given = parser.parse_args(arguments)
-    paths = write_crops(CropJob(given.out, given.count, seed=given.seed), given.workers)
+    settings = STREETS[given.streets]
+    job = CropJob(given.out, given.count, seed=given.seed, settings=settings)
+    paths = write_crops(job, given.workers)
     print(f"{len(paths)} files in {given.out}")
 
 

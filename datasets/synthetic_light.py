@@ -158,8 +158,11 @@ def sunlit(
     local = points.astype(np.float32) @ rotation.T + move
     focal, middle = float(camera.intrinsics[0, 0]), float(camera.intrinsics[0, 2])
     side = len(depth)
-    x = local[:, 0] / local[:, 2] * focal + middle
-    y = local[:, 1] / local[:, 2] * focal + middle
+    ahead = np.maximum(
+        local[:, 2], 1e-3
+    )  # what is beside or behind the sun's camera, it cannot see
+    x = local[:, 0] / ahead * focal + middle
+    y = local[:, 1] / ahead * focal + middle
     reach = local[:, 2] - bias
     total = np.zeros(len(points), np.float32)
     taps = ((-0.6, -0.25), (0.25, -0.6), (0.6, 0.25), (-0.25, 0.6))

@@ -74,18 +74,21 @@ class HeadingTrainSettings:
             raise InputError(f"{self}: expected positive numbers, coarse and glints in [0, 1]")
 
 
-def load_crops(folder: Path) -> CropSet:
-    """All `crops_*.npz` of a folder.
+def load_crops(*folders: Path) -> CropSet:
+    """All `crops_*.npz` of the folders.
 
     Raises:
         InputError: none, or files that do not hold what they should.
     """
-    paths = sorted(folder.glob("crops_*.npz"))
-    if not paths:
-        raise InputError(
-            f"{folder}: no crops_*.npz; make some with "
-            "`python -m diffrender.datasets.heading_crops --out FOLDER`"
-        )
+    paths: list[Path] = []
+    for folder in folders:
+        some = sorted(folder.glob("crops_*.npz"))
+        if not some:
+            raise InputError(
+                f"{folder}: no crops_*.npz; make some with "
+                "`python -m diffrender.datasets.heading_crops --out FOLDER`"
+            )
+        paths += some
     images, masks, alphas = [], [], []
     for path in paths:
         with np.load(path, allow_pickle=False) as arrays:
@@ -244,7 +247,9 @@ def _target(alpha: Tensor, bins: int) -> Tensor:  # (N,)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see --help."""
     parser = argparse.ArgumentParser(description="Train a heading network's head.")
-    parser.add_argument("--crops", type=Path, required=True, help="folder of crops_*.npz")
+    parser.add_argument(
+        "--crops", type=Path, nargs="+", required=True, help="folders of crops_*.npz"
+    )
     parser.add_argument("--check", type=Path, required=True, help="folder of crops to check on")
     parser.add_argument("--backbone", type=Path, required=True, help="a classifier's weights")
     parser.add_argument("--model", default=HeadingConfig.backbone, help="timm's name of it")
@@ -258,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     mean, std = classifier_colours(given.model)
     config = HeadingConfig(given.model, given.blocks, given.side, mean=mean, std=std)
     settings = HeadingTrainSettings(copies=given.copies, steps=given.steps, seed=given.seed)
-    net = train_heading(load_crops(given.crops), given.backbone, config, settings)
+    net = train_heading(load_crops(*given.crops), given.backbone, config, settings)
     print(check_heading(net, load_crops(given.check)))
     print(save_heading(net, given.out, half=True))
 

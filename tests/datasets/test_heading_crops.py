@@ -39,5 +39,10 @@ def test_the_command_and_what_it_refuses(
     np.savez(tmp_path / "crops_00000.npz", image=0)
     main(["--out", str(tmp_path), "--count", "1", "--workers", "1"])
     assert "1 files in" in capsys.readouterr().out
+    other = tmp_path / "varied"
+    main(["--out", str(other), "--count", "1", "--workers", "1", "--streets", "varied"])
+    plain = write_crops(CropJob(tmp_path / "plain", 1))
+    assert len(load_crops(other)) > 0
+    assert (other / plain[0].name).read_bytes() != plain[0].read_bytes()
     with pytest.raises(InputError, match="0 files and 1 workers"):
         write_crops(CropJob(tmp_path, 0))

@@ -111,6 +111,7 @@ def test_unfit_crops_are_refused(tmp_path: Path, backbone: Path) -> None:
         load_crops(tmp_path)
     folder = write(tmp_path / "crops", crops(4))
     assert len(load_crops(folder)) == 4
+    assert len(load_crops(folder, folder)) == 8
     np.savez(folder / "crops_00001.npz", image=np.zeros((2, 8, 8, 3)), mask=0, alpha=0)
     with pytest.raises(InputError, match=r"crops_00001.npz: image is float64"):
         load_crops(folder)
