@@ -18,6 +18,7 @@ import torch
 
 from diffrender._backbones import classifier_colours
 from diffrender._files import write_text_atomic
+from diffrender._training import keep_freed_memory
 from diffrender.blocksparse import SparsityConfig
 from diffrender.depth.dpt import DptConfig
 from diffrender.depth.dpt_timm import load_dpt, save_dpt
@@ -126,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--block", type=int, default=SparsityConfig.block_size, help="of --density")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
+    keep_freed_memory()
     height, width = given.size
     sparsity = None if given.density is None else SparsityConfig(given.density, given.block)
     config = DptConfig(

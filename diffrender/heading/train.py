@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from diffrender._backbones import classifier_colours, classifier_weights
+from diffrender._training import keep_freed_memory
 from diffrender.depth.train_augment import Augmentation, recolour
 from diffrender.errors import InputError
 from diffrender.heading.crops import to_tensors
@@ -260,6 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="file of weights to write")
     given = parser.parse_args(arguments)
+    keep_freed_memory()
     mean, std = classifier_colours(given.model)
     config = HeadingConfig(given.model, given.blocks, given.side, mean=mean, std=std)
     settings = HeadingTrainSettings(copies=given.copies, steps=given.steps, seed=given.seed)
