@@ -1,20 +1,15 @@
-"""The path tracer: closed forms, the replayed gradient against the plain one, and Mitsuba 3."""
+"""The path tracer: closed forms, and the replayed gradient against the plain one."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
-import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from traced_scenes import camera_above, floor_and_ball, grey_floor, lit_scene
 
-from diffrender.cameras import Camera
 from diffrender.catalogue import (
     Light,
     Scene,
@@ -25,60 +20,25 @@ from diffrender.catalogue import (
     standard_scene,
 )
 from diffrender.catalogue.evaluate import Subject, check_claims
-from diffrender.catalogue.light._materials import Lamp, Lit, TracedScene, reflected
+from diffrender.catalogue.light._materials import Lit, TracedScene, reflected
 from diffrender.catalogue.light.path_replay import PathReplay
 from diffrender.errors import InputError
-from diffrender.meshes import vertex_normals
 from diffrender.raster import rasterize
 from diffrender.shape_priors.free_form import icosphere
 
 SIZE = (36, 48)
 
 
-def _camera(size: tuple[int, int] = (6, 8)) -> Camera:
-    """One metre above a floor's middle, looking down at it; y is down."""
-    height, width = size
-    intrinsics = torch.tensor(
-        [[2.0 * width, 0, width / 2], [0, 2.0 * width, height / 2], [0, 0, 1]]
-    )
-    down = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-    return Camera(intrinsics, down, -down @ torch.tensor([0.0, -1, 0]), size)
-
-
-def _floor(colour: float = 0.5) -> Triangles:
-    corners = torch.tensor([[-3.0, 0, -3], [3, 0, -3], [3, 0, 3], [-3, 0, 3]])
-    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
-    return Triangles(corners, faces, torch.full((4, 3), colour))
-
-
-def _scene(mesh: Triangles, colour: float = 0.6, ambient: float = 0.3) -> Scene:
-    light = Light(torch.tensor([0.0, -1, 0.5]), torch.full((3,), colour), torch.full((3,), ambient))
-    return Scene(mesh, light, torch.zeros(3))
-
-
-def _with_ball() -> Triangles:
-    """A ball of 0.3 m above the floor, off the middle, so that light goes to and fro."""
-    directions, faces = icosphere(2)
-    floor = _floor()
-    ball = directions.float() * 0.3 + torch.tensor([0.2, -0.35, 0.0])
-    colours = torch.tensor([0.8, 0.3, 0.1]).expand(len(ball), 3)
-    return Triangles(
-        torch.cat([floor.vertices, ball]),
-        torch.cat([floor.faces, faces + 4]),
-        torch.cat([floor.colours, colours]),
-    )
-
-
 def test_a_floor_under_lamp_and_sky_has_lambert_s_radiance() -> None:
     technique = PathReplay(per_axis=12, bounces=1, reflectance=0.0, lamp_angle=1e-3)
-    mesh = _floor()
-    drawn = technique.render(_scene(mesh, colour=0.6, ambient=0.0), _camera())
+    mesh = grey_floor()
+    drawn = technique.render(lit_scene(mesh, colour=0.6, ambient=0.0), camera_above())
     matt = 0.5 * 0.6 / math.sqrt(1.25)
     assert drawn.image.mean().item() == pytest.approx(matt, rel=1e-3)
     assert drawn.silhouette.min() == 1
     torch.testing.assert_close(drawn.depth, torch.ones(6, 8), atol=1e-5, rtol=0.0)
     # The sky alone, seen from a plane: albedo times its radiance, by directions at the next bounce.
-    under_sky = technique.render(_scene(mesh, colour=0.0, ambient=0.3), _camera())
+    under_sky = technique.render(lit_scene(mesh, colour=0.0, ambient=0.3), camera_above())
     assert under_sky.image.mean().item() == pytest.approx(0.5 * 0.3, rel=0.03)
 
 
@@ -89,14 +49,17 @@ def _room() -> Triangles:
 
 
 def test_a_closed_room_is_dark() -> None:
-    drawn = PathReplay(bounces=2).render(_scene(_room()), _camera())
+    drawn = PathReplay(bounces=2).render(lit_scene(_room()), camera_above())
     assert drawn.silhouette.min() == 1 and drawn.image.abs().max() == 0
 
 
 def test_a_second_bounce_adds_light_and_a_third_adds_less() -> None:
-    mesh = _with_ball()
+    mesh = floor_and_ball()
     sums = [
-        PathReplay(per_axis=3, bounces=n).render(_scene(mesh), _camera((12, 16))).image.sum().item()
+        PathReplay(per_axis=3, bounces=n)
+        .render(lit_scene(mesh), camera_above((12, 16)))
+        .image.sum()
+        .item()
         for n in (1, 2, 3)
     ]
     assert sums[0] < sums[1] < sums[2]
@@ -130,7 +93,7 @@ def _gradients(technique: PathReplay, scene: Scene, u: Tensor) -> dict[str, Tens
     }
     for name, value in held.items():
         scene = scene.replaced(name, value)
-    image = technique.render(scene, _camera((12, 16)).to(u.dtype)).image
+    image = technique.render(scene, camera_above((12, 16)).to(u.dtype)).image
     found = torch.autograd.grad((image * u).sum(), list(held.values()))
     return dict(zip(held, found, strict=True)) | {"image": image.detach()}
 
@@ -152,7 +115,7 @@ def _sky(scene: Scene) -> Scene:
 
 
 def test_replayed_gradients_are_those_of_plain_automatic_differentiation() -> None:
-    scene = _sky(_double(_scene(_with_ball())))
+    scene = _sky(_double(lit_scene(floor_and_ball())))
     u = torch.randn(12, 16, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     replayed = _gradients(PathReplay(bounces=4), scene, u)
     plain = _gradients(PathReplay(bounces=4, replay=False), scene, u)
@@ -164,7 +127,7 @@ def test_replayed_gradients_are_those_of_plain_automatic_differentiation() -> No
 @pytest.mark.parametrize("name", ["attributes", "environment", "light"])
 def test_gradients_are_differences_of_the_same_paths(name: str) -> None:
     technique = PathReplay(bounces=3)
-    scene = _sky(_double(_scene(_with_ball())))
+    scene = _sky(_double(lit_scene(floor_and_ball())))
     generator = torch.Generator().manual_seed(3)
     u = torch.randn(12, 16, 3, generator=generator, dtype=torch.float64)
     value = technique.prepare(scene).parameters()[name]
@@ -172,7 +135,7 @@ def test_gradients_are_differences_of_the_same_paths(name: str) -> None:
 
     def loss(t: float) -> float:
         moved = technique.prepare(scene).replaced(name, value + t * direction)
-        return (technique.render(moved, _camera((12, 16)).to(u.dtype)).image * u).sum().item()
+        return (technique.render(moved, camera_above((12, 16)).to(u.dtype)).image * u).sum().item()
 
     found = (_gradients(technique, scene, u)[name] * direction).sum().item()
     assert found == pytest.approx((loss(1e-6) - loss(-1e-6)) / 2e-6, rel=1e-5)
@@ -180,11 +143,11 @@ def test_gradients_are_differences_of_the_same_paths(name: str) -> None:
 
 def test_backward_can_be_differentiated_along_the_incoming_gradient() -> None:
     technique = PathReplay(bounces=2)
-    prepared = technique.prepare(_double(_scene(_with_ball())))
+    prepared = technique.prepare(_double(lit_scene(floor_and_ball())))
     t = torch.zeros((), dtype=torch.float64, requires_grad=True)
     materials = prepared.parameters()["attributes"]
     picture = technique.render(
-        prepared.replaced("attributes", materials * (1 + t)), _camera().to(torch.float64)
+        prepared.replaced("attributes", materials * (1 + t)), camera_above().to(torch.float64)
     ).image
     u = torch.zeros_like(picture, requires_grad=True)
     (answer,) = torch.autograd.grad(picture, t, u, create_graph=True)
@@ -199,7 +162,7 @@ def test_memory_of_the_graph_does_not_grow_with_bounces() -> None:
 
     def kept(technique: PathReplay) -> int:
         sizes: list[int] = []
-        scene = technique.prepare(_scene(_room()))  # no path leaves it
+        scene = technique.prepare(lit_scene(_room()))  # no path leaves it
         materials = scene.parameters()["attributes"].clone().requires_grad_()
 
         def pack(tensor: Tensor) -> Tensor:
@@ -207,7 +170,7 @@ def test_memory_of_the_graph_does_not_grow_with_bounces() -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            technique.render(scene.replaced("attributes", materials), _camera((12, 16)))
+            technique.render(scene.replaced("attributes", materials), camera_above((12, 16)))
         return sum(sizes)
 
     replayed = [kept(PathReplay(bounces=n)) for n in (1, 4)]
@@ -258,102 +221,3 @@ def test_the_sky_is_bilinear_and_wraps_around() -> None:
     environment[:, 0] = 2.0  # around -x, at the seam of azimuth
     west = lit.sky(torch.tensor([[-1.0, -1, -1e-9], [-1.0, -1, 1e-9]]).double())
     torch.testing.assert_close(west[0], west[1])
-
-
-# In a process of its own: some versions of LLVM end the one that loads them.
-_MITSUBA = """
-import sys
-import drjit as dr, mitsuba as mi, numpy as np
-mi.set_variant("llvm_ad_rgb")
-held = dict(np.load(sys.argv[1]))
-vertices, faces = held["vertices"], held["faces"]
-look = mi.Properties()
-look["bsdf"] = mi.load_dict({"type": "diffuse",
-    "reflectance": {"type": "mesh_attribute", "name": "vertex_color"}})
-mesh = mi.Mesh("mesh", len(vertices), len(faces), has_vertex_normals=True, props=look)
-mesh.add_attribute("vertex_color", 3, held["colours"].ravel())
-inside = mi.traverse(mesh)
-inside["vertex_positions"] = mi.Float(vertices.ravel())
-inside["vertex_normals"] = mi.Float(held["normals"].ravel())
-inside["faces"] = mi.UInt32(faces.astype(np.uint32).ravel())
-inside.update()
-height, width = (int(n) for n in held["size"])
-world = mi.load_dict({
-    "type": "scene",
-    "integrator": {"type": "prb", "max_depth": int(held["bounces"]) + 1, "rr_depth": 100},
-    "sensor": {"type": "perspective", "fov": float(held["fov"]), "film": {"type": "hdrfilm",
-        "width": width, "height": height, "rfilter": {"type": "box"}}},
-    "mesh": mesh,
-    "sky": {"type": "constant", "radiance": {"type": "rgb", "value": float(held["ambient"])}},
-    "lamp": {"type": "rectangle", "to_world": mi.ScalarTransform4f(held["lamp"]),
-        "emitter": {"type": "area", "radiance": {"type": "rgb", "value": float(held["power"])}}},
-})
-parameters = mi.traverse(world)
-key = next(name for name in parameters.keys() if name.endswith("vertex_color"))
-dr.enable_grad(parameters[key])
-parameters.update()
-image = mi.render(world, parameters, spp=1024)
-dr.backward(dr.mean(image, axis=None))
-np.savez(sys.argv[2], image=np.array(image), gradient=np.array(dr.grad(parameters[key])))
-"""
-
-
-@pytest.mark.slow
-def test_mitsuba_agrees(tmp_path: Path) -> None:
-    """Three bounces among a floor and a ball, diffuse: the picture and its derivative to albedo."""
-    if importlib.util.find_spec("mitsuba") is None:
-        pytest.skip("mitsuba is not installed")
-    mesh, camera = _with_ball(), _camera((12, 16))
-    technique = PathReplay(per_axis=18, bounces=3, reflectance=0.0, lamp_angle=math.radians(2))
-    scene = dataclasses.replace(_scene(mesh), background=torch.full((3,), 0.3))
-    colours = mesh.colours.clone().requires_grad_()
-    image = technique.render(scene.replaced("attributes", colours), camera).image
-    (gradient,) = torch.autograd.grad(image.mean(), colours)
-
-    # Mitsuba's camera stands at the origin, x to the left and y up.
-    turn = torch.diag(torch.tensor([-1.0, -1, 1])) @ camera.rotation
-    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
-    distance = 20 * (high - low).max().item()
-    light = scene.parameters()["light"]
-    lamp = Lamp.of(light, (low + high) / 2, distance, technique.lamp_angle)
-    sides = lamp.sides @ turn.T
-    facing = torch.linalg.cross(sides[0], sides[1])
-    middle = turn @ (lamp.middle - camera.centre)
-    if (facing @ middle) > 0:  # it shines towards the camera
-        sides, facing = sides.flip(0), -facing
-    matrix = torch.eye(4)
-    matrix[:3] = torch.stack([*sides, facing / facing.norm(), middle], dim=1)
-    area = 4 * lamp.sides[0].norm() * lamp.sides[1].norm()
-    there, back = tmp_path / "scene.npz", tmp_path / "found.npz"
-    np.savez(
-        there,
-        vertices=((mesh.vertices - camera.centre) @ turn.T).numpy(),
-        normals=(vertex_normals(mesh.vertices, mesh.faces) @ turn.T).numpy(),
-        faces=mesh.faces.numpy(),
-        colours=mesh.colours.numpy(),
-        size=camera.size,
-        fov=math.degrees(2 * math.atan(0.25)),
-        bounces=technique.bounces,
-        ambient=0.3,
-        lamp=matrix.double().numpy(),
-        power=(math.pi * 0.6 * distance**2 / area).item(),
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", _MITSUBA, str(there), str(back)], capture_output=True, text=True
-    )
-    if done.returncode < 0 or "LLVM backend is inactive" in done.stderr:
-        pytest.skip(
-            "mitsuba does not get along with this LLVM (DRJIT_LIBLLVM_PATH names another): "
-            f"exit code {done.returncode} {done.stderr[-200:]}"
-        )
-    assert done.returncode == 0, done.stderr
-    found = np.load(back)
-    theirs = torch.from_numpy(found["image"])
-    # 324 and 1024 paths a pixel: noise of a few per cent in a pixel, far less in the mean.
-    assert image.mean().item() == pytest.approx(theirs.mean().item(), rel=0.01)
-    assert ((image - theirs).abs().mean() / theirs.mean()).item() < 0.03
-    slope = torch.from_numpy(found["gradient"]).view_as(gradient)
-    assert (gradient - slope).norm() / slope.norm() < 0.03
-    floor, ball = slice(0, 4), slice(4, None)
-    for part in (floor, ball):
-        torch.testing.assert_close(gradient[part].sum(0), slope[part].sum(0), rtol=0.03, atol=0.0)
