@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from diffrender._checkpoint import (
     write_checkpoint,
 )
 from diffrender._logs import Board, write_csv
+from diffrender.errors import InputError
 
 __all__ = [
     "Report",
@@ -34,6 +35,7 @@ __all__ = [
     "set_rate",
     "stream",
     "stream_seed",
+    "training_files",
 ]
 
 Report = Callable[[dict[str, float]], None]  # told every row of the log
@@ -57,6 +59,23 @@ def keep_freed_memory() -> bool:
         return False
     trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1  # names and numbers of malloc.h
     return bool(mallopt(mmap_threshold, most)) and bool(mallopt(trim_threshold, most))
+
+
+def training_files(folders: Sequence[Path], pattern: str, maker: str) -> list[Path]:
+    """The files of that pattern, folder by folder; `maker` is the module that makes such folders.
+
+    Raises:
+        InputError: a folder holds none.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        some = sorted(folder.glob(pattern))
+        if not some:
+            raise InputError(
+                f"{folder}: no {pattern}; make some with `python -m {maker} --out FOLDER`"
+            )
+        found += some
+    return found
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

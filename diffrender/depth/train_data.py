@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffrender._training import training_files
 from diffrender.depth.dpt import DptConfig
 from diffrender.depth.train_augment import Augmentation, recolour
 from diffrender.errors import InputError
@@ -60,15 +61,7 @@ def load_frames(*folders: Path, limit: int | None = None) -> FrameSet:
     Raises:
         InputError: no files, files of unlike sizes, or more than fits in memory.
     """
-    paths: list[Path] = []
-    for folder in folders:
-        some = sorted(folder.glob("frames_*.npz"))
-        if not some:
-            raise InputError(
-                f"{folder}: no frames_*.npz; make some with "
-                "`python -m diffrender.datasets.depth_frames --out FOLDER`"
-            )
-        paths += some
+    paths = training_files(folders, "frames_*.npz", "diffrender.datasets.depth_frames")
     images, depths, focals, total, size = [], [], [], 0, 0
     for path in paths:
         size += path.stat().st_size

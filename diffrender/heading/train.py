@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from diffrender._backbones import classifier_colours, classifier_weights
-from diffrender._training import keep_freed_memory
+from diffrender._training import keep_freed_memory, training_files
 from diffrender.depth.train_augment import Augmentation, recolour
 from diffrender.errors import InputError
 from diffrender.heading.crops import to_tensors
@@ -81,15 +81,7 @@ def load_crops(*folders: Path) -> CropSet:
     Raises:
         InputError: none, or files that do not hold what they should.
     """
-    paths: list[Path] = []
-    for folder in folders:
-        some = sorted(folder.glob("crops_*.npz"))
-        if not some:
-            raise InputError(
-                f"{folder}: no crops_*.npz; make some with "
-                "`python -m diffrender.datasets.heading_crops --out FOLDER`"
-            )
-        paths += some
+    paths = training_files(folders, "crops_*.npz", "diffrender.datasets.heading_crops")
     images, masks, alphas = [], [], []
     for path in paths:
         with np.load(path, allow_pickle=False) as arrays:
