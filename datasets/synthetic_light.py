@@ -158,9 +158,8 @@ def sunlit(
     local = points.astype(np.float32) @ rotation.T + move
     focal, middle = float(camera.intrinsics[0, 0]), float(camera.intrinsics[0, 2])
     side = len(depth)
-    ahead = np.maximum(
-        local[:, 2], 1e-3
-    )  # what is beside or behind the sun's camera, it cannot see
+    # What is beside or behind the sun's camera, it cannot see: far out of its picture.
+    ahead = np.maximum(local[:, 2], 1e-3)
     x = local[:, 0] / ahead * focal + middle
     y = local[:, 1] / ahead * focal + middle
     reach = local[:, 2] - bias

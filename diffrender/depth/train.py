@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument(
         "--start", type=Path,
-        help="weights to begin with, in place of random ones; their network, but for --size",
+        help="weights to begin with, in place of random ones: of this network, whatever their size",
     )  # fmt: skip
     begin.add_argument(
         "--start-backbone", type=Path, help="a classifier's weights to begin the backbone with"
@@ -130,11 +130,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     height, width = given.size
     sparsity = None if given.density is None else SparsityConfig(given.density, given.block)
-    config = DptConfig(
-        backbone=given.backbone, channels=given.channels, size=(height, width), sparsity=sparsity
-    )
-    if given.start is not None:
-        config = replace(load_dpt(given.start).config, size=config.size)
+    begun = DptConfig() if given.start is None else load_dpt(given.start).config
+    config = replace(
+        begun, backbone=given.backbone, channels=given.channels, size=(height, width),
+        sparsity=sparsity,
+    )  # fmt: skip
     if given.start_backbone is not None:
         mean, std = classifier_colours(given.backbone)
         config = replace(config, mean=mean, std=std)

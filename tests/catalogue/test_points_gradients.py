@@ -6,12 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from point_scenes import (
-    SIZE,
-    camera,
-    points,
-    splats,
-)
+from point_scenes import SIZE, camera, points, splats
 from torch import Tensor
 
 from diffrender.catalogue import Rendering, Scene, Technique

@@ -7,14 +7,7 @@ import math
 
 import pytest
 import torch
-from point_scenes import (
-    BACKGROUND,
-    SIZE,
-    camera,
-    from_middle,
-    points,
-    splats,
-)
+from point_scenes import BACKGROUND, SIZE, camera, from_middle, points, splats
 from torch import Tensor
 
 from diffrender.catalogue.points._splats import Splats

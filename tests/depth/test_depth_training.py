@@ -191,6 +191,14 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     printed = capsys.readouterr().out
     assert printed.startswith("6 frames, 6 to check on")
     assert printed.rstrip().endswith("weights.safetensors")
+    more = [*files[:-1], str(tmp_path / "more"), "--start", str(out / "weights.safetensors")]
+    larger = small.replace("--size 64 96", "--size 96 128")
+    main([*more, *larger.split()])
+    assert load_dpt(tmp_path / "more" / "weights.safetensors").config.size == (96, 128)
+    with pytest.raises(InputError, match="another configuration"):
+        main(
+            [*files[:-1], str(tmp_path / "other"), *more[-2:], *small.replace("8", "4", 1).split()]
+        )
 
 
 def test_unfit_frames_are_refused(tmp_path: Path) -> None:
