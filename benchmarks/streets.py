@@ -72,12 +72,14 @@ def depth_map(kind: str, frame: SyntheticFrame, draw: np.random.Generator) -> np
 
 def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], ReconstructSettings]) -> None:
     """Append the cars of every scene that the file does not hold yet."""
+    from diffrender.predict import load_start
     from diffrender.shape_priors import load_prior
 
     path: Path = asked.path
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     done = {json.loads(line)["scene"] for line in lines}
     prior, started = load_prior("car"), time.monotonic()
+    start = load_start(beside_box_fits=True) if asked.init == "both" else None
     streets = SyntheticStreets(asked.seed, asked.scenes)
     for index in range(asked.scenes):
         if index in done:
@@ -93,7 +95,7 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
         given = {instance.name for instance in instances}
         scene = reconstruct(
             frame.image, frame.camera, instances, depth, prior, settings(NOISE[kind]),
-            Run(frame.name),
+            Run(frame.name, start=start),
         )  # fmt: skip
         found = {item.name: item for item in scene.objects}
         out: list[dict[str, Any]] = [
@@ -149,6 +151,7 @@ def main() -> None:
     make.add_argument("--traffic", choices=["right", "left"])
     make.add_argument("--heading", action=argparse.BooleanOptionalAction, default=True)
     make.add_argument("--road", choices=["found", "flat"], default="found")
+    make.add_argument("--init", choices=["both", "box"], default="both")
     make.add_argument("--alone", action="store_true")
     make.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
     show = commands.add_parser("report")

@@ -190,13 +190,14 @@ def _lines(
     settings: ReconstructSettings,
     truth: list[_Truth],
 ) -> list[Line]:
+    from diffrender.predict import load_start
     from diffrender.shape_priors import load_prior
 
     image, camera, instances, depth = seen
     prior = load_prior(case.change.prior)
-    scene = reconstruct(
-        image, camera, instances, depth, prior, case.settings(settings), Run("ablation")
-    )
+    start = load_start(beside_box_fits=True) if case.change.predictor else None
+    run = Run("ablation", start=start)
+    scene = reconstruct(image, camera, instances, depth, prior, case.settings(settings), run)
     found = boxes_of(scene)
     common = {"case": case.key, "place": place, "where": where}
     lines: list[Line] = [

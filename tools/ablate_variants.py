@@ -25,6 +25,7 @@ class Change:
         grow: pixels by which masks are dilated, negative to erode them.
         wander: pixels (standard deviation) by which outlines wander and neighbours merge.
         prior: shape prior.
+        predictor: whether the shipped predictor's hypotheses start beside those of the box fits.
     """
 
     depth: DepthKind = "noise"
@@ -32,6 +33,7 @@ class Change:
     grow: float = 0.0
     wander: float = 0.0
     prior: str = "car"
+    predictor: bool = False
 
 
 def _same(settings: ReconstructSettings) -> ReconstructSettings:
@@ -54,7 +56,8 @@ class Variant:
     @property
     def of_real_frames(self) -> bool:
         """Whether it makes sense on a real frame, whose depth and masks are what they are."""
-        return dataclasses.replace(self.change, grow=0.0, prior="car") == Change()
+        own = dataclasses.replace(self.change, grow=0.0, prior="car", predictor=False)
+        return own == Change()
 
 
 BASE = Variant("base", "everything on, 10 % depth noise, exact masks")
@@ -79,6 +82,8 @@ def variants() -> list[Variant]:
     found.append(Variant("masks", "outlines wander by 2 px, neighbours merge", Change(wander=2.0)))
     for count in (1, 2, 4, 8, 16):
         found.append(Variant("hypotheses", str(count), settings=_with("hypotheses", count)))
+    beside = Change(predictor=True)
+    found.append(Variant("start", "box fits and the predictor's four hypotheses", beside))
     found.append(Variant("occlusion", "objects not drawn together", settings=_with("union", False)))
     found += [Variant("prior", name, Change(prior=name)) for name in ("car-autoencoder", "free")]
     for solver in ("adam", "lbfgs"):

@@ -65,7 +65,9 @@ def starts(weights: Path | None = None) -> list[Start]:
     fifth = sum(stage.iterations for stage in short.stages)
     first = (StageSettings(iterations=1, size=(96, 96), keep=1, parts=True),)
     several, one = load_start(weights), load_start(weights, count=1)
+    both = load_start(weights, beside_box_fits=True)
     found = [Start("box fit", n, _shared(base, n), None) for n in (whole, fifth)]
+    found.append(Start("box fit and predictor", whole, base, both))
     found.append(Start("predictor", 0, dataclasses.replace(base, stages=first), one))
     for n in (fifth // 2, fifth, 2 * fifth):
         found.append(Start("predictor", n, _shared(short, n), several))
@@ -152,7 +154,9 @@ def _write(report: Report, ways: list[Start], outcomes: list[Outcome], scenes: i
             ("time an object", statistics.median(outcome.seconds), "s"),
         ]
         report.rows.extend(Row(case, name, value, unit) for name, value, unit in figures)
-    fifth = next(i for i, w in enumerate(ways) if w.name != "box fit" and w.iterations == _fifth())
+    fifth = next(
+        i for i, w in enumerate(ways) if w.name == "predictor" and w.iterations == _fifth()
+    )
     if outcomes[fifth].losses:
         _targets(report, whole, summarise(outcomes[fifth].errors), outcomes[fifth].seconds)
 

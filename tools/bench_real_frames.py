@@ -20,6 +20,7 @@ __all__ = ["counts", "real_frames"]
 _OTHERS = {
     "no side of the traffic given": ReconstructSettings(),
     "no side given, front and rear not looked at": ReconstructSettings(heading=False),
+    "begun from box fits alone": ReconstructSettings(traffic=TRAFFIC),
     "begun by the predictor": ReconstructSettings(traffic=TRAFFIC),
 }
 
@@ -74,7 +75,7 @@ def _real_source(
 ) -> PoseSummary | None:
     from diffrender.datasets import KittiObject
     from diffrender.instances import row_name
-    from diffrender.predict import load_start
+    from diffrender.predict import PredictorStart, load_start
     from diffrender.shape_priors import load_prior
     from diffrender.tools.inputs import DepthChoice, Inputs, from_kitti
 
@@ -87,7 +88,12 @@ def _real_source(
     }
     others = _OTHERS if masks == "instance_2" and only is None else {}
     settings |= others
-    starts = {"begun by the predictor": load_start(short=True)} if others else {}
+    starts: dict[str, PredictorStart | None] = {
+        "box": None,
+        "begun from box fits alone": None,
+        "begun by the predictor": load_start(short=True),
+    }
+    both = load_start(beside_box_fits=True)
     errors: dict[str, dict[str, list[PoseError | None]]] = {method: {} for method in settings}
     pairs: list[tuple[np.ndarray | None, np.ndarray]] = []
     choice = DepthChoice(source, None if weights is None else str(weights))
@@ -107,7 +113,7 @@ def _real_source(
         for method, per_frame in errors.items():
             boxes: dict[str, np.ndarray] = {}
             if inputs is not None:
-                run = Run(name, depth_source=inputs.depth_source, start=starts.get(method))
+                run = Run(name, depth_source=inputs.depth_source, start=starts.get(method, both))
                 scene = reconstruct(
                     inputs.image,
                     inputs.camera,

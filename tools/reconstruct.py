@@ -105,15 +105,18 @@ def reconstruct(
         Literal["render", "box"], typer.Option(help="Optimize by rendering, or boxes alone.")
     ] = "render",
     init: Annotated[
-        Literal["box", "predictor"],
-        typer.Option(help="First hypotheses: box fits, or a network's in a fifth of the steps."),
-    ] = "box",
+        Literal["both", "box", "predictor"] | None,
+        typer.Option(
+            help="First hypotheses: box fits, a network's in a fifth of the steps, or (where "
+            "nothing is said) both."
+        ),
+    ] = None,
     predictor: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights of --init predictor; else the shipped ones."),
+        typer.Option(metavar="FILE", help="Weights of that network; else the shipped ones."),
     ] = None,
     hypotheses: Annotated[
-        int | None, typer.Option(help="Yaws that each object starts from.")
+        int | None, typer.Option(help="Yaws that an object starts from: its box fit's.")
     ] = None,
     iterations: Annotated[
         int | None, typer.Option(help="Gradient steps in all, shared by the stages.")
@@ -232,25 +235,24 @@ def settings_for(
 
 
 def _start(
-    init: str,
+    init: Literal["both", "box", "predictor"] | None,
     weights: Path | None,
     method: str,
     counts: tuple[int | None, int | None],  # hypotheses and iterations that were asked for
 ) -> StartChoice | None:
-    if init == "box":
+    if init not in (None, "box") and method == "box":
+        raise InputError(f"--init {init} goes with --method render: boxes alone start nothing")
+    if init == "box" or method == "box":
         if weights is not None:
-            raise InputError("--predictor goes with --init predictor")
+            raise InputError("--predictor goes with --init both or predictor, and --method render")
         return None
-    if method == "box":
-        raise InputError("--init predictor goes with --method render: boxes alone start nothing")
     from diffrender.predict import PredictorChoice
 
     hypotheses, iterations = counts
-    return PredictorChoice(
-        None if weights is None else str(weights),
-        4 if hypotheses is None else hypotheses,
-        short=iterations is None,
-    )
+    file = None if weights is None else str(weights)
+    if init == "predictor":
+        return PredictorChoice(file, hypotheses, short=iterations is None)
+    return PredictorChoice(file, short=False, beside_box_fits=True)
 
 
 def _one_scene(

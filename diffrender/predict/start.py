@@ -1,4 +1,4 @@
-"""The predictor as the optimizer's start: its hypotheses in place of the box fit's."""
+"""The predictor as the optimizer's start: its hypotheses in place of the box fit's, or beside."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from diffrender.shape_priors import ShapePrior
 
 __all__ = ["PredictorChoice", "PredictorStart", "load_start", "short_settings"]
 
+_ALONE, _BESIDE = 8, 4  # hypotheses of an object: without and with box fits
 # Two descents and no turns: each begins with an evaluation that moves nothing, and of 25
 # iterations Levenberg-Marquardt takes a quarter; the network's hypotheses hold the turns.
 _STAGES = (
@@ -33,22 +34,37 @@ _STAGES = (
 class PredictorStart:
     """Call it with a `StartRequest`: the `count` most believed hypotheses of every object.
 
-    `stages` are the descents that follow, None for those of the run's settings.
+    Args:
+        net: the trained network.
+        count: hypotheses of an object; None takes eight, or four beside those of a box fit.
+        stages: the descents that follow, None for those of the run's settings.
+        beside_box_fits: the box fit's hypotheses start too. The whole search then has both to
+            choose from, and finds more hidden cars.
 
     Raises:
         InputError: the shape prior of the run has other latents than the network was trained with.
     """
 
-    name = "predictor"
-
     def __init__(
-        self, net: PredictorNet, count: int = 8, stages: tuple[StageSettings, ...] | None = None
+        self,
+        net: PredictorNet,
+        count: int | None = None,
+        stages: tuple[StageSettings, ...] | None = None,
+        beside_box_fits: bool = False,
     ) -> None:
+        if count is None:
+            count = _BESIDE if beside_box_fits else _ALONE
         if count < 1:
             raise InputError(f"count is {count}, expected at least 1 hypothesis an object")
         self.net = net.eval()
         self.count = count
         self.stages = stages
+        self.beside_box_fits = beside_box_fits
+
+    @property
+    def name(self) -> str:
+        """What the results call it."""
+        return "box fits and predictor" if self.beside_box_fits else "predictor"
 
     def serves(self, prior: ShapePrior) -> bool:
         """Whether the prior has the latents and the parts that the network was trained with."""
@@ -83,11 +99,12 @@ class PredictorStart:
 
 @dataclass(frozen=True)
 class PredictorChoice:
-    """Which predictor starts: a file or the shipped one, hypotheses an object, short descents."""
+    """Which predictor starts: a file or the shipped one, and what `load_start` is told."""
 
     weights: str | None = None
-    count: int = 8
+    count: int | None = None
     short: bool = True
+    beside_box_fits: bool = False
 
     def at(self, weights: str) -> PredictorChoice:
         """The same with the weights in another place."""
@@ -95,21 +112,29 @@ class PredictorChoice:
 
     def load(self, device: str) -> PredictorStart:
         """The start, its network on the device."""
-        start = load_start(self.weights, self.count, short=self.short)
+        start = load_start(
+            self.weights, self.count, short=self.short, beside_box_fits=self.beside_box_fits
+        )
         start.net.to(pick_device(device))
         return start
 
 
 def load_start(
-    path: str | Path | None = None, count: int = 8, *, short: bool = False
+    path: str | Path | None = None,
+    count: int | None = None,
+    *,
+    short: bool = False,
+    beside_box_fits: bool = False,
 ) -> PredictorStart:
     """The start of a predictor's file, or of the shipped one; `short` descents in its wake.
+
+    `count` and `beside_box_fits` as in `PredictorStart`.
 
     Raises:
         InputError: as `load_predictor`; None, and this build has no shipped one.
     """
     net = load_predictor(shipped_predictor() if path is None else path)
-    return PredictorStart(net, count, _STAGES if short else None)
+    return PredictorStart(net, count, _STAGES if short else None, beside_box_fits)
 
 
 def short_settings(settings: ReconstructSettings) -> ReconstructSettings:

@@ -40,7 +40,9 @@ class Run:
         seed: kept with the result. The optimizer itself draws nothing at random.
         rejected: instances that were refused while they were read.
         progress: called once per iteration with the iterations done and the mean loss terms.
-        start: gives the first hypotheses, such as a `predict.PredictorStart`; None is the box fit.
+        start: gives the first hypotheses, such as a `predict.PredictorStart`; None is the box fit,
+            which also starts objects whose prior the start does not serve, where there is one prior
+            by class or the start goes beside box fits. `scene.settings["start"]` says it by class.
     """
 
     name: str = "image"
@@ -102,13 +104,16 @@ def reconstruct(
     timings = {"observe": time.perf_counter() - started}
 
     found: dict[int, ReconstructedObject] = {}
+    begun: dict[str, str] = {}
     counter = None if run.progress is None else _Counter(run.progress)
     for own, indices in _by_prior(observations, prior):
         members = [observations[i] for i in indices]
         elsewhere = tuple(o for i, o in enumerate(observations) if i not in indices)
-        start = run.start
-        if start is not None and isinstance(prior, Mapping) and not start.serves(own):
-            start = None
+        start = run.start if settings.method == "render" else None
+        if start is not None and (start.beside_box_fits or isinstance(prior, Mapping)):
+            start = start if start.serves(own) else None
+        name = "box fits" if start is None else start.name
+        begun.update((o.instance.category, name) for o in members)
         followed = settings
         if start is not None and start.stages is not None:
             followed = dataclasses.replace(settings, stages=start.stages)
@@ -133,7 +138,7 @@ def reconstruct(
         rejected=rejected,
         depth=depth,
         depth_source=run.depth_source,
-        settings=dataclasses.asdict(settings) | _start_name(run),
+        settings=dataclasses.asdict(settings) | {"start": begun},
         timings=timings,
         versions=_versions(),
         seed=run.seed,
@@ -204,10 +209,6 @@ def _check(image: np.ndarray, camera: Camera, depth: np.ndarray | None) -> None:
         raise InputError(
             "depth holds negative, NaN or infinite values, expected metres with 0 = unknown"
         )
-
-
-def _start_name(run: Run) -> dict[str, str]:
-    return {} if run.start is None else {"start": run.start.name}
 
 
 def _versions() -> dict[str, str]:

@@ -59,17 +59,15 @@ class Solver:
 
     def solve(self, timings: dict[str, float]) -> list[ReconstructedObject]:
         clock = time.perf_counter()
-        starter = self.starter if self.settings.method == "render" else None
-        fits = [self._box_fit(o) for o in self.observations] if starter is None else []
+        boxed = self.starter is None or self.starter.beside_box_fits
+        fits = [self._box_fit(o) for o in self.observations] if boxed else []
         timings["box"] = time.perf_counter() - clock
         clock = time.perf_counter()
         if self.settings.method == "box":
             fit = self._box_only(fits)
-        elif starter is not None:
-            begun = starter(self._request()).to(self.device)
-            fit = explore(self._problem(), begun, self.progress)
         else:
-            fit = self._optimize(fits)
+            begun = self._begin(fits).to(self.device)
+            fit = explore(self._problem(), begun, self.progress)
         timings["optimize"] = time.perf_counter() - clock
         free = None
         if self.settings.refine is not None and self.settings.method == "render":
@@ -170,6 +168,17 @@ class Solver:
             self._class_sizes(), self.settings.camera_height, self.prior.latent_size,
         )  # fmt: skip
 
+    def _begin(self, fits: list[BoxFit]) -> Hypotheses:
+        """The first hypotheses: of the box fits, of the starter, or both, an object's together."""
+        given = None if self.starter is None else self.starter(self._request())
+        if not fits:
+            assert given is not None
+            return given
+        begun = self._start(fits, self.settings.hypotheses)
+        if given is not None:
+            begun = Hypotheses.join(begun, given.to("cpu"))
+        return begun[begun.owner.argsort(stable=True)]
+
     def _start(self, fits: list[BoxFit], count: int) -> Hypotheses:
         means = self._class_sizes()[0]
         return start_hypotheses(
@@ -180,10 +189,6 @@ class Solver:
         """The problem, and the hypotheses that the box fits give to start from."""
         fits = [self._box_fit(o) for o in self.observations]
         return self._problem(), self._start(fits, self.settings.hypotheses).to(self.device)
-
-    def _optimize(self, fits: list[BoxFit]) -> Fit:
-        start = self._start(fits, self.settings.hypotheses).to(self.device)
-        return explore(self._problem(), start, self.progress)
 
     def _refine(self, fit: Fit, settings: RefineSettings) -> Tensor:
         """Vertices (B, V, 3) in the frame of the labels, each moved on its own."""

@@ -1,4 +1,4 @@
-"""Where the optimizer's first hypotheses may come from, other than the box fit."""
+"""Where the optimizer's first hypotheses may come from, other than the box fit or beside it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StartRequest:
 
 
 class Starter(Protocol):
-    """Gives at least one hypothesis of every object, those of an object side by side."""
+    """Gives at least one hypothesis of every object."""
 
     @property
     def name(self) -> str: ...
@@ -51,6 +51,10 @@ class Starter(Protocol):
     @property
     def stages(self) -> tuple[StageSettings, ...] | None:
         """Descents that follow this start in place of the settings' own, or None for those."""
+
+    @property
+    def beside_box_fits(self) -> bool:
+        """Whether the box fit's hypotheses start too, rather than being replaced."""
 
     def serves(self, prior: ShapePrior) -> bool:
         """Whether it can start objects of this prior; the box fit starts the others."""

@@ -31,6 +31,7 @@ from diffrender.reconstruct import (
 )
 from diffrender.reconstruct import solver as solver_module
 from diffrender.reconstruct.hypotheses import Hypotheses
+from diffrender.reconstruct.optimizer import Fit, Problem, Progress
 from diffrender.shape_priors import load_prior
 
 QUICK = ReconstructSettings(
@@ -69,14 +70,40 @@ def test_it_takes_the_place_of_the_box_fit(monkeypatch: pytest.MonkeyPatch) -> N
     found = scene(Watched(net(), count=2))
     assert len(asked) == 1
     assert len(found.objects) == len(asked[0].observations)
-    assert found.settings["start"] == "predictor"
+    assert set(found.settings["start"].values()) == {"predictor"}
     for item in found.objects:
         assert len(item.history) == 4
         assert item.history[-1]["total"] <= item.history[0]["total"] * 1.5
         assert 3.0 < item.pose.location[2] < 25.0
     monkeypatch.undo()
-    assert "start" not in scene(None).settings
-    assert scene(PredictorStart(net()), dataclasses.replace(QUICK, method="box")).objects
+    assert set(scene(None).settings["start"].values()) == {"box fits"}
+    boxes = scene(PredictorStart(net()), dataclasses.replace(QUICK, method="box"))
+    assert boxes.objects
+    assert set(boxes.settings["start"].values()) == {"box fits"}
+
+
+def test_beside_box_fits_both_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Hypotheses] = []
+    explore = solver_module.explore
+
+    def watched(problem: Problem, start: Hypotheses, progress: Progress | None = None) -> Fit:
+        begun.append(start)
+        return explore(problem, start, progress)
+
+    monkeypatch.setattr(solver_module, "explore", watched)
+    short = dataclasses.replace(QUICK, hypotheses=3)
+    both = scene(PredictorStart(net(), count=2, beside_box_fits=True), short)
+    alone, boxes = scene(PredictorStart(net(), count=2), short), scene(None, short)
+    assert len(both.objects) == len(alone.objects) == len(boxes.objects)
+    together, given, fitted = begun
+    for index in range(len(both.objects)):
+        own = together.angles[together.owner == index, 0].tolist()
+        expected = [*fitted.angles[fitted.owner == index, 0].tolist(),
+                    *given.angles[given.owner == index, 0].tolist()]  # fmt: skip
+        assert len(own) == 5
+        assert own == expected
+    assert together.owner.tolist() == sorted(together.owner.tolist())
+    assert set(both.settings["start"].values()) == {"box fits and predictor"}
 
 
 def test_the_same_start_gives_the_same_bits() -> None:
@@ -118,13 +145,25 @@ def test_from_the_command_line(tmp_path: Path) -> None:
         app, [*common, "--init", "predictor", "--predictor", str(weights), "--iterations", "4"]
     )
     assert done.exit_code == 0, done.output
-    assert '"start": "predictor"' in (tmp_path / "out" / "result.json").read_text()
-    bad = runner.invoke(app, [*common, "--predictor", str(weights)])
+    assert _begun(tmp_path / "out") == {"predictor"}
+    plain = runner.invoke(app, [*common, "--predictor", str(weights), "--iterations", "4"])
+    assert plain.exit_code == 0, plain.output
+    assert _begun(tmp_path / "out") == {"box fits and predictor"}
+    boxes = runner.invoke(app, [*common, "--init", "box", "--iterations", "4"])
+    assert boxes.exit_code == 0, boxes.output
+    assert _begun(tmp_path / "out") == {"box fits"}
+    bad = runner.invoke(app, [*common, "--init", "box", "--predictor", str(weights)])
     assert bad.exit_code == 2
-    assert "--predictor goes with --init predictor" in bad.output
+    assert "--predictor goes with --init both or predictor" in bad.output
     worse = runner.invoke(app, [*common, "--init", "predictor", "--method", "box"])
     assert worse.exit_code == 2
     assert "goes with --method render" in worse.output
+
+
+def _begun(out: Path) -> set[str]:
+    """How the objects of a result were begun."""
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    return set(result["settings"]["start"].values())
 
 
 def test_a_data_set_starts_from_it(tmp_path: Path) -> None:
@@ -157,5 +196,12 @@ def test_a_prior_that_it_does_not_know_starts_from_box_fits() -> None:
     priors = {"Car": load_prior("free"), "Van": load_prior("free")}
     run = Run(frame.name, start=PredictorStart(net()))
     seen = (frame.image, frame.camera, frame.instances, frame.depth)
-    assert reconstruct(*seen, priors, QUICK, run).objects
+    found = reconstruct(*seen, priors, QUICK, run)
+    assert found.objects
+    assert set(found.settings["start"].values()) == {"box fits"}
+    beside = Run(frame.name, start=PredictorStart(net(), beside_box_fits=True))
+    assert (
+        reconstruct(*seen, load_prior("free"), QUICK, beside).settings["start"]
+        == (found.settings["start"])
+    )
     assert not PredictorStart(net()).serves(load_prior("free"))
