@@ -24,6 +24,12 @@ _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16:
 _REGISTER_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
 _PLANS = 64  # that a pattern remembers
 _LINE = 64  # bytes of a cache line
+# By `features_last`: what columns cost more, relative, for every 48 that are packed before them and
+# push them out of the second cache; and what a group costs, in columns: with features first x is
+# read in longer pieces where more is packed at a time.
+_PACKING = {True: (0.1, 5.0), False: (0.05, 8.0)}
+# Reading the values again for the next group, in columns, where more bytes than stay in a cache.
+_VALUES_AGAIN, _CACHED = 16.0, 8 << 20
 _FEW_OPERATIONS = 2_000_000  # below which waking a second thread costs more than it brings
 
 
@@ -75,7 +81,7 @@ def native_plan(
     if found is None:
         if len(plans) >= _PLANS:
             # The oldest: sizes that change all the time do not pile up.
-            del plans[next(iter(plans))]
+            plans.pop(next(iter(list(plans)), None), None)  # another thread may have done it
         found = plans[key] = _make_plan(pattern, product, dtype, batch, n, features_last)
     return found
 
@@ -106,7 +112,8 @@ def _make_plan(
         dots = 1 in (out, inside)
         bands = _bands_of_entries(inner, density) if dots and n * batch >= 64 else 1
         parts = max(8 * threads, rows // 128)
-        kernel, cut = "outer", _Cut(8, 512 if 4 <= inside <= 8 else 256, bands, 1, parts)
+        columns = {4: 128 if features_last else 512, 8: 512}.get(inside, 256)
+        kernel, cut = "outer", _Cut(8, columns, bands, 1, parts)
     else:
         kernel = "multiply"
         cut = _cut_columns(pattern, by_column, features_last, lanes, size, n, batch, threads)
@@ -144,7 +151,7 @@ class _Cut:
 def _cut_columns(
     pattern: BlockPattern,
     transpose: bool,
-    straight: bool,
+    features_last: bool,
     lanes: int,
     size: int,
     n: int,
@@ -154,7 +161,7 @@ def _cut_columns(
     """Cuts of a product whose columns are vectors of `lanes` numbers of `size` bytes.
 
     Args:
-        straight: sums can go straight to y, which has their dtype and layout.
+        features_last: the layout of x and y; where it is not, sums may go straight to y.
     """
     (rows, inner), (out, _) = pattern.shape, pattern.block_size
     if transpose:
@@ -165,9 +172,15 @@ def _cut_columns(
     if batch * total < 3 * threads:
         parts = 2 * threads  # too few columns to deal out: rows are dealt out instead
     line = max(1, _LINE // (lanes * size))  # vectors of a cache line, which no two groups share
-    group = _group(total, line, 8 if out == 1 else 3, batch, 1 if parts > 1 else threads) * lanes
+    widest = 8 if out == 1 else 3
+    spilt, begun = (0.0, lanes) if out == 1 else _PACKING[features_last]
+    if out > 1:
+        far = pattern.nnz * math.prod(pattern.block_size) * size > _CACHED
+        begun += _VALUES_AGAIN if far else 0.0
+    costs = (spilt * lanes / 48, begun / lanes)
+    group = lanes * _group(total, line, widest, costs, batch, 1 if parts > 1 else threads)
     if n < 64:
-        return _Cut(8 if out == 1 else 3, group, 1, 16, parts)
+        return _Cut(widest, group, 1, 16, parts)
     if out == 1:
         return _Cut(8, group, _bands_of_entries(inner, density), 256, parts)
     # A panel's band of about 1024 rows stays in the second cache with the values that meet it,
@@ -176,22 +189,28 @@ def _cut_columns(
     bands = max(1, min(-(-inner // 1024), int(inner * density / least)))
     # Rows of a chunk go through all bands, and into y's columns, while their sums are in cache.
     # Where sums go straight to y a panel is worked through from top to bottom, and stays in cache.
-    chunk = rows // out if straight and bands == 1 else max(1, 1024 // out)
+    chunk = rows // out if not features_last and bands == 1 else max(1, 1024 // out)
     return _Cut(3, group, bands, chunk, parts)
 
 
-def _group(total: int, line: int, widest: int, batch: int, threads: int) -> int:
+def _group(
+    total: int, line: int, widest: int, costs: tuple[float, float], batch: int, threads: int
+) -> int:
     """Vectors of columns that are packed together: dealt out evenly, in few narrow panels.
 
     Args:
         total: vectors of all columns.
         line: vectors of a cache line.
         widest: vectors of the widest panel.
+        costs: what a vector costs more for each that is packed before its panel, and what a group
+            costs, in vectors.
     """
+    spilt, begun = costs
 
     def cost(vectors: int) -> float:
         panels = -(-vectors // widest)
-        return vectors + 0.4 * panels + 1.0  # each panel reads the values, each group packs
+        slower = 1.0 + spilt * widest * min(panels - 1, 3)
+        return slower * (vectors + 0.4 * panels) + begun  # each panel reads the values
 
     def slowest(group: int) -> float:
         tasks = ([group] * (total // group) + [total % group] * (total % group > 0)) * batch
@@ -202,7 +221,8 @@ def _group(total: int, line: int, widest: int, batch: int, threads: int) -> int:
             busy[busy.index(min(busy))] += cost(task)
         return max(busy)
 
-    groups = range(line * max(1, 4 // line), min(24, -(-total // line) * line) + 1, line)
+    least = 4 if spilt == 0.0 else widest
+    groups = range(line * -(-least // line), min(24, -(-total // line) * line) + 1, line)
     return min(groups, key=slowest, default=total)
 
 

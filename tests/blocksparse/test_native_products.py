@@ -108,6 +108,16 @@ def test_bands_of_x_change_nothing(block_size: tuple[int, int], shape: tuple[int
 
 
 @pytest.mark.parametrize("features_last", [False, True])
+@pytest.mark.parametrize(("m", "n"), [(1040, 2064), (1036, 2059)])
+def test_outputs_that_no_cache_holds(m: int, n: int, features_last: bool) -> None:
+    # From 8 MB on y is written past the caches, where its rows begin on lines of 64 bytes.
+    assert m * n * 4 >= 8 << 20
+    pattern = BlockPattern.random((m, 64), 4, 0.2, generator=torch.Generator().manual_seed(0))
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        _check_multiply(pattern, n, dtype, False, features_last)
+
+
+@pytest.mark.parametrize("features_last", [False, True])
 def test_leading_dimensions_and_strides(features_last: bool) -> None:
     pattern = gappy_pattern((8, 8))
     m, k = pattern.shape

@@ -73,6 +73,23 @@ template <class C>
 inline void store_lanes(C* p, typename Lanes<C>::V v) {
   std::memcpy(p, &v, sizeof v);
 }
+// Whether memory is written past the caches: only where a register is a whole line of 64 bytes.
+constexpr bool kStreams = kLaneBytes == 64;
+// Past the caches, to the place of a whole line.
+template <class C>
+inline void stream_lanes(C* p, typename Lanes<C>::V v) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
+#else
+  store_lanes<C>(p, v);
+#endif
+}
+// What was streamed is seen by other threads from here on.
+inline void finish_streams() {
+#if defined(__AVX512F__)
+  _mm_sfence();
+#endif
+}
 template <class C>
 inline typename Lanes<C>::V spread_lanes(C value) {
   return value - typename Lanes<C>::V{};  // minus zero keeps the sign of -0
@@ -235,36 +252,6 @@ class Scratch {
 
 // The calling thread's: one for its own tasks, one for what it lends to all of them.
 Scratch& scratch(bool shared = false);
-
-// Four lanes, whatever a register holds.
-template <class C>
-struct Four {
-  typedef C V __attribute__((vector_size(4 * sizeof(C))));
-};
-
-// shuffle(a, b, lanes): lanes 0-3 are a's, 4-7 are b's.
-#if defined(__clang__) || __GNUC__ >= 12
-#define DIFFRENDER_SHUFFLE(C, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define DIFFRENDER_SHUFFLE(C, a, b, ...)                                           \
-  __builtin_shuffle(a, b,                                                          \
-                    typename Four<typename std::conditional<sizeof(C) == 4, int32_t, \
-                                                            int64_t>::type>::V{__VA_ARGS__})
-#endif
-
-// Rows become columns.
-template <class C>
-inline void transpose4(typename Four<C>::V row[4]) {
-  typedef typename Four<C>::V V;
-  const V a = DIFFRENDER_SHUFFLE(C, row[0], row[1], 0, 4, 1, 5);
-  const V b = DIFFRENDER_SHUFFLE(C, row[2], row[3], 0, 4, 1, 5);
-  const V c = DIFFRENDER_SHUFFLE(C, row[0], row[1], 2, 6, 3, 7);
-  const V d = DIFFRENDER_SHUFFLE(C, row[2], row[3], 2, 6, 3, 7);
-  row[0] = DIFFRENDER_SHUFFLE(C, a, b, 0, 1, 4, 5);
-  row[1] = DIFFRENDER_SHUFFLE(C, a, b, 2, 3, 6, 7);
-  row[2] = DIFFRENDER_SHUFFLE(C, c, d, 0, 1, 4, 5);
-  row[3] = DIFFRENDER_SHUFFLE(C, c, d, 2, 3, 6, 7);
-}
 
 // First block row of each of `parts` ranges of about equal numbers of blocks (and rows), and the
 // end: part p is [cut(p), cut(p + 1)).

@@ -98,6 +98,7 @@ class Multiply {
     pack(batch, panels, operands);
     for (int64_t i = row; i < last; i += chunk)
       add_chunk(batch, i, std::min(i + chunk, last), panels, operands, memory + packed);
+    finish_streams();
     scratch().trim();
   }
 
@@ -150,7 +151,8 @@ class Multiply {
         for (int64_t i = row; i < last; ++i) {
           const int64_t begin = p_.begin(i, band), end = p_.begin(i, band + 1);
           if (begin == end && band > 0) continue;
-          add_row(begin, end, panel, x, place + (i - row) * size * stride, stride, band == 0);
+          add_row(begin, end, panel, x, place + (i - row) * size * stride, stride, band == 0,
+                  direct && streams());
         }
       }
     }
@@ -164,7 +166,7 @@ class Multiply {
   // Blocks [begin, end) of one block row. The tiles of a tall block read the same part of x, so
   // they take turns over as many blocks as the nearest cache holds.
   void add_row(int64_t begin, int64_t end, const Panel<C, W>& panel, const W* x, C* place,
-               int64_t stride, bool fresh) const {
+               int64_t stride, bool fresh, bool stream) const {
     if (begin == end) {
       for (int64_t r = 0; r < p_.out_size; ++r)
         std::memset(place + r * stride, 0, size_t(panel.vectors * N) * sizeof(C));
@@ -179,7 +181,8 @@ class Multiply {
                        p_.out_size,
                        p_.in_size / K,
                        fresh,
-                       p_.bands == 1};
+                       p_.bands == 1,
+                       stream && end - begin <= window};
       panel.tile(run, x, place, stride);
       fresh = false;
     }
@@ -199,16 +202,17 @@ class Multiply {
         put_all(to + r * p_.n, panel.count, sums + r * stride);
       return;
     }
-    T* to = y_ + (batch * p_.n + panel.begin) * outer + row;
-    if constexpr (std::is_same<T, C>::value) {
-      // Few rows of y at a time, each a long piece: they are far apart.
-      for (int64_t c = 0; c < panel.count; c += 4)
-        pack_transposed(sums + c, stride, rows, std::min<int64_t>(4, panel.count - c),
-                        to + c * outer, outer);
-    } else {
-      for (int64_t c = 0; c < panel.count; ++c)
-        for (int64_t r = 0; r < rows; ++r) put(to[c * outer + r], sums[r * stride + c]);
-    }
+    unpack_transposed(sums, stride, rows, panel.count,
+                      y_ + (batch * p_.n + panel.begin) * outer + row, outer, streams());
+  }
+
+  // Whether y is too large to be found in a cache by who reads it next, and its rows begin on
+  // lines of 64 bytes.
+  bool streams() const {
+    constexpr int64_t kCached = 8 << 20;
+    const int64_t row = (p_.features_last ? p_.outer() : p_.n) * int64_t(sizeof(T));
+    const bool lines = reinterpret_cast<uintptr_t>(y_) % 64 == 0 && row % 64 == 0;
+    return kStreams && lines && p_.batch * p_.n * p_.outer() * int64_t(sizeof(T)) >= kCached;
   }
 
   const Product& p_;

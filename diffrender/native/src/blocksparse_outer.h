@@ -79,14 +79,25 @@ class Gradient {
     parallel_with_torch(p_.threads, (blocks + some - 1) / some, [&](int64_t task) {
       const int64_t begin = task * some, end = std::min(blocks, begin + some);
       if (p_.features_last) {
-        for (int64_t c = 0; c < count; ++c)
-          for (int64_t b = begin; b < end; ++b) {
-            const T* row = from + (first + c * K) * length + b * size;
-            if constexpr (K == 1)
-              pack_row(row, size, size, to + (b * count + c) * size);
-            else
-              pack_pairs(row, length, size, size, to + (b * count + c) * size);
-          }
+        // Narrow blocks are short pieces: the compiler knows how short.
+        const auto pack_pieces = [&](auto known) {
+          const int64_t side = known ? int64_t(known) : size;
+          for (int64_t c = 0; c < count; ++c)
+            for (int64_t b = begin; b < end; ++b) {
+              const T* row = from + (first + c * K) * length + b * side;
+              W* piece = to + (b * count + c) * side;
+              if constexpr (K == 1)
+                pack_row(row, side, side, piece);
+              else
+                pack_pairs(row, length, side, side, piece);
+            }
+        };
+        switch (size) {
+          case 4: pack_pieces(std::integral_constant<int, 4>()); break;
+          case 8: pack_pieces(std::integral_constant<int, 8>()); break;
+          case 16: pack_pieces(std::integral_constant<int, 16>()); break;
+          default: pack_pieces(std::integral_constant<int, 0>());
+        }
       } else {
         for (int64_t b = begin; b < end; ++b)
           pack_transposed(reinterpret_cast<const Stored*>(from + b * size * p_.n + first), p_.n / K,

@@ -6,7 +6,7 @@
 // c counts pairs of columns, and C is what sums are taken in.
 #pragma once
 
-#include "blocksparse.h"
+#include "blocksparse_transpose.h"
 
 namespace diffrender {
 

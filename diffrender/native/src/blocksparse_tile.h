@@ -24,6 +24,7 @@ struct Run {
   int64_t out_size, in_size;
   bool fresh;              // sums begin at zero, else at what is there
   bool fetch;              // whether x has to come from a far cache
+  bool stream;             // whether sums, whole lines of 64 bytes, are written past the caches
 };
 
 // (run, panel, sums, stride of the sums): all rows of the blocks.
@@ -49,6 +50,7 @@ void tile(const Run<W>& run, const W* panel, C* sums, int64_t stride) {
       for (int r = 0; r < R; ++r) {
         for (int v = 0; v < V; ++v) sum[r][v] = Vector{};
         // The place of the sums comes in while they are taken.
+        if (run.stream) continue;
         __builtin_prefetch(sums + r * stride, 1);
         if (R > 1) __builtin_prefetch(sums + r * stride + V * N - 1, 1);
       }
@@ -101,7 +103,13 @@ void tile(const Run<W>& run, const W* panel, C* sums, int64_t stride) {
       w += block;
     } while (++index != end);
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < V; ++v) store_lanes<C>(sums + r * stride + v * N, sum[r][v]);
+      for (int v = 0; v < V; ++v) {
+        C* const place = sums + r * stride + v * N;
+        if (run.stream)
+          stream_lanes<C>(place, sum[r][v]);
+        else
+          store_lanes<C>(place, sum[r][v]);
+      }
     fetch = false;
   }
 }
