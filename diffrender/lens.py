@@ -24,6 +24,9 @@ _FARTHEST = 10.0  # radius (84 degrees from the axis) beyond which no polynomial
 _POLE = 0.01  # the rational model ends where its denominator has fallen to this
 _LEAST_Z = 1e-6  # metres: nearer to the camera plane the direction alone matters
 _BRACKETED, _PLANAR = 24, 10  # steps of the inverse: along the radius, then in the plane
+_DAMPED = 40  # and where those stalled at the rim's kink, shortened ones from both its sides
+_SHARES = (1.0, 0.5, 0.25, 0.125, 0.03, 0.008)  # of a Newton step
+_STARTS = (0.9, 1.1)  # times the valid radius
 
 
 def check_coefficients(name: str, coefficients: Tensor) -> None:
@@ -183,6 +186,43 @@ def _inverse(seen: Tensor, k: Tensor, limit: Tensor) -> Tensor:
         new = step + _offset(step, k, limit) - seen
         better = (new.square().sum(-1) < miss.square().sum(-1)).unsqueeze(-1)
         points, miss = torch.where(better, step, points), torch.where(better, new, miss)
+    # Tangential terms can put a start on the wrong side of the rim, where whole steps stall.
+    close = 64 * torch.finfo(seen.dtype).eps * (1 + wanted)
+    stalled = miss.square().sum(-1) > close.square()
+    if bool(stalled.any()):
+        seen, k = seen.expand_as(points)[stalled], k.expand(*shape, 8)[stalled]
+        limit, close = limit.expand(shape)[stalled], close[stalled]
+        points[stalled] = _restarted(points[stalled], seen, k, limit, close)
+    return points
+
+
+def _restarted(
+    points: Tensor,  # (M, 2)
+    seen: Tensor,  # (M, 2)
+    k: Tensor,  # (M, 8)
+    limit: Tensor,  # (M,)
+    close: Tensor,  # (M,)
+) -> Tensor:
+    """The best of `points` and of damped Newton steps from inside the rim and outside it."""
+    least = (points + _offset(points, k, limit) - seen).square().sum(-1)
+    direction = torch.nn.functional.normalize(seen, dim=-1)
+    for start in _STARTS:
+        trial = start * limit.unsqueeze(-1) * direction
+        miss = trial + _offset(trial, k, limit) - seen
+        for _ in range(_DAMPED):
+            whole, base = _solve(_jacobian(trial, k, limit), miss), trial
+            for share in _SHARES:
+                step = base - share * whole
+                new = step + _offset(step, k, limit) - seen
+                better = (new.square().sum(-1) < miss.square().sum(-1)).unsqueeze(-1)
+                trial, miss = torch.where(better, step, trial), torch.where(better, new, miss)
+            if bool((miss.square().sum(-1) <= close.square()).all()):
+                break
+        squares = miss.square().sum(-1)
+        points = torch.where((squares < least).unsqueeze(-1), trial, points)
+        least = torch.minimum(squares, least)
+        if bool((least <= close.square()).all()):
+            break
     return points
 
 
@@ -197,7 +237,9 @@ def undistort(seen: Tensor, coefficients: Tensor) -> Tensor:  # (..., N, 2), (..
     points = _inverse(seen, k, limit)
     with torch.no_grad():
         jacobian = _jacobian(points, k, limit)
-    return points - _solve(jacobian, points + _offset(points, k, limit) - seen)
+    # One more step for its gradient alone: unguarded, it could throw a point at the rim far away.
+    step = _solve(jacobian, points + _offset(points, k, limit) - seen)
+    return points - (step - step.detach())
 
 
 def bend(

@@ -23,7 +23,9 @@ def wrap_angle(angle: Tensor) -> Tensor:
 
     Shapes: (...) -> (...).
     """
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+    wrapped = torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+    # The remainder of a tiny negative number rounds up to the whole turn.
+    return torch.where(wrapped >= math.pi, wrapped - 2 * math.pi, wrapped)
 
 
 def yaw_to_matrix(yaw: Tensor) -> Tensor:
@@ -82,13 +84,15 @@ def matrix_to_quaternion_wxyz(rotation: Tensor) -> Tensor:
     """Quaternion (w, x, y, z) with w >= 0 of a rotation matrix.
 
     Shapes: (..., 3, 3) -> (..., 4). Takes the best conditioned of the four classical branches.
+    Differentiable everywhere, with a jump of sign at half turns.
     """
     m = rotation.flatten(-2).unbind(-1)
     trace = [m[0] + m[4] + m[8], m[0] - m[4] - m[8], m[4] - m[0] - m[8], m[8] - m[0] - m[4]]
-    root = torch.sqrt(torch.clamp(1 + torch.stack(trace, dim=-1), min=0)).unsqueeze(-1)  # 2|q_i|
+    square = 1 + torch.stack(trace, dim=-1)  # 4 q_i^2, together 4
     a, b, c = m[7] - m[5], m[2] - m[6], m[3] - m[1]
     d, e, f = m[3] + m[1], m[2] + m[6], m[7] + m[5]
-    square = root.squeeze(-1) ** 2
+    # Row i is 4 q_i q. Its length is taken at the end: a root of each q_i^2, some of which are 0,
+    # would have an infinite slope.
     branches = torch.stack(
         [
             torch.stack([square[..., 0], a, b, c], dim=-1),
@@ -97,8 +101,8 @@ def matrix_to_quaternion_wxyz(rotation: Tensor) -> Tensor:
             torch.stack([c, e, f, square[..., 3]], dim=-1),
         ],
         dim=-2,
-    ) / (2 * root.clamp_min(0.1))
-    best = root.squeeze(-1).argmax(dim=-1)
+    )
+    best = square.argmax(dim=-1)
     picked = branches.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
     sign = torch.where(picked[..., :1] < 0, -1.0, 1.0).to(picked)
     return torch.nn.functional.normalize(picked * sign, dim=-1)

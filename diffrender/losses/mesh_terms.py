@@ -28,8 +28,8 @@ class MeshEdges:
 
     Attributes:
         edges: (E, 2) int64, each edge once.
-        pairs: (M, 2) int64, the two faces at every edge that has just two.
-        faces: (F, 3) int64.
+        pairs: (M, 2) int64 into `faces`, the two at every edge that has just two.
+        faces: (F, 3) int64, those that name three vertices.
         vertices: number of vertices.
     """
 
@@ -42,8 +42,10 @@ class MeshEdges:
 def mesh_edges(faces: Tensor, vertices: int) -> MeshEdges:  # (F, 3)
     """Edges and neighbouring faces of a triangle list.
 
+    Faces that name a vertex twice have no area and no neighbours, and are left out.
+
     Raises:
-        InputError: no faces, or an index outside the vertices.
+        InputError: no faces, none that names three vertices, or an index outside the vertices.
     """
     check_shape("faces", faces, None, 3)
     if not len(faces):
@@ -53,6 +55,10 @@ def mesh_edges(faces: Tensor, vertices: int) -> MeshEdges:  # (F, 3)
             f"faces has indices {int(faces.min())} to {int(faces.max())}, expected 0 to "
             f"{vertices - 1}: they count the vertices of one mesh"
         )
+    a, b, c = faces.unbind(1)
+    faces = faces[(a != b) & (b != c) & (c != a)]
+    if not len(faces):
+        raise InputError("faces has none that names three different vertices; check the indices")
     ends = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(dim=1).values
     edges, which, counts = torch.unique(ends, dim=0, return_inverse=True, return_counts=True)
     owner = torch.arange(len(faces), device=faces.device).repeat(3)
@@ -102,15 +108,18 @@ def edge_length(vertices: Tensor, mesh: MeshEdges, rest: Tensor) -> Tensor:  # (
 def normal_consistency(vertices: Tensor, mesh: MeshEdges) -> Tensor:  # (..., V, 3)
     """Mean of 1 - cosine between the normals of neighbouring faces. Shape (...).
 
-    0 for a flat mesh. Differentiable; a face without area has no normal and no gradient.
+    0 for a flat mesh. Differentiable; a face without area has no normal and no gradient, and its
+    pairs do not count.
     """
     _check(vertices, mesh)
     a, b, c = (vertices[..., mesh.faces[:, k], :] for k in range(3))
-    normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=_TINY)
+    crossed = torch.linalg.cross(b - a, c - a)
+    normals = normalize(crossed, dim=-1, eps=_TINY)
     first, second = (normals[..., mesh.pairs[:, k], :] for k in range(2))
     if not len(mesh.pairs):
         return vertices.sum((-2, -1)) * 0
-    return (1 - (first * second).sum(-1)).mean(-1)
+    there = (crossed.detach().norm(dim=-1) > _TINY)[..., mesh.pairs].all(-1).to(crossed)
+    return (there * (1 - (first * second).sum(-1))).sum(-1) / there.sum(-1).clamp(min=1)
 
 
 def _lengths(vertices: Tensor, mesh: MeshEdges) -> Tensor:

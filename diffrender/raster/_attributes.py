@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
@@ -13,9 +14,12 @@ def attribute_rows(
     attributes: Tensor,  # (sum V, C), (V, C), (sum F, 3, C) or (F, 3, C)
     vertices: int,
     faces: int,
-    count: int,
+    vertex_offsets: Tensor,  # (B + 1,)
+    face_offsets: Tensor,  # (B + 1,)
 ) -> tuple[Tensor, bool]:
-    """Rows for all `vertices` or, with True, for the corners of all `faces` of `count` meshes.
+    """Rows for all `vertices` or, with True, for the corners of all `faces` of B packed meshes.
+
+    In a traced graph, whose offsets cannot be looked at, the caller answers for equal meshes.
 
     Raises:
         InputError: the shape fits neither.
@@ -26,11 +30,19 @@ def attribute_rows(
             f"attributes has shape {tuple(attributes.shape)}, expected (sum V, C) for vertices or "
             f"(sum F, 3, C) for face corners"
         )
-    rows = faces if corners else vertices
-    if attributes.shape[0] != rows and attributes.shape[0] * count == rows:
+    own, rows, count = attributes.shape[0], faces if corners else vertices, len(face_offsets) - 1
+    what = "faces" if corners else "vertices"
+    if own != rows and own * count == rows:
+        if not torch.compiler.is_compiling():
+            sizes = (face_offsets if corners else vertex_offsets).diff()
+            if bool((sizes != own).any()):
+                raise InputError(
+                    f"attributes has {own} rows for all {count} meshes, but these have "
+                    f"{int(sizes.min())} to {int(sizes.max())} {what}; give one row for each of "
+                    f"the {rows} packed {what}"
+                )
         attributes = attributes.repeat(count, *([1] * (attributes.ndim - 1)))
     if attributes.shape[0] != rows:
-        what = "faces" if corners else "vertices"
         raise InputError(
             f"attributes has {attributes.shape[0]} rows, expected {rows} (packed {what} of "
             f"{count} meshes)"

@@ -215,7 +215,7 @@ class _Eager(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         kernels, call, _, scene, view, versions = ctx.kept
-        if scene.counted and scene.faces._version != scene.version:
+        if scene.changed():
             raise RuntimeError("the faces were changed in place since they were drawn")
         if versions != _versions(view):
             raise RuntimeError("the camera was changed in place since it drew")

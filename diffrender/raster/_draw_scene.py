@@ -18,6 +18,10 @@ _POINTS, _K, _R, _T, _EACH, _H, _VALUES, _ROWS, _CHANNELS, _SHOWN = 0, 1, 2, 3, 
 _NUMBERS = 26
 
 
+def _changes(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> int:
+    return faces._version + vertex_offsets._version + face_offsets._version
+
+
 class Scene:
     """Packed meshes without their vertices, and what their images are like.
 
@@ -28,7 +32,8 @@ class Scene:
         shape: (..., H, W) of the images.
         corners: attributes are those of face corners.
         cull: leave out faces that are turned away.
-        counted: whether torch counts the changes of `faces`; not those of inference tensors.
+        counted: whether torch counts the changes of `faces` and offsets; not those of inference
+            tensors.
         version: that count when this was prepared.
     """
 
@@ -49,9 +54,19 @@ class Scene:
     ) -> None:
         self.faces, self.vertex_offsets, self.face_offsets = faces, vertex_offsets, face_offsets
         self.table, self.shape, self.corners, self.cull = table, tuple(shape), corners, cull
-        self.counted = not (torch.compiler.is_compiling() or faces.is_inference())
-        self.version = faces._version if self.counted else 0
+        self.counted = not (
+            torch.compiler.is_compiling()
+            or faces.is_inference()
+            or vertex_offsets.is_inference()
+            or face_offsets.is_inference()
+        )
+        self.version = _changes(faces, vertex_offsets, face_offsets) if self.counted else 0
         self._numbers: array[int] | None = None
+
+    def changed(self) -> bool:
+        """Whether faces or offsets were changed in place since this was prepared."""
+        now = _changes(self.faces, self.vertex_offsets, self.face_offsets) if self.counted else 0
+        return now != self.version
 
     def tensors(self) -> list[Tensor]:
         """In the order that operators take them."""
@@ -118,7 +133,7 @@ def scene_of(
     key = (id(faces), id(vertex_offsets), id(face_offsets), shape, corners, cull)
     seen = _recent.get(key)
     # What is remembered holds its tensors, so no other one can have their identity.
-    if seen is not None and faces._version == seen.version:
+    if seen is not None and not seen.changed():
         return seen
     made = new_scene(faces, vertex_offsets, face_offsets, shape, corners, cull)
     if made.faces is faces and made.counted and faces.shape[0] <= _LARGEST:

@@ -100,6 +100,14 @@ def _key(local: Tensor) -> tuple[object, ...]:
     return (str(local.device), local.cpu().numpy().tobytes())
 
 
+def _nothing(device: torch.device) -> Topology:
+    """The edge tables of no mesh."""
+    none = torch.zeros(0, dtype=torch.int32, device=device)
+    start = torch.zeros(1, dtype=torch.int32, device=device)
+    where = torch.zeros(1, dtype=torch.int64)
+    return Topology(none.reshape(0, 2), start, none, where, where[:0])
+
+
 def _join(tables: list[EdgeTable], index: list[int]) -> Topology:
     sizes = torch.tensor([0, *(len(t.edges) for t in tables)])
     starts = [0]
@@ -116,7 +124,25 @@ def _join(tables: list[EdgeTable], index: list[int]) -> Topology:
     )
 
 
-_recent: OrderedDict[int, tuple[weakref.ref[Tensor], int, Topology]] = OrderedDict()
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What was asked for: the faces, torch's count of their changes, and how they were cut."""
+
+    faces: weakref.ref[Tensor]
+    version: int
+    offsets: tuple[Tensor, Tensor]  # copies, since nobody counts the changes of the caller's
+    table: Topology
+
+    def fits(self, faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> bool:
+        return (
+            self.faces() is faces
+            and self.version == faces._version
+            and torch.equal(self.offsets[0], vertex_offsets)
+            and torch.equal(self.offsets[1], face_offsets)
+        )
+
+
+_recent: OrderedDict[int, _Seen] = OrderedDict()
 
 
 def topology(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> Topology:
@@ -125,17 +151,15 @@ def topology(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> Top
         from diffrender.raster._topology_ops import traced_topology
 
         return traced_topology(faces, vertex_offsets, face_offsets)
-    # Offsets need no key of their own: a packed list of faces is cut in one way only by them.
     if faces.is_inference():  # does not count its changes
         return _topology(faces, vertex_offsets, face_offsets)
     seen = _recent.get(id(faces))
-    count = len(face_offsets) - 1
-    same = seen is not None and seen[0]() is faces and seen[1] == faces._version
-    if seen is not None and same and len(seen[2].index) == count:
-        return seen[2]
+    if seen is not None and seen.fits(faces, vertex_offsets, face_offsets):
+        return seen.table
     found = _topology(faces, vertex_offsets, face_offsets)
+    offsets = (vertex_offsets.clone(), face_offsets.clone())
     with _lock:
-        _recent[id(faces)] = (weakref.ref(faces), faces._version, found)
+        _recent[id(faces)] = _Seen(weakref.ref(faces), faces._version, offsets, found)
         while len(_recent) > _KEPT:
             _recent.popitem(last=False)
     return found
@@ -147,6 +171,8 @@ def _topology(faces: Tensor, vertex_offsets: Tensor, face_offsets: Tensor) -> To
     vertex_start = vertex_offsets.tolist()
     face_start = face_offsets.tolist()
     count = len(face_start) - 1
+    if not count:
+        return _nothing(faces.device)
     first = faces[face_start[0] : face_start[1]] - vertex_start[0]
     step_v, step_f = vertex_start[1] - vertex_start[0], face_start[1] - face_start[0]
     regular = step_f * count == len(faces) and all(

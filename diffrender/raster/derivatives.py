@@ -47,8 +47,8 @@ def interpolate_derivatives(
     if not 0 <= layer < layers:
         raise InputError(f"layer is {layer}, but the fragments have {layers} layers")
     h, faces = fragments.homogeneous, fragments.faces
-    count = len(fragments.face_offsets) - 1
-    rows, at_corners = attribute_rows(attributes, len(h), len(faces), count)
+    offsets = (fragments.vertex_offsets, fragments.face_offsets)
+    rows, at_corners = attribute_rows(attributes, len(h), len(faces), *offsets)
     face = fragments.face[..., layer]
     where = (face >= 0).nonzero(as_tuple=True)
     hit = face[where]

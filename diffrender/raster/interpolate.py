@@ -55,7 +55,8 @@ def interpolate(
         attributes,
         fragments.homogeneous.shape[0],
         fragments.faces.shape[0],
-        fragments.face_offsets.shape[0] - 1,
+        fragments.vertex_offsets,
+        fragments.face_offsets,
     )
     values = at_precision("attributes", values, fragments.homogeneous.dtype)
     bary = full_precision(fragments.bary)
@@ -65,7 +66,7 @@ def interpolate(
         from diffrender.raster._through_ops import interpolate_through
 
         out = interpolate_through(
-            (values.reshape(-1, values.shape[-1]) if corners else values).contiguous(),
+            (values.flatten(0, 1) if corners else values).contiguous(),
             fragments.homogeneous,
             bary.detach(),
             fragments.faces,
@@ -78,7 +79,7 @@ def interpolate(
         from diffrender.raster._interpolate_ops import interpolate as run
 
         out = run(
-            (values.reshape(-1, values.shape[-1]) if corners else values).contiguous(),
+            (values.flatten(0, 1) if corners else values).contiguous(),
             bary.contiguous(),
             fragments.faces,
             fragments.face_offsets,

@@ -91,7 +91,7 @@ def rasterize_points(
     with outside_autocast(clouds.vertices):
         packed = pack(*widen_scene(clouds, camera))
         h = packed.homogeneous
-        radii = _radii(radius, h)
+        radii = _radii(radius, h, packed.vertex_offsets)
         if choose_backend(backend, h, deterministic=deterministic) == "native":
             found = _native(packed, radii, layers)
         else:
@@ -124,21 +124,30 @@ def _clouds(points: Tensor | list[Tensor]) -> Mesh | MeshBatch:
     return MeshBatch(packed, none, ends, torch.zeros_like(ends))
 
 
-def _radii(radius: float | Tensor, h: Tensor) -> Tensor:
+def _radii(radius: float | Tensor, h: Tensor, offsets: Tensor) -> Tensor:
     """One radius for each packed point. Shape (sum N,)."""
     if not isinstance(radius, Tensor):
         radius = torch.full((len(h),), float(radius))
     flat = radius.detach().reshape(-1)
-    if len(flat) and len(h) % len(flat) == 0:
+    if len(flat) == 1:
+        flat = flat.expand(len(h))
+    elif len(flat) and len(h) % len(flat) == 0 and _serves_again(len(flat), offsets):
         flat = flat.repeat(len(h) // len(flat))
     if len(flat) != len(h):
         raise InputError(
             f"radius has shape {tuple(radius.shape)}, expected a number or one for each of "
-            f"{len(h)} points"
+            f"{len(h)} points; (N,) serves clouds of N points each"
         )
     if not bool((torch.isfinite(flat) & (flat > 0)).all()):
         raise InputError("radius must be positive and finite, in pixels")
     return flat.to(h).contiguous()
+
+
+def _serves_again(length: int, offsets: Tensor) -> bool:
+    """Whether the clouds are the first `length` points, and clouds of the same sizes again."""
+    sizes = offsets.diff().tolist()
+    first = (offsets == length).nonzero()[:1].flatten().tolist()  # clouds in them
+    return not sizes or (bool(first) and sizes == sizes[: first[0]] * (len(sizes) // first[0]))
 
 
 def _name_culprit(packed: Packed) -> None:

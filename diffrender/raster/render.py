@@ -132,9 +132,10 @@ def _general(attributes: Tensor, posed: Posed, camera: Camera, cull: bool) -> _D
         at_precision("attributes", attributes, posed.vertices.dtype),
         batch.vertices.shape[0],
         batch.faces.shape[0],
-        len(batch),
+        batch.vertex_offsets,
+        batch.face_offsets,
     )
-    rows = values.reshape(-1, values.shape[-1]) if corners else values
+    rows = values.flatten(0, 1) if corners else values
     view: tuple[Tensor | None, ...] = (None, None, None)
     if camera.distortion is None:
         points, view = posed.vertices, (lens.intrinsics, lens.rotation, lens.translation)

@@ -114,7 +114,11 @@ def soft_shade(
         packed = pack(*widen_scene(meshes, camera))
         h = packed.homogeneous
         values, at_corners = attribute_rows(
-            full_precision(attributes), len(h), len(packed.faces), packed.count
+            full_precision(attributes),
+            len(h),
+            len(packed.faces),
+            packed.vertex_offsets,
+            packed.face_offsets,
         )
         if values.dtype != h.dtype:
             raise InputError(
@@ -149,4 +153,5 @@ def soft_shade(
             check_shape("background", background, values.shape[-1])
             require_finite("background", background)
             colour = colour + rest.unsqueeze(-1) * background.to(colour.dtype)
-    return colour.reshape(*packed.leading, *packed.size, -1).to(attributes.dtype)
+    shape = (*packed.leading, *packed.size, values.shape[-1])
+    return colour.reshape(shape).to(attributes.dtype)

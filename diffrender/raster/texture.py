@@ -79,7 +79,7 @@ def sample_texture(
         raise InputError(f"texture is {texture.dtype} but uv is {uv.dtype}; convert one of them")
     require_finite("texture", texture)
     require_finite("uv", uv)
-    count = math.prod(leading)
+    count, samples = math.prod(leading), math.prod(uv.shape[len(leading) : -1])
     with outside_autocast(wide):
         wide = wide.reshape(count, *texture.shape[-3:])
         mips, level = wide.new_zeros(count, 0, wide.shape[-1]), None
@@ -91,8 +91,8 @@ def sample_texture(
             require_finite("footprint", footprint)
             mips = mip_levels(wide)
             level = _level(full_precision(footprint).to(wide.dtype), wide.shape[1], wide.shape[2])
-            level = level.reshape(count, -1).contiguous()
-        place = place.reshape(count, -1, 2)
+            level = level.reshape(count, samples).contiguous()
+        place = place.reshape(count, samples, 2)
         if choose_backend(backend, wide, deterministic=deterministic) == "native":
             from diffrender.raster._texture_ops import ops
 

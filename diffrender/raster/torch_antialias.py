@@ -14,6 +14,7 @@ from torch import Tensor
 from diffrender.raster._topology import Topology
 from diffrender.raster.crossings import Crossings
 from diffrender.raster.fragments import NEAR
+from diffrender.raster.torch_raster import cross_product
 
 __all__ = ["antialias"]
 
@@ -36,7 +37,8 @@ def _silhouettes(h: Tensor, vertex_offsets: Tensor, table: Topology) -> _Edges:
     """Edges whose faces all lie on one side in the image, both ends beyond the near plane."""
     device = h.device
     bounds = table.edge_offsets
-    vertex, third, owner, image = [], [], [], []
+    none = torch.zeros(0, dtype=torch.int64, device=device)  # there may be no mesh at all
+    vertex, third, owner, image = [table.edges[:0]], [table.opposite[:0]], [none], [none]
     found = 0
     for b, kind in enumerate(table.index.tolist()):
         first, last = int(bounds[kind]), int(bounds[kind + 1])
@@ -57,7 +59,7 @@ def _silhouettes(h: Tensor, vertex_offsets: Tensor, table: Topology) -> _Edges:
         apex = exact[torch.cat(third)]
         p, q, c = (t[:, :2] / t[:, 2:] for t in (start, end, apex))
         turn = (q - p)[:, 0] * (c - p)[:, 1] - (q - p)[:, 1] * (c - p)[:, 0]
-        behind = (torch.linalg.cross(start, end) * apex).sum(-1)
+        behind = (cross_product(start, end) * apex).sum(-1)
         side = torch.where(apex[:, 2] > NEAR, turn, behind)
         zero = torch.zeros(len(ends), device=device, dtype=torch.int64)
         positive = zero.index_add(0, owner_of, (side > 0).long()) > 0
@@ -80,7 +82,7 @@ def _blend(
     found: list[Crossings] | None,
 ) -> Tensor:
     """Blend along rows, or along columns if `upright`. Shape (B, H, W, C)."""
-    _, height, width, channels = image.shape
+    _, height, width, _ = image.shape
     u, v = (0, 1) if upright else (1, 0)  # u across the lines of pixel centres, v along them
     lines, length = (width, height) if upright else (height, width)
     u0, u1 = edges.start[:, u], edges.end[:, u]
@@ -133,7 +135,7 @@ def _blend(
     at_in, at_out = at_in[chosen], at_out[chosen]
     reach = torch.where(ahead, near + 0.5 - cross, cross - near - 0.5)
     alpha = (reach - 0.5).to(image.dtype)
-    flat = image.reshape(-1, channels)
+    flat = image.flatten(0, 2)
     target = torch.where(alpha > 0, at_out, at_in)
     difference = flat[at_in] - flat[at_out]
     if found is not None:

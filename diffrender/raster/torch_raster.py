@@ -13,7 +13,7 @@ from diffrender.errors import InputError
 from diffrender.raster._packed import Packed, check_finite
 from diffrender.raster.fragments import NEAR
 
-__all__ = ["check", "interpolate", "rasterize"]
+__all__ = ["check", "cross_product", "edge_functions", "interpolate", "rasterize"]
 
 _CHUNK = 4_000_000  # face-pixel pairs looked at together
 
@@ -34,11 +34,18 @@ def check(packed: Packed) -> None:
         )
 
 
+def cross_product(one: Tensor, two: Tensor) -> Tensor:  # (..., 3) twice
+    """Their cross product, to the bit the negative of that of `two` and `one`. Shape (..., 3).
+
+    torch.linalg.cross is not: on some processors it rounds one of the two products only.
+    """
+    (x, y, z), (u, v, w) = one.unbind(-1), two.unbind(-1)
+    return torch.stack([y * w - z * v, z * u - x * w, x * v - y * u], dim=-1)
+
+
 def edge_functions(corners: Tensor) -> Tensor:  # (..., 3, 3)
     """Rows n_i = h_(i+1) x h_(i+2) of the adjugate of the corner matrix. Shape (..., 3, 3)."""
-    a, b, c = corners.unbind(-2)
-    cross = torch.linalg.cross
-    return torch.stack([cross(b, c), cross(c, a), cross(a, b)], dim=-2)
+    return cross_product(corners.roll(-1, -2), corners.roll(-2, -2))
 
 
 def _visible(corners: Tensor, size: tuple[int, int], layers: int, cull: bool) -> Tensor:

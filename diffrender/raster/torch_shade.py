@@ -78,7 +78,7 @@ def soft_shade(
     scale = 2.0 / min(height, width)
     h, channels = packed.homogeneous, values.shape[-1]
     at_corners = values.ndim == 3
-    images = []
+    images: list[Tensor] = []
     for b in range(packed.count):
         first, last = int(packed.face_offsets[b]), int(packed.face_offsets[b + 1])
         faces = packed.faces[first:last]
@@ -108,5 +108,6 @@ def soft_shade(
                 checkpoint(_pixels, flat, z, own, pixels, limit, numbers, use_reentrant=False)
             )
         images.append(torch.cat(parts).reshape(height, width, -1).to(h.dtype))
-    whole = torch.stack(images)
+    nothing = h.new_zeros(0, height, width, channels + 1)
+    whole = torch.stack(images) if images else nothing + 0.0 * (h.sum() + values.sum())
     return whole[..., :-1], whole[..., -1]

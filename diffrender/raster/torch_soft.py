@@ -86,4 +86,6 @@ def soft_silhouette(packed: Packed, sigma: float, blur: float, limit: int | None
                 checkpoint(_rows, flat, z, pixels, sigma, blur, limit, use_reentrant=False)
             )
         images.append(torch.cat(parts).reshape(height, width).to(h.dtype))
+    if not images:
+        return h.new_zeros(0, height, width) + 0.0 * h.sum()
     return torch.stack(images)

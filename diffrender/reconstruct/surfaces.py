@@ -6,11 +6,20 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from diffrender.errors import InputError
 from diffrender.meshes import Mesh
 
-__all__ = ["Y_UP", "Surface", "encode_png", "linear_to_srgb", "make_surface", "texture_bytes"]
+__all__ = [
+    "Y_UP",
+    "Surface",
+    "encode_png",
+    "finite_values",
+    "linear_to_srgb",
+    "make_surface",
+    "texture_bytes",
+]
 
 # OpenCV axes (x right, y down, z forward) to glTF and OBJ axes (x right, y up, z backward):
 # half a turn about x, so it keeps windings and is its own inverse.
@@ -58,6 +67,18 @@ def texture_bytes(mesh: Mesh) -> np.ndarray | None:
     return np.rint(np.clip(np.nan_to_num(texture), 0, 1) * 255).astype(np.uint8)
 
 
+def finite_values(name: str, values: Tensor) -> np.ndarray:
+    """The tensor as float64.
+
+    Raises:
+        InputError: it holds NaN or infinite values (no viewer could show them).
+    """
+    array = values.detach().cpu().double().numpy()
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} holds NaN or infinite values and cannot be exported")
+    return array
+
+
 def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
     """sRGB encoding (IEC 61966-2-1) of linear values in [0, 1]."""
     linear = np.clip(linear, 0, 1)
@@ -70,11 +91,17 @@ def make_surface(mesh: Mesh) -> Surface:
     A texture wins over vertex colours: glTF would multiply the two.
 
     Raises:
-        InputError: a vertex is not finite (no viewer could show it).
+        InputError: there is no face, a vertex or texture coordinate is not finite, or a vertex
+            lies farther out than float32 reaches.
     """
-    vertices = mesh.vertices.detach().cpu().double().numpy()
-    if not np.isfinite(vertices).all():
-        raise InputError("Mesh.vertices holds NaN or infinite values and cannot be exported")
+    vertices = finite_values("Mesh.vertices", mesh.vertices)
+    if not len(mesh.faces):
+        raise InputError("Mesh.faces is empty, expected a face: glTF has no mesh without any")
+    if np.abs(vertices).max() > np.finfo(np.float32).max:
+        raise InputError(
+            f"Mesh.vertices reaches {np.abs(vertices).max():.3g}, expected coordinates within "
+            f"float32, which glTF holds; they should be metres"
+        )
     faces = mesh.faces.cpu().numpy()
     positions = vertices @ Y_UP.T
     normals = _corner_normals(positions, faces)  # (F, 3, 3)
@@ -94,11 +121,11 @@ def make_surface(mesh: Mesh) -> Surface:
     owner = faces.reshape(-1)[first]
     colours = None
     if mesh.colours is not None and not textured:
-        linear = mesh.colours.detach().cpu().numpy()[owner]
+        linear = mesh.colours.detach().cpu().double().numpy()[owner]
         colours = np.clip(np.nan_to_num(linear), 0, 1).astype(np.float32)
     uv = None
     if textured and mesh.uv is not None:
-        uv = mesh.uv.detach().cpu().numpy()[face_uv.reshape(-1)[first]].astype(np.float32)
+        uv = finite_values("Mesh.uv", mesh.uv)[face_uv.reshape(-1)[first]].astype(np.float32)
     return Surface(
         positions=positions[owner].astype(np.float32),
         normals=normals.reshape(-1, 3)[first].astype(np.float32),

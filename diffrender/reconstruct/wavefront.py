@@ -8,7 +8,13 @@ import numpy as np
 
 from diffrender._files import write_bytes_atomic, write_text_atomic
 from diffrender.meshes import Mesh
-from diffrender.reconstruct.surfaces import Y_UP, encode_png, linear_to_srgb, texture_bytes
+from diffrender.reconstruct.surfaces import (
+    Y_UP,
+    encode_png,
+    finite_values,
+    linear_to_srgb,
+    texture_bytes,
+)
 
 __all__ = ["write_obj"]
 
@@ -21,24 +27,28 @@ def write_obj(mesh: Mesh, path: Path) -> list[Path]:
 
     Returns:
         The paths written; the .obj, which names the others, is written last and comes first.
+
+    Raises:
+        InputError: a vertex or texture coordinate is not finite; nothing is written then.
     """
-    vertices = mesh.vertices.detach().cpu().double().numpy() @ Y_UP.T
+    vertices = finite_values("Mesh.vertices", mesh.vertices) @ Y_UP.T
     faces = mesh.faces.cpu().numpy() + 1
     texture = texture_bytes(mesh)
     lines = ["# diffrender; metres; x forward, y up, z to the right"]
     written: list[Path] = []
     columns = vertices
     if texture is None and mesh.colours is not None:
-        colours = linear_to_srgb(mesh.colours.detach().cpu().double().numpy())
+        linear = np.nan_to_num(mesh.colours.detach().cpu().double().numpy())
+        colours = linear_to_srgb(linear)
         columns = np.concatenate([vertices, colours], axis=1)
     vertex_lines = [f"v {' '.join(f'{value:.6f}' for value in row)}" for row in columns.tolist()]
     if texture is not None and mesh.uv is not None and mesh.face_uv is not None:
+        uv = finite_values("Mesh.uv", mesh.uv)
         image, material = path.with_suffix(".png"), path.with_suffix(".mtl")
         written.append(write_bytes_atomic(image, encode_png(texture)))
         text = f"newmtl body\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {image.name}\n"
         written.append(write_text_atomic(material, text))
         lines += [f"mtllib {material.name}", *vertex_lines]
-        uv = mesh.uv.detach().cpu().double().numpy()
         lines += [f"vt {u:.6f} {1 - v:.6f}" for u, v in uv.tolist()]
         lines.append("usemtl body")
         corners = np.stack([faces, mesh.face_uv.cpu().numpy() + 1], axis=-1).tolist()

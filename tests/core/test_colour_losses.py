@@ -90,8 +90,8 @@ def test_the_gradient_holds_the_colours_fixed_and_is_still_exact(term: Photometr
     step = 1e-5
     quotient = (value(soft + step * direction) - value(soft - step * direction)) / (2 * step)
     ours = float((gradient * direction).sum())
-    # Three rounds of reweighting come near the optimum of the robust norm, not onto it.
-    assert ours == pytest.approx(float(quotient), rel=1e-6 if term.bend is None else 0.05)
+    # Twelve rounds of reweighting come near the optimum of the robust norm, not onto it.
+    assert ours == pytest.approx(float(quotient), rel=1e-6 if term.bend is None else 1e-4)
 
 
 def test_structure_asks_where_not_how_dark() -> None:

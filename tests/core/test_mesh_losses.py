@@ -74,6 +74,31 @@ def test_what_has_no_area_has_a_finite_gradient() -> None:
     assert torch.isfinite(gradient).all()
 
 
+def test_a_face_without_area_is_no_crease() -> None:
+    """A flat strip of three faces, the last of which is a line: one pair has both normals."""
+    points = torch.cat([SQUARE, torch.tensor([[0.0, 2, 0]], dtype=torch.float64)])
+    mesh = mesh_edges(torch.tensor([[0, 1, 2], [0, 2, 3], [0, 3, 4]]), 5)
+    assert len(mesh.pairs) == 2
+    assert float(normal_consistency(points, mesh)) == pytest.approx(0)
+    folded = points.clone()
+    folded[3] = torch.tensor([0.5, 0.5, math.sqrt(0.5)])
+    folded[4] = 2 * folded[3]
+    two = torch.stack([points, folded]).requires_grad_()
+    both = normal_consistency(two, mesh)
+    assert both.tolist() == pytest.approx([0, 1])
+    (gradient,) = torch.autograd.grad(both.sum(), two)
+    assert torch.isfinite(gradient).all()
+
+
+def test_a_face_that_names_a_vertex_twice_has_no_neighbour() -> None:
+    mesh = mesh_edges(torch.cat([FACES, torch.tensor([[3, 3, 4], [1, 1, 1]])]), 5)
+    assert mesh.edges.tolist() == MESH.edges.tolist()
+    assert mesh.pairs.tolist() == MESH.pairs.tolist()
+    assert mesh.faces.tolist() == FACES.tolist()
+    with pytest.raises(InputError, match="none that names three different vertices"):
+        mesh_edges(torch.tensor([[0, 0, 1], [2, 2, 2]]), 3)
+
+
 def test_broken_topologies_are_refused() -> None:
     with pytest.raises(InputError, match="faces is empty"):
         mesh_edges(torch.zeros(0, 3, dtype=torch.int64), 4)

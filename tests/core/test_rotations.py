@@ -66,8 +66,49 @@ def test_matrix_is_a_rotation_and_survives_the_quaternion(a: float, b: float, c:
 @given(st.floats(-50, 50))
 def test_wrapped_angle_is_the_same_direction_within_half_a_turn(angle: float) -> None:
     wrapped = float(wrap_angle(f64(angle)[0]))
-    assert -math.pi <= wrapped < math.pi + 1e-9
+    assert -math.pi <= wrapped < math.pi
     assert math.cos(wrapped - angle) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_half_a_turn_wraps_to_its_negative(dtype: torch.dtype) -> None:
+    """Also from just below, where the remainder of a tiny negative number is a whole turn."""
+    half = torch.tensor(math.pi, dtype=dtype)
+    below = torch.nextafter(-half, -2 * half)
+    wrapped = wrap_angle(
+        torch.stack([half, -half, below, 3 * half, torch.nextafter(half, 0 * half)])
+    )
+    assert bool(((wrapped >= -half) & (wrapped < half)).all())
+    leaf = below.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(wrap_angle(leaf), leaf)
+    assert float(slope) == 1
+
+
+SPECIAL = [
+    (1.0, 0.0, 0.0, 0.0),
+    (0.0, 1.0, 0.0, 0.0),
+    (0.0, 0.0, -1.0, 0.0),
+    (0.0, 0.6, 0.0, 0.8),
+    (0.5, 0.5, -0.5, 0.5),
+    (0.6, 0.0, 0.8, 0.0),
+]
+
+
+@pytest.mark.parametrize("special", SPECIAL)
+def test_quaternions_have_gradients_at_the_identity_and_at_half_turns(
+    special: tuple[float, ...],
+) -> None:
+    """Through the matrix and back it is the projection off the quaternion's own direction."""
+    q = f64(*special)
+    back = matrix_to_quaternion_wxyz(quaternion_wxyz_to_matrix(q))
+    sign = 1 if float(back @ q) > 0 else -1
+    assert torch.allclose(back * sign, q)
+
+    def around(quaternion: torch.Tensor) -> torch.Tensor:
+        return matrix_to_quaternion_wxyz(quaternion_wxyz_to_matrix(quaternion)) * sign
+
+    jacobian = torch.autograd.functional.jacobian(around, q)
+    assert torch.allclose(jacobian, torch.eye(4).double() - torch.outer(q, q), atol=1e-9)
 
 
 def test_rotations_have_gradients() -> None:

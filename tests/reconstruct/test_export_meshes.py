@@ -253,3 +253,39 @@ def test_a_broken_mesh_is_refused_with_the_reason() -> None:
     vertices[0, 0] = float("nan")
     with pytest.raises(InputError, match="NaN or infinite"):
         make_surface(dataclasses.replace(mesh, vertices=vertices))
+    with pytest.raises(InputError, match=r"Mesh\.faces is empty"):
+        make_surface(Mesh(mesh.vertices, mesh.faces[:0]))
+    with pytest.raises(InputError, match=r"Mesh\.vertices reaches .*e\+39.*within float32"):
+        make_surface(Mesh(mesh.vertices.double() * 1e39, mesh.faces))
+    texture, _ = quadrants()
+    uv = torch.tensor([[0.0, 0], [1, 0], [1, 1], [float("nan"), 1]])
+    seamed = quad(uv=uv, face_uv=torch.tensor([[0, 1, 2], [0, 2, 3]]), texture=texture)
+    with pytest.raises(InputError, match=r"Mesh\.uv holds NaN"):
+        make_surface(seamed)
+
+
+def test_a_broken_mesh_leaves_no_obj(tmp_path: Path) -> None:
+    vertices = quad().vertices
+    vertices[1, 2] = float("inf")
+    with pytest.raises(InputError, match=r"Mesh\.vertices holds NaN or infinite"):
+        write_obj(Mesh(vertices, quad().faces), tmp_path / "a.obj")
+    texture, _ = quadrants()
+    uv, faces = torch.full((4, 2), float("nan")), quad().faces
+    with pytest.raises(InputError, match=r"Mesh\.uv holds NaN"):
+        write_obj(quad(uv=uv, face_uv=faces, texture=texture), tmp_path / "a.obj")
+    assert not list(tmp_path.iterdir())
+    colours = torch.tensor([[float("nan"), 1, 0]]).expand(4, 3)
+    (path,) = write_obj(quad(colours=colours), tmp_path / "a.obj")
+    assert "nan" not in path.read_text()
+
+
+def test_colours_of_half_precision_are_written() -> None:
+    colours = torch.tensor([[0.0, 0.5, 1.0]]).expand(4, 3)
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        surface = make_surface(quad(colours=colours.to(dtype)))
+        assert surface.colours is not None and surface.colours.dtype == np.float32
+        assert np.array_equal(surface.colours, colours.numpy())
+    texture, _ = quadrants()
+    uv = torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1]], dtype=torch.bfloat16)
+    made = make_surface(quad(uv=uv, face_uv=quad().faces, texture=texture.bfloat16()))
+    assert made.uv is not None and np.array_equal(np.unique(made.uv), [0, 1])
