@@ -28,12 +28,14 @@ class CameraFile:
         pixel_centres: "integer" or "half", where the file's pixel centres lie.
         camera_height: metres above the road, or None.
         image_size: (height, width) that the numbers belong to, or None.
+        name: of the file, for errors.
     """
 
     projection: np.ndarray  # (3, 4)
     pixel_centres: PixelCentres
     camera_height: float | None = None
     image_size: tuple[int, int] | None = None
+    name: str = "the camera file"
 
     def camera(self, size: tuple[int, int]) -> Camera:
         """Camera of an image of `size` (height, width); float64 inside, float32 returned.
@@ -43,7 +45,7 @@ class CameraFile:
         """
         if self.image_size is not None and tuple(size) != self.image_size:
             raise InputError(
-                f"the camera file is for an image of {self.image_size} (height, width), "
+                f"{self.name} is for an image of {self.image_size} (height, width), "
                 f"the image has {tuple(size)}; give the intrinsics of this image"
             )
         projection = torch.tensor(self.projection)
@@ -72,7 +74,7 @@ def load_camera_file(path: str | os.PathLike[str]) -> CameraFile:
     """
     text = read_text(path, "a calibration file", CALIBRATION_LIMIT)
     if not text.lstrip().startswith(("{", "[")):
-        return CameraFile(parse_calibration(text, path).P2, "integer")
+        return CameraFile(parse_calibration(text, path).P2, "integer", name=str(path))
     content = parse_json(text, path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: the JSON is a {type(content).__name__}, expected an object")
@@ -90,9 +92,8 @@ def load_camera_file(path: str | os.PathLike[str]) -> CameraFile:
     height = content.get("camera_height")
     if height is not None and (not _is_number(height) or not 0 < height < 100):
         raise InputError(f"{path}: 'camera_height' is {height!r}, expected metres above the road")
-    return CameraFile(
-        _projection(content, path), centres, height, _image_size(content.get("image_size"), path)
-    )
+    size = _image_size(content.get("image_size"), path)
+    return CameraFile(_projection(content, path), centres, height, size, str(path))
 
 
 def _is_number(value: object) -> bool:

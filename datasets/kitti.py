@@ -215,7 +215,8 @@ class KittiFrame:
         path = inside if inside.exists() else Path(source)
         if not path.exists():
             raise InputError(f"no instances: neither {inside} nor {path} exists")
-        labels = self.labels or None
+        # An empty label file is no missing one: then no id has a row, and each is refused.
+        labels = self.labels if (self.folder / "label_2").is_dir() else None
         return load_instances(path, self.image, depth=depth, labels=labels, image_name=self.name)
 
 

@@ -8,7 +8,13 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["atomic_path", "write_bytes_atomic", "write_text_atomic"]
+__all__ = [
+    "atomic_path",
+    "readable",
+    "writable_folder",
+    "write_bytes_atomic",
+    "write_text_atomic",
+]
 
 
 @contextlib.contextmanager
@@ -17,6 +23,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The suffix is kept, because image writers choose the format by it. Missing parent folders
     are made. If the block raises, the temporary file goes and an older `path` stays as it was.
+    An operating-system error names `path`: nobody knows the temporary file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,8 +32,37 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if str(error.filename) != str(temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def writable_folder(path: str | Path) -> Path:
+    """Make a folder, and try a file in it, before hours of work are to be written there.
+
+    Raises:
+        OSError: the folder cannot be made or written to; it names the folder.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    trial = path / f".{secrets.token_hex(6)}.tmp"
+    try:
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return path
+
+
+def readable(text: str) -> str:
+    """The text with U+FFFD in place of what no encoding can hold.
+
+    Lone surrogates come from file names that are not UTF-8, and from JSON such as "\\ud800".
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def write_bytes_atomic(path: str | Path, data: bytes) -> Path:
@@ -37,5 +73,8 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> Path:
 
 
 def write_text_atomic(path: str | Path, text: str) -> Path:
-    """Write `text` as UTF-8 with Unix line ends, whole or not at all; returns the path."""
-    return write_bytes_atomic(path, text.encode("utf-8"))
+    """Write `text` as UTF-8 with Unix line ends, whole or not at all; returns the path.
+
+    See `readable` for what cannot be encoded.
+    """
+    return write_bytes_atomic(path, readable(text).encode("utf-8"))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from diffrender._files import write_bytes_atomic
 from diffrender._registry import find_named
 from diffrender.errors import InputError
 from diffrender.shape_priors.free_form import free_prior
@@ -71,12 +70,12 @@ def load_prior(name_or_path: str | Path) -> ShapePrior:
 
 
 def save_prior(prior: ShapePrior, path: str | Path) -> Path:
-    """Write a prior as safetensors, by a temporary file in the same folder. Returns the path."""
+    """Write a prior as safetensors, whole or not at all; missing folders are made.
+
+    Returns the path.
+    """
     from safetensors.torch import save
 
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: the folder {path.parent} does not exist")
     tensors: dict[str, Tensor] = {}
     for field in _FLOATS + _INTEGERS + _OPTIONAL:
         value = getattr(prior, field)
@@ -95,17 +94,7 @@ def save_prior(prior: ShapePrior, path: str | Path) -> Path:
     if isinstance(prior, NeuralPrior):
         tensors |= neural_tensors(prior)
         metadata["networks"] = neural_header(prior)
-    data = save(tensors, metadata)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+    return write_bytes_atomic(path, save(tensors, metadata))
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 import torch
 
+from diffrender._files import writable_folder, write_text_atomic
 from diffrender.errors import InputError
 from diffrender.shape_priors.files import load_prior
 from diffrender.shape_priors.mesh_files import find_axes, read_mesh, to_object_frame
@@ -117,13 +116,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if axes is None and (options.forward or options.up):
             raise InputError("--forward and --up come together: give both or neither")
+        if options.json is not None:
+            writable_folder(options.json.parent)  # before the fits, which take long
         record = fit_folder(
             load_prior(options.prior), options.folder, options.scale, axes, settings
         )
         if options.json is not None:
-            _write(options.json, record)
+            write_text_atomic(options.json, json.dumps(record, indent=1))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror or error}", file=sys.stderr)
         return 2
     rows, failed = record["rows"], record["failed"]
     assert isinstance(rows, list)
@@ -135,16 +141,6 @@ def main(arguments: list[str] | None = None) -> int:
     for item in failed:
         print(f"not fitted: {item['file']}: {item['reason']}")
     return 0
-
-
-def _write(path: Path, record: dict[str, object]) -> None:
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: the folder {path.parent} does not exist")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w") as file:
-        json.dump(record, file, indent=1)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diffrender._files import atomic_path, write_text_atomic
+from diffrender._files import atomic_path, readable, write_text_atomic
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out, plain_table
+from diffrender.tools.given import path_of
 
 if TYPE_CHECKING:
     from diffrender.catalogue import Card
@@ -30,7 +31,10 @@ catalogue = typer.Typer(
 @guarded
 def list_(
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the cards as JSON.")
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", parser=path_of("--json"), help="Write the cards as JSON."
+        ),
     ] = None,
 ) -> None:
     """Names, titles, years and what each technique is differentiable to."""
@@ -44,7 +48,7 @@ def list_(
         table.add_row(card.name, card.family, str(card.year), claims or "nothing")
     out().print(table)
     if json_file is not None:
-        out().print(f"wrote {json_file}")
+        _print_written(str(json_file))
 
 
 @catalogue.command(short_help="The card of one technique.")
@@ -105,7 +109,10 @@ def render(
     name: Annotated[str, typer.Argument(help="Of the technique.")],
     mesh: Annotated[Path, typer.Argument(help="Triangles: .obj, .ply, .off, .stl or .glb.")],
     png: Annotated[
-        Path, typer.Option("--out", metavar="PNG", help="Where the picture goes.")
+        Path,
+        typer.Option(
+            "--out", metavar="PNG", parser=path_of("--out"), help="Where the picture goes."
+        ),
     ] = Path("render.png"),
     height: Annotated[int, typer.Option(min=8, max=2048, help="Rows; 4 : 3.")] = 192,
 ) -> None:
@@ -115,6 +122,8 @@ def render(
     from diffrender.catalogue import find_technique
     from diffrender.tools.catalogue_mesh import mesh_scene
 
+    if png.suffix.lower() != ".png":
+        raise InputError(f"--out {png}: pictures are written as PNG, expected a name.png")
     technique = find_technique(name)
     scene, camera = mesh_scene(mesh, (height, 4 * height // 3))
     with torch.no_grad():
@@ -126,13 +135,16 @@ def render(
     )
     with atomic_path(png) as place:
         Image.fromarray((255 * curve).round().byte().numpy()).save(place, format="PNG")
-    out().print(f"wrote {png}")
+    _print_written(str(png))
 
 
 @catalogue.command(short_help="The gallery, a static site.")
 @guarded
 def gallery(
-    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the pages go.")],
+    folder: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", parser=path_of("--out"), help="Where the pages go."),
+    ],
     results: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="What `bench catalogue --work DIR` measured."),
@@ -142,7 +154,12 @@ def gallery(
     from diffrender.catalogue.gallery import build_site
 
     pages = build_site(folder, results)
-    out().print(f"wrote {len(pages)} pages, start at {folder / 'index.html'}")
+    _print_written(f"{len(pages)} pages, start at {folder / 'index.html'}")
+
+
+def _print_written(what: str) -> None:
+    # A folder may be called [x]: that is no markup.
+    out().print(f"wrote {readable(what)}", markup=False, soft_wrap=True)
 
 
 def _cards() -> list[Card]:

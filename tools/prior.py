@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
+from diffrender._files import readable, writable_folder
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
+from diffrender.tools.given import path_of
 
 if TYPE_CHECKING:
     from diffrender.shape_priors import ShapePrior, TrainingReport
@@ -31,7 +33,10 @@ def _group() -> None:
 @guarded
 def learn(
     out_file: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The prior, .safetensors.")
+        Path,
+        typer.Option(
+            "--out", metavar="FILE", parser=path_of("--out"), help="The prior, .safetensors."
+        ),
     ],
     meshes: Annotated[
         list[Path] | None,
@@ -74,12 +79,19 @@ def learn(
     seed: Annotated[int, typer.Option(help="Of every draw (autoencoder).")] = 0,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Go on from here, and keep the training here."),
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--checkpoint"),
+            help="Go on from here, and keep the training here.",
+        ),
     ] = None,
 ) -> None:
     """Learn a prior from same-topology meshes or procedural cars, for --prior FILE."""
     from diffrender.shape_priors import learn_prior, save_prior
 
+    if out_file.is_dir():
+        raise InputError(f"--out {out_file} is a folder, expected a file such as mine.safetensors")
+    writable_folder(out_file.parent)  # before the learning, which may take hours
     learned: ShapePrior
     if kind == "autoencoder":
         network = _Network(width, density, (steps, encoder_steps), seed, checkpoint)
@@ -99,7 +111,8 @@ def learn(
             scale=scale,
         )
     _print(learned)
-    out().print(f"wrote {save_prior(learned, out_file)}", markup=False, soft_wrap=True)
+    written = readable(str(save_prior(learned, out_file)))
+    out().print(f"wrote {written}", markup=False, soft_wrap=True)
 
 
 class _Network(NamedTuple):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from diffrender._files import readable, writable_folder
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, print_json
+from diffrender.tools.given import path_of, refuse_empty
 from diffrender.tools.inputs import DEFAULT_NETWORK, Align, DepthChoice, MaskChoice
 from diffrender.tools.reconstruct_dataset import whole_set
 from diffrender.tools.reconstruct_frame import Fit, frame_scene, image_scene
@@ -30,9 +32,15 @@ _DEPTH_HELP = (
 
 @guarded
 def reconstruct(
-    image: Annotated[Path | None, typer.Argument(help="The image, unless --kitti.")] = None,
+    image: Annotated[
+        Path | None, typer.Argument(parser=path_of("IMAGE"), help="The image, unless --kitti.")
+    ] = None,
     calib: Annotated[
-        Path | None, typer.Option(help="Calibration: KITTI text (its P2) or JSON with intrinsics.")
+        Path | None,
+        typer.Option(
+            parser=path_of("--calib"),
+            help="Calibration: KITTI text (its P2) or JSON with intrinsics.",
+        ),
     ] = None,
     fov: Annotated[
         float | None,
@@ -61,7 +69,10 @@ def reconstruct(
         typer.Option(metavar="FILE", help="Its weights; for hub a model's name or folder."),
     ] = None,
     kitti: Annotated[
-        Path | None, typer.Option(metavar="ROOT", help="A folder in the KITTI object layout.")
+        Path | None,
+        typer.Option(
+            metavar="ROOT", parser=path_of("--kitti"), help="A folder in the KITTI object layout."
+        ),
     ] = None,
     frame: Annotated[str | None, typer.Option(help="Frame of --kitti, such as 000003.")] = None,
     split: Annotated[
@@ -113,7 +124,11 @@ def reconstruct(
     ] = None,
     predictor: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights of that network; else the shipped ones."),
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--predictor"),
+            help="Weights of that network; else the shipped ones.",
+        ),
     ] = None,
     hypotheses: Annotated[
         int | None, typer.Option(help="Yaws that an object starts from: its box fit's.")
@@ -140,7 +155,10 @@ def reconstruct(
     ] = True,
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("out"),
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", parser=path_of("--out"), help="Folder for the results."),
+    ] = Path("out"),
     as_json: Annotated[
         bool, typer.Option("--json", help="Print result.json instead of tables.")
     ] = False,
@@ -154,6 +172,12 @@ def reconstruct(
     is written all the same, empty, with a warning; the exit code stays 0. A bad or missing input
     gives one line and exit code 2.
     """
+    refuse_empty(
+        {"--masks": masks, "--segmenter": segmenter, "--segmenter-weights": segmenter_weights,
+         "--frame": frame, "--split": split, "--ray": ray, "--depth": depth,
+         "--depth-weights": depth_weights, "--prior": prior, "--silhouette": silhouette,
+         "--device": device}
+    )  # fmt: skip
     start = _start(init, predictor, method, (hypotheses, iterations))
     if traffic in ("right", "left") and method == "box":
         raise InputError(
@@ -174,7 +198,7 @@ def reconstruct(
         raise InputError(
             "--kitti needs --frame NAME, such as --frame 000003, or --split LIST for many frames"
         )
-    out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is refused at once
+    writable_folder(out)  # one that is not is refused at once, not after all has been computed
     if kitti is not None and frame is None and split is not None:
         whole_set((kitti, split), choices, fit, out, (workers, ray), as_json)
         return
@@ -186,7 +210,7 @@ def reconstruct(
         print_json(json.loads((out / "result.json").read_text(encoding="utf-8")))
     else:
         print_scene(scene)
-        print_written(files)
+        print_written([Path(readable(str(path))) for path in files])
 
 
 def _kitti_traffic() -> Literal["right", "left"]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffrender._files import readable
 from diffrender.errors import InputError
 from diffrender.tools.console import note, print_json, warn
 from diffrender.tools.console import out as standard_out
@@ -43,6 +44,7 @@ def whole_set(
         reconstruct_dataset,
     )
 
+    place = Where(*where)  # wrong options are refused before anything is said of the frames
     chosen = choose_frames(*frames)
     depth, masks = choices
     job = DatasetJob(
@@ -55,9 +57,8 @@ def whole_set(
             f"{chosen.split} have no image in {frames[0] / chosen.folder}, the first is "
             f"{chosen.absent[0]}; they are left out"
         )
-    workers, ray = where
     with _progress(len(chosen.names)) as progress:
-        summary = reconstruct_dataset(job, chosen, out, Where(workers, ray), progress)
+        summary = reconstruct_dataset(job, chosen, out, place, progress)
     for frame, reason in summary.failures.items():
         warn(f"frame {frame} failed: {reason}")
     if as_json:
@@ -81,16 +82,18 @@ def _print(summary: DatasetSummary) -> None:
         + (f", {summary.retries} frames begun again" if summary.retries else ""),
     }
     for name, line in lines.items():
-        console.print(f"{name:<8} {line}", markup=False, soft_wrap=True)
+        console.print(readable(f"{name:<8} {line}"), markup=False, soft_wrap=True)
     if summary.report is not None:
         print_report(summary.report)
         for message in summary.report.warnings:
             warn(message)
     else:
-        console.print(f"not evaluated: {summary.not_evaluated}", markup=False, soft_wrap=True)
-    console.print(f"wrote {summary.out / 'data'}: a file for every frame", soft_wrap=True)
-    for path in summary.files:
-        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+        reason = readable(summary.not_evaluated)
+        console.print(f"not evaluated: {reason}", markup=False, soft_wrap=True)
+    finished = summary.done + summary.skipped
+    rows = f"{summary.out / 'data'}: rows of {finished} frames, {len(summary.failures)} failed"
+    for written in (rows, *map(str, summary.files)):
+        console.print(f"wrote {readable(written)}", markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -76,6 +76,7 @@ def run(inputs: Inputs, fit: Fit, *, device: str) -> Scene:
     from diffrender._devices import pick_device
     from diffrender.reconstruct import Run, iteration_limit, named_prior
     from diffrender.reconstruct import reconstruct as reconstruct_scene
+    from diffrender.reconstruct.export import readable_names
 
     pick_device(device)  # an unusable one is refused before anything is computed
     settings = dataclasses.replace(fit.settings, camera_height=inputs.camera_height)
@@ -100,7 +101,7 @@ def run(inputs: Inputs, fit: Fit, *, device: str) -> Scene:
         )
     if not scene.objects:
         warn(f"nothing could be reconstructed: {len(scene.rejected)} instances, none usable")
-    return scene
+    return readable_names(scene)
 
 
 def _say_licence(sources: Sources) -> None:

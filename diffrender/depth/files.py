@@ -11,9 +11,10 @@ import numpy as np
 from diffrender._files import atomic_path
 from diffrender.errors import InputError
 
-__all__ = ["read_depth", "write_depth_png"]
+__all__ = ["check_metres", "read_depth", "write_depth_png"]
 
 _MAX_PIXELS = 1 << 26
+_PLAUSIBLE = (0.01, 1000.0)  # metres: where the median depth of an image lies
 
 
 def read_depth(
@@ -32,8 +33,8 @@ def read_depth(
         (H, W) float32 metres. NaN and infinite values become 0.
 
     Raises:
-        InputError: the file is missing, broken, too large, has negative depths, or does not say
-            its unit.
+        InputError: the file is missing, broken, too large, has negative depths or ones that
+            float32 cannot hold, or does not say its unit.
     """
     path = Path(path)
     if units_per_metre is not None and not (math.isfinite(units_per_metre) and units_per_metre > 0):
@@ -45,15 +46,40 @@ def read_depth(
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     values = reader(path, units_per_metre)
-    depth = np.where(np.isfinite(values), values, 0.0) / (units_per_metre or 1.0)
+    with np.errstate(over="ignore"):
+        depth = np.where(np.isfinite(values), values, 0.0) / (units_per_metre or 1.0)
     if depth.min() < 0:
         raise InputError(
             f"{path}: {int((depth < 0).sum())} depths are negative; depth is z in metres and 0 "
             "means unknown"
         )
+    if depth.max() > np.finfo(np.float32).max:
+        raise InputError(
+            f"{path}: depths reach {depth.max():g} m, more than float32 holds; is the unit right? "
+            "Write 0 where the depth is unknown"
+        )
+    depth = depth.astype(np.float32)
     if not depth.any():
-        raise InputError(f"{path}: every depth is 0 (unknown)")
-    return depth.astype(np.float32)
+        at = "" if units_per_metre is None else f" at {units_per_metre:g} units per metre"
+        raise InputError(f"{path}: every depth is 0 (unknown){at}")
+    return depth
+
+
+def check_metres(path: str | Path, depth: np.ndarray) -> None:  # (H, W)
+    """Refuse a depth map that cannot be of a street in metres, 0 = unknown.
+
+    Without this a map in another unit gives a scene that is wrong by that factor, silently.
+
+    Raises:
+        InputError: the median of the known depths is under a centimetre or over a kilometre.
+    """
+    median = float(np.median(depth[depth > 0]))
+    if not _PLAUSIBLE[0] <= median <= _PLAUSIBLE[1]:
+        raise InputError(
+            f"{path}: the median depth is {median:.4g} m, expected {_PLAUSIBLE[0]:g} to "
+            f"{_PLAUSIBLE[1]:g}; is the file in metres? --depth-units-per-metre says otherwise, "
+            "such as 1000 for millimetres"
+        )
 
 
 def write_depth_png(

@@ -13,6 +13,8 @@ from diffrender.reconstruct.scene import Scene
 
 __all__ = ["depth_points", "draw_birds_eye"]
 
+FARTHEST = 500.0  # metres; an object that is put farther away lies outside the picture
+
 
 def depth_points(
     scene: Scene, limit: int, farthest: float = np.inf
@@ -38,12 +40,16 @@ def depth_points(
 
 
 def draw_birds_eye(scene: Scene) -> np.ndarray:
-    """Top view, x to the right and z up, metres on both axes. Returns (H, W, 3) uint8 RGB."""
+    """Top view, x to the right and z up, metres on both axes. Returns (H, W, 3) uint8 RGB.
+
+    Drawn is what lies up to 500 metres ahead, and 250 to either side.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Polygon
 
     left, right, near, far = ground_of(scene).extent
+    left, right, far = max(left, -FARTHEST / 2), min(right, FARTHEST / 2), min(far, FARTHEST)
     wide, deep = right - left, far - near + 3
     tall = float(np.clip(7.0 * deep / wide, 4.0, 10.5))
     size = (float(np.clip(tall * wide / deep + 0.8, 4.5, 7.0)), tall)
@@ -54,7 +60,7 @@ def draw_birds_eye(scene: Scene) -> np.ndarray:
     axes.set_xlim(left, right)
     axes.set_ylim(near - 3, far)
     axes.set_facecolor("#f4f4f2")
-    step = 5 if deep < 60 else 10
+    step = 5 if deep < 60 else 10 if deep < 250 else 50
     axes.set_xticks(np.arange(np.ceil(left / step) * step, right + 1e-6, step))
     axes.set_yticks(np.arange(0, far + 1e-6, step))
     axes.grid(color="#d9dad6", linewidth=0.7)
@@ -64,7 +70,7 @@ def draw_birds_eye(scene: Scene) -> np.ndarray:
     for spine in axes.spines.values():
         spine.set_color("#c4c6c0")
 
-    points, colours = depth_points(scene, 20000)
+    points, colours = depth_points(scene, 20000, 2 * FARTHEST)
     if len(points):
         shade = colours.astype(np.float64) / 255 * 0.75
         axes.scatter(points[:, 0], points[:, 2], s=0.8, c=shade, linewidths=0, rasterized=True)

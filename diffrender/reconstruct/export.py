@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffrender._files import write_bytes_atomic, write_text_atomic
+from diffrender._files import readable, write_bytes_atomic, write_text_atomic
+from diffrender.instances import Rejected
 from diffrender.reconstruct.gltf import GltfBuilder
 from diffrender.reconstruct.ground import ground_of, ground_surface
 from diffrender.reconstruct.kitti_rows import kitti_rows
@@ -20,7 +22,7 @@ from diffrender.reconstruct.scene import ReconstructedObject, Scene
 from diffrender.reconstruct.surfaces import Surface, make_surface
 from diffrender.reconstruct.wavefront import write_obj
 
-__all__ = ["file_names", "object_glb", "save_scene", "scene_glb"]
+__all__ = ["file_names", "object_glb", "readable_names", "save_scene", "scene_glb"]
 
 # Names that Windows keeps for devices.
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -28,6 +30,9 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 def save_scene(scene: Scene, folder: str | Path) -> list[Path]:
     """Write every output of a scene; each file is whole or absent.
+
+    All but the OBJ files is made before the first is written, so that an error leaves no folder
+    of new files among old ones.
 
     Returns:
         The paths written: scene.glb, objects/*, NAME.txt, result.json, overlay.png, bev.png,
@@ -41,18 +46,10 @@ def save_scene(scene: Scene, folder: str | Path) -> list[Path]:
     from diffrender.reconstruct.report import report_html
     from diffrender.reconstruct.surfaces import encode_png
 
-    folder = Path(folder)
+    folder, scene = Path(folder), readable_names(scene)
     names = file_names([item.name or item.category for item in scene.objects])
     surfaces = [make_surface(item.mesh) for item in scene.objects]
     kitti = f"{file_names([scene.name or 'scene'])[0]}.txt"
-
-    written = [write_bytes_atomic(folder / "scene.glb", scene_glb(scene, surfaces))]
-    for item, surface, name in zip(scene.objects, surfaces, names, strict=True):
-        path = folder / "objects" / f"{name}.glb"
-        written.append(write_bytes_atomic(path, object_glb(item, surface)))
-        written += write_obj(item.mesh, path.with_suffix(".obj"))
-    rows = kitti_rows(scene.objects, scene.camera.size)
-    written.append(write_text_atomic(folder / kitti, rows))
     files: dict[str, Any] = {
         "scene": "scene.glb",
         "kitti": kitti,
@@ -61,13 +58,41 @@ def save_scene(scene: Scene, folder: str | Path) -> list[Path]:
         "report": "report.html",
         "objects": [{"glb": f"objects/{n}.glb", "obj": f"objects/{n}.obj"} for n in names],
     }
-    written.append(write_text_atomic(folder / "result.json", result_json(scene, files)))
+    whole = scene_glb(scene, surfaces)
+    singles = [object_glb(*pair) for pair in zip(scene.objects, surfaces, strict=True)]
+    rows, record = kitti_rows(scene.objects, scene.camera.size), result_json(scene, files)
     overlay, birds_eye = draw_overlay(scene), encode_png(draw_birds_eye(scene))
-    written.append(write_bytes_atomic(folder / "overlay.png", encode_png(overlay)))
-    written.append(write_bytes_atomic(folder / "bev.png", birds_eye))
+    overlay_png = encode_png(overlay)
     report = report_html(scene, surfaces, overlay, birds_eye)
+
+    written = [write_bytes_atomic(folder / "scene.glb", whole)]
+    for item, single, name in zip(scene.objects, singles, names, strict=True):
+        path = folder / "objects" / f"{name}.glb"
+        written.append(write_bytes_atomic(path, single))
+        written += write_obj(item.mesh, path.with_suffix(".obj"))
+    written.append(write_text_atomic(folder / kitti, rows))
+    written.append(write_text_atomic(folder / "result.json", record))
+    written.append(write_bytes_atomic(folder / "overlay.png", overlay_png))
+    written.append(write_bytes_atomic(folder / "bev.png", birds_eye))
     written.append(write_text_atomic(folder / "report.html", report))
     return written
+
+
+def readable_names(scene: Scene) -> Scene:
+    """The scene with names that can be drawn, printed and written; see `_files.readable`."""
+
+    def named(item: ReconstructedObject) -> ReconstructedObject:
+        own = item.instance
+        name, category = readable(own.name), readable(own.category)
+        return replace(item, instance=replace(own, name=name, category=category))
+
+    return replace(
+        scene,
+        name=readable(scene.name),
+        depth_source=readable(scene.depth_source),
+        objects=[named(item) for item in scene.objects],
+        rejected=[Rejected(*(readable(text) for text in one)) for one in scene.rejected],
+    )
 
 
 def scene_glb(scene: Scene, surfaces: list[Surface] | None = None) -> bytes:
@@ -92,7 +117,9 @@ def scene_glb(scene: Scene, surfaces: list[Surface] | None = None) -> bytes:
     grey = (0.18, 0.19, 0.20, 1.0)
     builder.add_mesh("ground", ground_surface(ground), base_colour=grey, extras=plane)
     builder.add_camera("camera", scene.camera, to_plain(camera_record(scene.camera)))
-    return builder.to_bytes({"frame": scene.name, "source_axes": "x right, y down, z forward"})
+    return builder.to_bytes(
+        {"frame": readable(scene.name), "source_axes": "x right, y down, z forward"}
+    )
 
 
 def object_glb(item: ReconstructedObject, surface: Surface | None = None) -> bytes:

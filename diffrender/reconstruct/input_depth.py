@@ -119,6 +119,7 @@ class DepthSource:
 
     def _measured(self, view: View) -> tuple[np.ndarray | None, str]:
         from diffrender.depth import list_depth, read_depth
+        from diffrender.depth.files import check_metres
 
         source = self.choice.source
         if source == "none":
@@ -141,6 +142,7 @@ class DepthSource:
                 f"{path} is {depth.shape[1]} x {depth.shape[0]} pixels, the image "
                 f"{width} x {height}; expected the same size"
             )
+        check_metres(path, depth)
         return depth, path.name if path == Path(source) else source
 
     def _predicted(

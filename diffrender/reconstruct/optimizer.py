@@ -284,15 +284,16 @@ def _with_moves(line: _Line, stage: StageSettings) -> _Line:
 
 
 def _stop_reasons(totals: list[Tensor], tolerance: float) -> list[str]:
-    last = totals[-1]
-    reference = totals[max(len(totals) - 1 - _WINDOW, 0)]
+    """Why each descent ended, from the losses at its start and after every iteration."""
+    window = min(_WINDOW, len(totals) - 1)  # a short stage is judged by what it has
+    last, reference = totals[-1], totals[-1 - window]
     reasons = []
     for now, then in zip(last.tolist(), reference.tolist(), strict=True):
         if not math.isfinite(now):
             reasons.append("diverged: the loss is not finite")
-        elif then - now <= tolerance * max(abs(then), 1e-6):
-            fell = f"the loss fell by less than {tolerance:g} in {_WINDOW} iterations"
-            reasons.append(f"converged: {fell}")
+        elif window and then - now <= tolerance * max(abs(then), 1e-6):
+            count = f"{window} iteration{'' if window == 1 else 's'}"
+            reasons.append(f"converged: the loss fell by less than {tolerance:g} in {count}")
         else:
             reasons.append("iteration limit")
     return reasons

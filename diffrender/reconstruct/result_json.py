@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from diffrender._files import readable
 from diffrender.cameras import Camera
 from diffrender.reconstruct.scene import ReconstructedObject, Scene
 
@@ -100,16 +101,19 @@ def object_record(item: ReconstructedObject) -> dict[str, Any]:
 def to_plain(value: Any) -> Any:
     """Plain JSON values of nested records, arrays and tensors.
 
-    NaN and infinities become None; a type that JSON does not know becomes its text.
+    NaN and infinities become None; a type that JSON does not know becomes its text, and text is
+    made readable (lone surrogates become U+FFFD).
     """
-    if value is None or isinstance(value, bool | str):
-        return str(value) if isinstance(value, enum.Enum) else value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return readable(str(value))
     if isinstance(value, int) and not isinstance(value, enum.Enum):
         return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
+        return {readable(str(key)): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         ordered = sorted(value, key=str) if isinstance(value, set | frozenset) else value
         return [to_plain(item) for item in ordered]
@@ -119,4 +123,4 @@ def to_plain(value: Any) -> Any:
         return to_plain(value.tolist())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return str(value)
+    return readable(str(value))

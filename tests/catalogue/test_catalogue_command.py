@@ -70,13 +70,28 @@ def test_render_draws_a_mesh(tmp_path: Path) -> None:
         ("a.txt", "", "expected a mesh file"),
         ("a.obj", "v 0 0 0\n", "a.obj"),
         ("a.obj", "v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "not finite"),
-        ("a.glb", "hello", "a.glb cannot be read"),
+        ("a.glb", "hello", "a.glb: cannot be read"),
     ],
 )
 def test_meshes_that_cannot_be_drawn(tmp_path: Path, name: str, text: str, complaint: str) -> None:
     (tmp_path / name).write_text(text, encoding="ascii")
     done = RUN.invoke(app, ["catalogue", "render", PIXEL_PAIRS, str(tmp_path / name)])
     assert done.exit_code == 2 and complaint in done.output
+
+
+def test_pictures_are_png_by_name_too(tmp_path: Path) -> None:
+    for name, complaint in (("drawn.jpg", "expected a name.png"), ("drawn", "expected a name")):
+        out = str(tmp_path / name)
+        done = RUN.invoke(app, ["catalogue", "render", PIXEL_PAIRS, "absent.obj", "--out", out])
+        assert done.exit_code == 2 and complaint in done.output
+        assert not (tmp_path / name).exists()
+
+
+def test_brackets_in_a_name_are_no_markup(tmp_path: Path) -> None:
+    cards = tmp_path / "a [b] [" / "cards[x].json"
+    done = RUN.invoke(app, ["catalogue", "list", "--json", str(cards)])
+    assert done.exit_code == 0 and f"wrote {cards}" in done.output
+    assert cards.is_file()
 
 
 def test_gallery_writes_pages(tmp_path: Path) -> None:

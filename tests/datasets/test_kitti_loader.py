@@ -98,6 +98,23 @@ def test_an_instance_that_cannot_be_used_is_warned_of(root: Path) -> None:
     )
 
 
+def test_an_empty_label_file_has_a_row_for_no_id(root: Path) -> None:
+    (root / "training" / "label_2" / "000003.txt").write_text("")
+    found, rejected = KittiObject(root)["000003"].load_frame_instances()
+    assert found == []
+    assert [one.reason for one in rejected] == [
+        f"id {number} has no row among the 0 labels" for number in (1, 2, 3)
+    ]
+
+
+def test_without_a_label_folder_ids_are_cars(root: Path) -> None:
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    ids[12:28, 22:38] = 7
+    Image.fromarray(ids).save(root / "testing" / "instance_2" / "000000.png")
+    (one,) = KittiObject(root, split="testing")["000000"].instances()
+    assert (one.name, one.category) == ("object_7", "Car")
+
+
 def test_convention_lidar_depth_by_hand(root: Path) -> None:
     depth = KittiObject(root)["000003"].lidar_depth()
     # Velodyne (10, 1, 0) is camera (-1, 0, 10): u = (50 * -1 + 50 * 10 + 5) / 10 = 45.5 counted

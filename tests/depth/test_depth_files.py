@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from diffrender.depth import read_depth, write_depth_png
+from diffrender.depth.files import check_metres
 from diffrender.errors import InputError
 
 DEPTH = np.array([[0.0, 1.0, 2.5], [10.0, 79.25, 255.99609375]], np.float32)
@@ -151,6 +152,26 @@ def test_depths_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         read_depth(tmp_path / "absent.npy")
     with pytest.raises(InputError, match=r"read from \.png"):
         read_depth(tmp_path / "d.exr")
+
+
+def test_depths_that_float32_cannot_hold_are_refused_with_the_file(tmp_path: Path) -> None:
+    path = write_depth_png(tmp_path / "d.png", DEPTH)  # numpy's overflow warning would fail here
+    for units in (1e-300, 5e-324):
+        with pytest.raises(InputError, match=r"d\.png: depths reach .* more than float32 holds"):
+            read_depth(path, units)
+    with pytest.raises(InputError, match=r"d\.png: every depth is 0 \(unknown\) at 1e\+300 units"):
+        read_depth(path, 1e300)
+    np.save(tmp_path / "d.npy", DEPTH.astype(np.float64) * 1e300)
+    with pytest.raises(InputError, match=r"d\.npy: depths reach 2\.55996e\+302 m"):
+        read_depth(tmp_path / "d.npy")
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e6, 1e30, 1e-4])
+def test_maps_in_another_unit_than_metres_are_refused(factor: float) -> None:
+    check_metres("d.npy", DEPTH)
+    check_metres("d.npy", np.append(DEPTH, np.float32(1e30)))  # a sky far away is none
+    with pytest.raises(InputError, match=r"d\.npy: the median depth is .*--depth-units-per-metre"):
+        check_metres("d.npy", DEPTH * np.float32(factor))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 from scene_fixture import make_scene
 
-from diffrender._files import atomic_path, write_bytes_atomic, write_text_atomic
-from diffrender.reconstruct.export import file_names, save_scene
+from diffrender._files import (
+    atomic_path,
+    readable,
+    writable_folder,
+    write_bytes_atomic,
+    write_text_atomic,
+)
+from diffrender.instances import Rejected
+from diffrender.reconstruct.export import file_names, readable_names, save_scene, scene_glb
 
 HOSTILE = ("<script>alert(1)</script>", "../../x")
 
@@ -55,6 +62,52 @@ def test_text_is_utf8_with_unix_line_ends(tmp_path: Path) -> None:
     assert write_text_atomic(tmp_path / "a.txt", "é\n").read_bytes() == b"\xc3\xa9\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\ud800bad", "\ufffdbad"),  # from JSON
+        ("caf\udce9", "caf\ufffd"),  # from a file name in Latin-1
+        ("\ud83d\ude00 é 車 😀\n", "😀 é 車 😀\n"),
+    ],
+)
+def test_lone_surrogates_are_replaced(text: str, expected: str, tmp_path: Path) -> None:
+    assert readable(text) == expected
+    written = write_text_atomic(tmp_path / "a.txt", text)
+    assert written.read_text(encoding="utf-8") == expected
+
+
+def test_errors_name_the_place_and_not_the_temporary_file(tmp_path: Path) -> None:
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(OSError) as moved:
+        write_text_atomic(tmp_path / "result.json", "x")
+    assert (moved.value.filename, moved.value.filename2) == (str(tmp_path / "result.json"), None)
+
+    def refused(place: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(place))
+
+    with pytest.raises(PermissionError) as opened, atomic_path(tmp_path / "new.json") as place:
+        refused(place)
+    assert opened.value.filename == str(tmp_path / "new.json")
+    with pytest.raises(PermissionError) as other, atomic_path(tmp_path / "new.json"):
+        refused(tmp_path / "another")
+    assert other.value.filename == str(tmp_path / "another")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_folder_is_tried_before_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(writable_folder(tmp_path / "a" / "b").iterdir()) == []
+
+    def refuse(self: Path) -> None:  # root may write everywhere: file modes would not refuse it
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(PermissionError) as raised:
+        writable_folder(tmp_path)
+    assert raised.value.filename == str(tmp_path)
+
+
 def test_save_writes_every_output_and_returns_the_paths(tmp_path: Path) -> None:
     scene = make_scene()
     written = save_scene(scene, tmp_path / "out")
@@ -82,6 +135,36 @@ def test_hostile_names_stay_inside_the_folder(tmp_path: Path) -> None:
     assert record["frame"] == "../../../frame"
     assert [o["name"] for o in record["objects"]] == list(HOSTILE)
     assert all((folder / o["files"]["obj"]).is_file() for o in record["objects"])
+
+
+def test_names_that_no_encoding_holds_are_replaced_everywhere(tmp_path: Path) -> None:
+    scene = make_scene(("\ud800bad", "caf\udce9"), frame="fr\udce9")
+    object.__setattr__(scene, "depth_source", "d\udce9.png")
+    scene.rejected.append(Rejected("\udce9", "Car", "of \udce9.png"))
+    save_scene(scene, tmp_path)
+    record = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in record["objects"]] == ["\ufffdbad", "caf\ufffd"]
+    assert (record["frame"], record["depth_source"]) == ("fr\ufffd", "d\ufffd.png")
+    assert record["rejected"][1] == {"name": "\ufffd", "category": "Car", "reason": "of \ufffd.png"}
+    assert "caf\ufffd" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert b"\\udce9" not in scene_glb(scene)
+    assert readable_names(scene).objects[1].name.encode("utf-8")  # so it can be printed
+
+
+def test_what_cannot_be_made_leaves_the_older_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffrender.reconstruct import report
+
+    before = {path: path.read_bytes() for path in save_scene(make_scene(), tmp_path)}
+
+    def fail(*_: object) -> str:
+        raise ValueError("the last of all texts")
+
+    monkeypatch.setattr(report, "report_html", fail)
+    with pytest.raises(ValueError, match="the last"):
+        save_scene(make_scene(("a", "b")), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_scene_without_objects_or_depth_saves(tmp_path: Path) -> None:

@@ -99,5 +99,16 @@ def test_stop_reasons_tell_convergence_from_a_limit_and_from_divergence() -> Non
     falling = [torch.tensor([10.0 - i, 1.0, math.inf]) for i in range(12)]
     limit, converged, diverged = _stop_reasons(falling, tolerance=1e-3)
     assert limit == "iteration limit"
-    assert converged.startswith("converged")
+    assert converged == "converged: the loss fell by less than 0.001 in 10 iterations"
+    assert diverged.startswith("diverged")
+
+
+def test_a_short_stage_is_judged_by_the_iterations_that_it_had() -> None:
+    still = [torch.tensor([1.0, 4.0 - i, math.inf]) for i in range(4)]
+    converged, limit, _ = _stop_reasons(still, tolerance=1e-3)
+    assert converged == "converged: the loss fell by less than 0.001 in 3 iterations"
+    assert limit == "iteration limit"
+    assert _stop_reasons(still[:2], tolerance=1e-3)[0].endswith("in 1 iteration")
+    limit, _, diverged = _stop_reasons(still[:1], tolerance=1e-3)  # nothing to compare with
+    assert limit == "iteration limit"
     assert diverged.startswith("diverged")

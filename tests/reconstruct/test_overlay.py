@@ -161,3 +161,14 @@ def test_convention_birds_eye_right_is_right_and_far_is_up() -> None:
     assert far[1] < start[1] - 40
     # Equal scales: 6 m across and 12 m ahead are 1 to 2.
     assert (start[1] - far[1]) / (right[0] - start[0]) == pytest.approx(2, rel=0.05)
+
+
+def test_birds_eye_is_bounded_however_far_an_object_is_put() -> None:
+    """One tick every ten metres to 1e7 metres took minutes, and to 1e31 had no end."""
+    scene = make_scene()
+    for z in (1e4, 1e7, 1e31):
+        far = [dataclasses.replace(o, pose=Pose((-z, 1.65, z), o.size, 0.1)) for o in scene.objects]
+        depth = scene.depth * np.float32(z)
+        picture = draw_birds_eye(dataclasses.replace(scene, objects=far, depth=depth))
+        assert picture.shape[0] < 1500 and picture.shape[1] < 1000
+        assert (picture != picture[:1, :1]).any()

@@ -87,7 +87,7 @@ def test_folder_command(
     _write_obj(folder / "a.obj", car.mesh().vertices / 2, car.faces)
     (folder / "b.obj").write_text("v 1 2 3\n")
     _write_obj(folder / "c.obj", car.mesh().vertices / 2, car.faces[:-40])
-    out = tmp_path / "fit.json"
+    out = tmp_path / "new" / "fit.json"
     assert main([str(folder), "--scale", "2", "--json", str(out)]) == 0
     record = json.loads(out.read_text())
     assert record["axes"] == ["+x", "-y"]
@@ -106,6 +106,11 @@ def test_folder_errors(car: ShapePrior, tmp_path: Path, capsys: pytest.CaptureFi
         fit_folder(car, tmp_path)
     assert main([str(tmp_path), "--forward=+x"]) == 2
     assert "--forward and --up come together" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main([str(tmp_path), "--json", str(tmp_path / "file" / "fit.json")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'file'}: ")
+    assert error.count("\n") == 1
 
 
 def test_explains_real_cars(car: ShapePrior, shared: Path) -> None:

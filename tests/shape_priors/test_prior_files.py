@@ -63,9 +63,9 @@ def test_round_trip(car: ShapePrior, tmp_path: Path) -> None:
     assert save_prior(copy, tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
-def test_missing_folder_is_named(car: ShapePrior, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"the folder .*absent does not exist"):
-        save_prior(car, tmp_path / "absent" / "car.safetensors")
+def test_a_missing_folder_is_made(car: ShapePrior, tmp_path: Path) -> None:
+    path = save_prior(car, tmp_path / "absent" / "deep" / "car.safetensors")
+    assert load_prior(path).name == car.name
 
 
 def test_sound_parts_load(car: ShapePrior, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_prior_is_learned_and_looked_at(tmp_path: Path) -> None:
         rows += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in mesh.faces.tolist()]
         (tmp_path / f"{index}.obj").write_text("\n".join(rows) + "\n")
     meshes = [str(tmp_path / f"{index}.obj") for index in range(3)]
-    prior_file = str(tmp_path / "mine.safetensors")
+    prior_file = str(tmp_path / "new" / "mine.safetensors")
     axes = ["--forward", "+x", "--up", "-y", "--latents", "2", "--name", "mine"]
     result = CliRunner().invoke(app, ["prior", "learn", *meshes, "--out", prior_file, *axes])
     assert result.exit_code == 0, result.output
@@ -76,6 +76,25 @@ def test_prior_is_learned_and_looked_at(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["prior", "learn", *meshes, "--out", prior_file])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "3 meshes cannot give 8 latents" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["pca", "autoencoder"])
+def test_a_prior_that_cannot_be_written_is_refused_before_it_is_learned(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(*_: object, **__: object) -> None:
+        pytest.fail("learned first")
+
+    monkeypatch.setattr("diffrender.shape_priors.learn_prior", learn)
+    monkeypatch.setattr("diffrender.shape_priors.learn_autoencoder", learn)
+    (tmp_path / "file").touch()
+    for out, message in (
+        (tmp_path / "file" / "x.safetensors", f"{tmp_path / 'file'}: "),
+        (tmp_path, f"--out {tmp_path} is a folder"),
+        ("", "--out is empty"),
+    ):
+        command = ["prior", "learn", "a.obj", "--kind", kind, "--out", str(out)]
+        refused(CliRunner().invoke(app, command), message)
 
 
 def test_synthetic_frames_read_back(tmp_path: Path) -> None:

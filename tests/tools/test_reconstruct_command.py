@@ -23,6 +23,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from diffrender.errors import InputError
+from diffrender.tools import reconstruct as reconstruct_command
 from diffrender.tools.app import app
 from diffrender.tools.reconstruct import settings_for
 
@@ -154,6 +155,69 @@ def test_maps_of_another_size_are_refused(files: dict[str, str], name: str, tmp_
 def test_a_folder_that_cannot_be_made_is_refused_at_once(files: dict[str, str]) -> None:
     inside_a_file = files["street.png"] + "/out"
     refused(CliRunner().invoke(app, command_line(files, "--out", inside_a_file)), "street.png")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(
+    files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path) -> None:  # root may write everywhere: file modes would not refuse it
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(reconstruct_command, "_one_scene", lambda *_: pytest.fail("computed"))
+    result = CliRunner().invoke(app, command_line(files, "--out", str(tmp_path)))
+    refused(result, f"error: {tmp_path}: Permission denied")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["IMAGE", "--calib", "--masks", "--depth", "--out", "--kitti", "--split", "--frame",
+     "--prior", "--predictor", "--depth-weights", "--segmenter", "--ray"],
+)  # fmt: skip
+def test_empty_options_are_refused(
+    files: dict[str, str], option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where "" would be looked for, and written to
+    line = command_line(files, "--out", "out")
+    if option == "IMAGE":
+        line[1] = ""
+    else:
+        line += [option, ""]
+    refused(CliRunner().invoke(app, line), f"{option} is empty")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"), [(1e3, "--depth-units-per-metre"), (1e30, "the median depth is")]
+)
+def test_depth_in_another_unit_is_refused(
+    files: dict[str, str], factor: float, message: str, tmp_path: Path
+) -> None:
+    metres = np.asarray(Image.open(files["depth.png"])).astype(np.float32) / 256
+    files["depth.png"] = str(tmp_path / "other.npy")
+    np.save(files["depth.png"], metres * np.float32(factor))
+    result = CliRunner().invoke(app, command_line(files, "--out", str(tmp_path / "out")))
+    refused(result, "other.npy: the median depth is")
+    assert message in result.stderr
+
+
+def test_names_that_no_encoding_holds(files: dict[str, str], tmp_path: Path) -> None:
+    """A file name in Latin-1, and a name in JSON that is half a character."""
+    image = tmp_path / "caf\udce9.png"
+    image.write_bytes(Path(files["street.png"]).read_bytes())
+    masks = tmp_path / "boxes.json"
+    box = {"box": [LEFT, TOP, RIGHT, BOTTOM], "category": "Car", "name": "\ud800bad"}
+    masks.write_text(json.dumps([box]))
+    depth = tmp_path / "d\udce9.png"
+    depth.write_bytes(Path(files["depth.png"]).read_bytes())
+    files |= {"street.png": str(image), "masks.png": str(masks), "depth.png": str(depth)}
+    out = tmp_path / "o\udce9"
+    result = CliRunner().invoke(app, command_line(files, "--out", str(out)))
+    assert result.exit_code == 0, result.output
+    assert "caf\ufffd, depth from d\ufffd.png" in result.stdout
+    assert "\ufffdbad" in result.stdout
+    record = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    assert record["objects"][0]["name"] == "\ufffdbad"
 
 
 def test_a_kitti_frame_with_lidar(shared: Path, tmp_path: Path) -> None:

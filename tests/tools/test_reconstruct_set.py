@@ -45,10 +45,12 @@ def set_line(root: Path, *more: str) -> list[str]:
 
 
 def test_a_split_with_progress_and_summary(kitti: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out = tmp_path / "out [/b] [red]"  # no markup
     result = run(*set_line(kitti, "--out", str(out)))
     assert result.exit_code == 0, result.output
     said = result.stdout
+    assert f"wrote {out / 'data'}: rows of 2 frames, 0 failed" in said
+    assert f"wrote {out / 'summary.json'}" in said
     assert "frames   2 done, 0 finished before, 0 failed, of 2" in said
     assert "frames a minute, this process" in said
     assert "not evaluated: there are no labels in" in said
@@ -75,6 +77,7 @@ def test_a_failing_frame_is_warned_of_and_the_rest_is_scored(kitti: Path, tmp_pa
     assert result.exit_code == 0, result.output
     assert "frame 000001 failed: " in result.stderr
     assert "1 done, 0 finished before, 1 failed, of 2" in result.stdout
+    assert ": rows of 1 frames, 1 failed" in result.stdout
     assert (tmp_path / "out" / "evaluation.json").is_file()
     results = str(tmp_path / "out" / "results.zip")
     labels = str(kitti / "training" / "label_2")
@@ -104,7 +107,8 @@ def test_bad_options_of_a_set(kitti: Path, tmp_path: Path, more: list[str], mess
         assert message in error
         assert (out / "summary.json").is_file()
         return
-    refused(result, message, notes=True)
+    # Of --workers and --ray nothing is said before, such as of frames without an image.
+    refused(result, message, notes=more[0] != "--workers")
 
 
 @pytest.mark.parametrize(

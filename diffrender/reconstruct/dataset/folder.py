@@ -122,6 +122,10 @@ class ResultFolder:
         """A JSON file of the run."""
         return write_text_atomic(self.path / name, _json(record))
 
+    def remove(self, name: str) -> None:
+        """Take away a JSON file of the run, where there is one."""
+        (self.path / name).unlink(missing_ok=True)
+
 
 def _json(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +151,7 @@ def _digest(path: Path) -> str:
     total = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
         if file != path:
-            total.update(str(file.relative_to(path)).encode("utf-8") + b"\0")
+            total.update(os.fsencode(file.relative_to(path)) + b"\0")
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 total.update(block)

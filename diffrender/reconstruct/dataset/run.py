@@ -153,6 +153,8 @@ def _finish(
     report, reason = evaluate_results(labels, files[0], frames.names)
     if report is not None:
         files.append(folder.write("evaluation.json", report_json(report)))
+    else:
+        folder.remove("evaluation.json")  # of an earlier list: it would contradict the summary
     summary = dataclasses.replace(summary, report=report, not_evaluated=reason)
     record = to_plain(summary_record(summary, folder.fingerprint))
     files.append(folder.write("summary.json", record))

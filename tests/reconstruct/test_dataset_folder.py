@@ -1,0 +1,59 @@
+"""The folder of a run over a data set: what must not stay, and names that no encoding holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from street_set import write_streets
+
+from diffrender.reconstruct import ReconstructSettings
+from diffrender.reconstruct.dataset import DatasetJob, choose_frames, reconstruct_dataset
+from diffrender.reconstruct.dataset.folder import ResultFolder
+from diffrender.reconstruct.dataset.frame import FrameOutcome
+from diffrender.reconstruct.dataset.job import describe
+from diffrender.reconstruct.input_depth import DepthChoice
+from diffrender.reconstruct.inputs import MaskChoice
+
+
+def test_no_evaluation_of_an_earlier_list_stays(tmp_path: Path) -> None:
+    root, out = write_streets(tmp_path / "kitti", 2), tmp_path / "out"
+    settings = ReconstructSettings(method="box")
+    job = DatasetJob(str(root), depth=DepthChoice("depth_2"), settings=settings)
+    assert reconstruct_dataset(job, choose_frames(root, "val"), out).report is not None
+    assert (out / "evaluation.json").is_file()
+    (root / "one.txt").write_text("000001\n")
+    row = root / "training" / "label_2" / "000001.txt"
+    row.write_text(row.read_text().strip() + " 1 2 3\n")  # refused by the evaluation
+    summary = reconstruct_dataset(job, choose_frames(root, "one"), out)
+    assert "expected 15 or 16 columns" in summary.not_evaluated
+    assert not (out / "evaluation.json").exists()
+    assert out / "evaluation.json" not in summary.files
+
+
+def test_names_that_no_encoding_holds_are_written(tmp_path: Path) -> None:
+    root = write_streets(tmp_path / "kitti", 1)
+    job = DatasetJob(str(root), masks=MaskChoice("m\udce9.json"))
+    folder = ResultFolder(tmp_path / "out", describe(job))
+    assert (
+        json.loads((folder.path / "run.json").read_text())["job"]["masks"]["source"]
+        == "m\ufffd.json"
+    )
+    ResultFolder(tmp_path / "out", describe(job))  # the same run again
+    folder.add(FrameOutcome("000000", "a\ud800 row\n", {"objects": [{"name": "\ud800bad"}]}))
+    assert folder.rows_file("000000").read_text(encoding="utf-8") == "a\ufffd row\n"
+    assert folder.finished(["000000"])["000000"]["objects"] == [{"name": "\ufffdbad"}]
+    folder.add(FrameOutcome("000001", None, {}, "no such file d\udce9.png"))
+    failure = json.loads((folder.path / "failures" / "000001.json").read_text(encoding="utf-8"))
+    assert failure["reason"] == "no such file d\ufffd.png"
+
+
+def test_weights_in_files_of_any_name_have_a_digest(tmp_path: Path) -> None:
+    root = write_streets(tmp_path / "kitti", 1)
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "w\udce9.bin").write_bytes(b"1")
+    job = DatasetJob(str(root), depth=DepthChoice("hub", str(weights)))
+    before = describe(job)["files"]["depth"]
+    (weights / "w\udce9.bin").write_bytes(b"2")
+    assert describe(job)["files"]["depth"] != before
