@@ -12,7 +12,12 @@ from torch import Tensor
 
 from diffrender.errors import InputError
 from diffrender.meshes import Mesh
-from diffrender.shape_priors.mesh_files import find_axes, read_mesh, to_object_frame
+from diffrender.shape_priors.mesh_files import (
+    check_triangles,
+    find_axes,
+    read_mesh,
+    to_object_frame,
+)
 from diffrender.shape_priors.pca import principal_components
 from diffrender.shape_priors.prior import ShapePrior, unit_box
 
@@ -161,6 +166,7 @@ def _read_all(meshes: Sequence[str | Path | Mesh]) -> tuple[Tensor, Tensor]:
     for index, item in enumerate(meshes):
         if isinstance(item, Mesh):
             vertices, faces = item.vertices.detach().cpu().double(), item.faces.cpu()
+            check_triangles(_label(meshes, index), vertices, faces)
         else:
             vertices, faces = read_mesh(item)
         if first_faces is None:

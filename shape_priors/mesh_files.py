@@ -13,7 +13,14 @@ from torch import Tensor
 
 from diffrender.errors import InputError, require
 
-__all__ = ["find_axes", "load_triangles", "object_rotation", "read_mesh", "to_object_frame"]
+__all__ = [
+    "check_triangles",
+    "find_axes",
+    "load_triangles",
+    "object_rotation",
+    "read_mesh",
+    "to_object_frame",
+]
 
 _LARGEST_FILE = 256 * 2**20  # bytes
 _MOST_VERTICES = 500_000
@@ -68,18 +75,23 @@ def load_triangles(path: Path) -> tuple[Tensor, Tensor]:
     except Exception as error:  # the parsers raise whatever they stumble on
         what = f"{type(error).__name__} {error}"
         raise InputError(f"{path}: cannot be read as a mesh ({what}); is it damaged?") from error
+    check_triangles(str(path), vertices, faces)
+    return vertices, faces
+
+
+def check_triangles(name: str, vertices: Tensor, faces: Tensor) -> None:  # (V, 3), (F, 3)
+    """Raise InputError, which begins with `name`, unless faces join vertices that are finite."""
     if not len(faces):
-        raise InputError(f"{path}: holds no triangle, expected a triangle mesh")
+        raise InputError(f"{name}: holds no triangle, expected a triangle mesh")
     if vertices.shape[1:] != (3,) or faces.shape[1:] != (3,):
         raise InputError(
-            f"{path}: vertices {tuple(vertices.shape)} and faces {tuple(faces.shape)}, expected "
+            f"{name}: vertices {tuple(vertices.shape)} and faces {tuple(faces.shape)}, expected "
             f"three coordinates and three corners each"
         )
     if not bool(torch.isfinite(vertices).all()):
-        raise InputError(f"{path}: holds vertices that are not finite")
+        raise InputError(f"{name}: holds vertices that are not finite")
     if int(faces.min()) < 0 or int(faces.max()) >= len(vertices):
-        raise InputError(f"{path}: a face points outside the {len(vertices)} vertices")
-    return vertices, faces
+        raise InputError(f"{name}: a face points outside the {len(vertices)} vertices")
 
 
 def _by_trimesh(trimesh: ModuleType, path: Path, kind: str) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
+from diffrender.shape_priors.mesh_files import check_triangles
 from diffrender.shape_priors.prior import ShapePrior
 from diffrender.shape_priors.volume import volumetric_iou
 
@@ -72,10 +73,12 @@ def fit_prior(
         settings: see FitSettings.
 
     Raises:
-        InputError: the target is not closed.
+        InputError: the target is not closed, has vertices that are not finite, or faces that point
+            outside them.
     """
     check_shape("vertices", vertices, None, 3)
     check_shape("faces", faces, None, 3)
+    check_triangles("the mesh to fit", vertices, faces)
     settings = settings or FitSettings()
     if settings.iterations < 1 or settings.samples < 100:
         raise InputError("FitSettings needs at least one iteration and 100 samples")

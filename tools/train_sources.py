@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import glob
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +35,20 @@ class KittiFrames:
     def description(self) -> str:
         ends = f"{self.names[0]} to {self.names[-1]}" if self.names else "none"
         masks = self.masks or "masks found there"
-        return f"KITTI frames {self.split}, {ends}, {masks}, depth {self.depth}"
+        return (
+            f"KITTI frames {self.split}, {ends}, {masks}, depth {self.depth}, "
+            f"images {self.fingerprint}"
+        )
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the names of all frames and their images' sizes in bytes; a folder may be moved."""
+        total = hashlib.sha256()
+        for name in self.names:
+            total.update(name.encode("utf-8") + b"\0")
+            for file in sorted((self.root / self.split / "image_2").glob(f"{glob.escape(name)}.*")):
+                total.update(f"{file.name} {file.stat().st_size}\0".encode())
+        return total.hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self.names)

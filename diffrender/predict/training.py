@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -221,8 +222,17 @@ class Trainer:
     def _identity(self, source: str, learned: int, checked: int) -> str:
         plain = dataclasses.asdict(self.settings)
         config = json.loads(config_text(self.net.config))
-        parts = [config, plain, self.group.count, source, learned, checked]
+        prior = _prior_digest(self.prior)
+        parts = [config, plain, self.group.count, source, learned, checked, prior]
         return json.dumps(parts, sort_keys=True)
+
+
+def _prior_digest(prior: ShapePrior) -> str:
+    """Of the shapes that latents stand for, to first order; files are called alike."""
+    total = hashlib.sha256()
+    for part in (prior.mean, prior.basis, prior.faces):
+        total.update(part.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]
 
 
 def check_losses(

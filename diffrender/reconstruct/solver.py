@@ -197,8 +197,9 @@ class Solver:
         hypotheses = fit.hypotheses.to(self.device)
         vertices, _, _ = place(problem.prior, hypotheses, problem.camera, problem.boxes)
         refined = refine_vertices(
-            vertices, problem.prior.faces, crops.camera, crops.evidence, settings
-        )
+            vertices, problem.prior.faces, crops.camera.expand(len(vertices)), crops.evidence,
+            settings,
+        )  # fmt: skip
         return refined.vertices.to("cpu")
 
     def _box_only(self, fits: list[BoxFit]) -> Fit:

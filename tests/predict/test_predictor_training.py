@@ -25,7 +25,7 @@ from diffrender.predict import (
     split_shards,
 )
 from diffrender.tools.inputs import DepthChoice
-from diffrender.tools.train_sources import kitti_frames
+from diffrender.tools.train_sources import KittiFrames, kitti_frames
 
 
 def trainer(out: Path, settings: TrainSettings = QUICK, **options: Any) -> Trainer:
@@ -101,6 +101,9 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
         trainer(tmp_path, dataclasses.replace(QUICK, rate=1e-4))
     with pytest.raises(InputError, match="run with other settings"):
         trainer(tmp_path, source="other pictures")
+    stretched = dataclasses.replace(prior(), basis=1.1 * prior().basis)
+    with pytest.raises(InputError, match="run with other settings"):
+        Trainer(split_shards(shards(), 2), tmp_path, TINY, QUICK, stretched)
     file = tmp_path / "checkpoint.safetensors"
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(InputError, match="not a readable checkpoint"):
@@ -119,6 +122,21 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
         TrainSettings(batch=1)
     with pytest.raises(InputError, match=r"rate 2"):
         TrainSettings(rate=2.0)
+
+
+def test_samples_of_another_folder_are_refused_and_of_a_moved_one_taken(tmp_path: Path) -> None:
+    settings = SampleSettings(size=32, frames_per_file=1)
+
+    def source(name: str) -> KittiFrames:
+        return kitti_frames(tmp_path / name, "training", None, "instance_2", DepthChoice("depth_2"))
+
+    for seed, name in ((1, "one"), (2, "two")):
+        write_kitti(SyntheticStreets(seed, 2, (96, 320), NEAR), tmp_path / name)
+    assert prepare(source("one"), tmp_path / "samples", settings)
+    with pytest.raises(InputError, match="samples"):
+        load_samples(source("two"), tmp_path / "samples", settings)
+    (tmp_path / "one").rename(tmp_path / "moved")
+    assert load_samples(source("moved"), tmp_path / "samples", settings)
 
 
 UNKNOWN = "-1 -1 -1 -1000 -1000 -1000 -10"  # as KITTI writes what is not given

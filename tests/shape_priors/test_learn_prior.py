@@ -112,6 +112,17 @@ def test_ply_is_read_too(hatchbacks: list[Mesh], tmp_path: Path) -> None:
     assert torch.equal(faces, mesh.faces)
 
 
+def test_broken_meshes_in_memory_are_named(hatchbacks: list[Mesh]) -> None:
+    first = hatchbacks[0]
+    nan = Mesh(first.vertices * float("nan"), first.faces)
+    with pytest.raises(InputError, match="mesh 11: holds vertices that are not finite"):
+        learn_prior([*hatchbacks[:11], nan], 4)
+    with pytest.raises(InputError, match="the mesh to fit: holds vertices that are not finite"):
+        fit_prior(load_prior("car"), nan.vertices, nan.faces)
+    with pytest.raises(InputError, match="a face points outside the 100 vertices"):
+        fit_prior(load_prior("car"), first.vertices[:100], first.faces)
+
+
 def test_wrong_sets_are_refused(hatchbacks: list[Mesh], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="3 meshes cannot give 8 latents"):
         learn_prior(hatchbacks[:3])
