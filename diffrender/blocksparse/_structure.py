@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -97,7 +99,9 @@ def draw_mask(grid: tuple[int, int], count: int, generator: torch.Generator) -> 
     missing = wanted
     # Every place is as likely as any other in each round, so the set is uniform among its size.
     while missing:
-        mask[torch.randint(total, (missing,), generator=generator).numpy()] = True
+        # On the CPU whatever torch's default device is, "meta" included.
+        drawn = torch.randint(total, (missing,), generator=generator, device="cpu")
+        mask[drawn.numpy()] = True
         missing = wanted - int(np.count_nonzero(mask))
     if wanted != count:
         np.logical_not(mask, out=mask)
@@ -105,12 +109,15 @@ def draw_mask(grid: tuple[int, int], count: int, generator: torch.Generator) -> 
 
 
 def pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(b_m, b_k) of either way to give a block size; raises InputError for other lengths."""
-    if isinstance(size, int):
-        return size, size
-    if len(size) != 2:
-        raise InputError(f"a size is {tuple(size)}, expected two whole numbers")
-    return size[0], size[1]
+    """(b_m, b_k) of either way to give a block size, of any integers; raises InputError else."""
+    given = (size, size) if isinstance(size, SupportsIndex) else size
+    try:
+        sides = [operator.index(side) for side in given]
+    except TypeError:
+        sides = []
+    if len(sides) != 2:
+        raise InputError(f"a size is {size!r}, expected two whole numbers, or one for both")
+    return sides[0], sides[1]
 
 
 def matrix_shape(matrix: Tensor) -> tuple[int, int]:
@@ -147,9 +154,24 @@ def largest(scores: Tensor, count: int) -> Tensor:  # (N,)
 
 
 def block_energy(weight: Tensor, block_size: tuple[int, int]) -> Tensor:  # (m, k)
-    """(m_B, k_B) sums of squares, at least float32."""
-    wide = weight.to(torch.promote_types(weight.dtype, torch.float32)).square()
+    """(m_B, k_B) sums of squares for comparing, whatever the size of the numbers.
+
+    The unit is that of the largest entry, whose square the dtype may not hold.
+    """
     if block_size == (1, 1):
-        return wide
+        return weight.abs()
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    if weight.numel():
+        low, high = weight.aminmax()
+        unit = torch.maximum(high, -low)
+        weight = weight / torch.where(unit.isfinite() & (unit > 0), unit, 1.0)
+    found = _sums_of_squares(weight, block_size)
+    if found.dtype == torch.float32 and bool((found < 1e-30).any()):
+        found = _sums_of_squares(weight.double(), block_size)  # where squares are lost
+    return found
+
+
+def _sums_of_squares(weight: Tensor, block_size: tuple[int, int]) -> Tensor:
     rows, columns = block_size
-    return wide.reshape(wide.shape[0] // rows, rows, -1, columns).sum((1, 3))
+    grid = (weight.shape[0] // rows, weight.shape[1] // columns)
+    return weight.square().reshape(grid[0], rows, grid[1], columns).sum((1, 3))

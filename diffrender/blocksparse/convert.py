@@ -63,7 +63,9 @@ def sparsify_(
 
     Each keeps the blocks of largest L2 norm, its bias, device, dtype and mode. Subclasses of
     nn.Linear are left alone, such as the output projection of nn.MultiheadAttention, whose weight
-    is read past the layer. Optimizers made before hold the old parameters.
+    is read past the layer. So are layers of which a copy would lose something: parameters shared
+    with another module, hooks, a weight that weight_norm, spectral_norm or pruning computes.
+    Optimizers made before hold the old parameters.
 
     Args:
         model: changed in place.
@@ -75,17 +77,18 @@ def sparsify_(
         The names of what was converted, and of what was left dense with the reason.
 
     Raises:
-        InputError: `where` chose a layer that the block size does not divide, or the model itself
-            is the layer; the model is then as it was.
+        InputError: `where` chose a layer that the block size does not divide, the model itself is
+            the layer, or weights are on "meta" and have no values yet; the model is then as it was.
     """
     if type(model) is nn.Linear:
         raise InputError("the model is itself an nn.Linear; use sparse_copy(layer, config)")
     chosen: dict[str, nn.Linear] = {}
     left: dict[str, str] = {}
+    owners = _owners(model)
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear):
             continue
-        reason = _reason_left(name, module, config, where)
+        reason = _reason_left(name, module, config, where, owners)
         if reason is None:
             chosen[name] = module
         else:
@@ -113,9 +116,14 @@ def sparse_copy(layer: nn.Linear, config: SparsityConfig) -> SparseLinear:
     """The block-sparse layer with the largest blocks of an nn.Linear.
 
     Raises:
-        InputError: the block size does not divide its features.
+        InputError: the block size does not divide its features, or its weight is on "meta".
     """
     weight, bias = layer.weight, layer.bias
+    if weight.is_meta:
+        raise InputError(
+            "the layer's weight is on the meta device and has no values to choose blocks by; load "
+            "or initialise the model first, or build block-sparse layers with linear()"
+        )
     pattern = BlockPattern.from_dense(weight, config.block_shape, config.density)
     sizes = (layer.in_features, layer.out_features, config, bias is not None)
     copy: SparseLinear
@@ -157,6 +165,7 @@ def _reason_left(
     layer: nn.Linear,
     config: SparsityConfig,
     where: Callable[[str, nn.Linear], bool] | None,
+    owners: Mapping[int, list[str]],
 ) -> str | None:
     """Why a layer stays dense; None where it is to be converted."""
     if type(layer) is not nn.Linear:
@@ -169,7 +178,36 @@ def _reason_left(
         if where is None:
             return str(error)
         raise InputError(f"{name}: {error}") from error
+    return _what_a_copy_loses(name, layer, owners)
+
+
+def _what_a_copy_loses(name: str, layer: nn.Linear, owners: Mapping[int, list[str]]) -> str | None:
+    """What a layer has beside its weight and bias, in words; None where it has nothing."""
+    if "weight" not in layer._parameters:
+        return "its weight is computed at every call (weight_norm, spectral_norm, pruning)"
+    for kind, parameter in layer._parameters.items():
+        others = [owner for owner in owners.get(id(parameter), []) if owner != f"{name}.{kind}"]
+        if others:
+            return f"its {kind} is shared with {', '.join(others)}"
+    hooks = (
+        layer._forward_hooks,
+        layer._forward_pre_hooks,
+        layer._backward_hooks,
+        layer._backward_pre_hooks,
+    )
+    if any(hooks) or "forward" in vars(layer):
+        return "it has hooks, which a new layer would not have"
     return None
+
+
+def _owners(model: nn.Module) -> dict[int, list[str]]:
+    """The names under which modules hold each parameter, by its id."""
+    found: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for kind, parameter in module._parameters.items():
+            if parameter is not None:
+                found.setdefault(id(parameter), []).append(f"{name}.{kind}" if name else kind)
+    return found
 
 
 def _replace(model: nn.Module, replaced: Mapping[int, nn.Module]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffrender.blocksparse._structure import structure_arrays
+from diffrender.blocksparse._structure import pair, structure_arrays
 from diffrender.blocksparse.bucket_grid import BucketGrid
 from diffrender.blocksparse.encoding import (
     Buckets,
@@ -32,8 +32,8 @@ class DynamicPattern:
     Attributes:
         grid: the cells and the bucket capacity of the encoding.
         current: the present mask's pattern. It lives in these buffers, so it is good until the
-            next `update`; a backward pass after an update raises torch's error about tensors that
-            were modified in place.
+            next `update` (keep its `mask()` to come back to it); a backward pass after an update
+            raises torch's error about tensors that were modified in place.
 
     Source: PopSparse, arXiv 2303.16999 (dynamic mode).
     """
@@ -45,7 +45,7 @@ class DynamicPattern:
         self,
         grid: BucketGrid,
         mask: Tensor | BlockPattern | None = None,  # (m_B, k_B) bool
-        device: torch.device | str | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         """Allocate the buffers and encode a first mask, empty by default.
 
@@ -71,26 +71,30 @@ class DynamicPattern:
         shape: tuple[int, int],
         block_size: tuple[int, int],
         max_density: float,
-        device: torch.device | str | None = None,
+        device: torch.device | str = "cpu",
     ) -> DynamicPattern:
         """Room for ceil(max_density × blocks) blocks, in one cell: these back-ends need no more.
 
         For another grid, such as `BucketGrid.for_tiles` plans, call the constructor.
         """
-        return cls(BucketGrid.for_density(shape, block_size, max_density, (1, 1, 1)), None, device)
+        grid = BucketGrid.for_density(pair(shape), pair(block_size), max_density, (1, 1, 1))
+        return cls(grid, None, device)
 
     def __repr__(self) -> str:
         return f"DynamicPattern(max_blocks={self.grid.max_blocks}, current={self.current})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DynamicPattern:
-        return self.to(self.device)
+        return self.to(self.device)  # with what was measured here
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.grid, self.current.mask())
 
     def to(self, device: torch.device | str) -> DynamicPattern:
         """A copy with buffers of its own."""
-        return DynamicPattern(self.grid, self.current, device)
+        copy = DynamicPattern(self.grid, self.current, device)
+        if copy.device == self.device:  # what was measured holds for this device alone
+            copy._decisions.update(self._decisions)
+        return copy
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -130,7 +134,7 @@ class DynamicPattern:
 
         Raises:
             InputError: the mask has another shape, or more than `max_blocks` blocks (how many,
-                and where); the pattern is then as it was.
+                and where), or is the pattern of an old mask; the pattern is then as it was.
         """
         rows, columns = positions(mask, self.grid)
         count, wide = len(rows), self.current.grid[1]
@@ -138,7 +142,7 @@ class DynamicPattern:
             raise too_many_blocks(self.grid, rows, columns)
         old = self.current.row_indices.cpu().numpy() * np.int64(wide)
         old += self.current.column_indices.cpu().numpy()
-        self.current.remembered["stale"] = True
+        self.current.retire()
         moves = _places(old, rows * np.int64(wide) + columns, self.grid.max_blocks)
         arrays = structure_arrays(rows, columns, self.current.grid)
         for buffer, array in zip(self._buffers.values(), arrays, strict=True):

@@ -128,6 +128,7 @@ def positions(mask: Tensor | BlockPattern, grid: BucketGrid) -> tuple[Index, Ind
                 f"the pattern is {mask.shape} in blocks of {mask.block_size}, expected "
                 f"{grid.shape} in blocks of {grid.block_size}"
             )
+        mask.refuse_stale()
         return mask.row_indices.cpu().numpy(), mask.column_indices.cpu().numpy()
     check_mask("mask", mask)
     check_shape("mask", mask, *check_sizes(grid.shape, grid.block_size))

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffrender.blocksparse._moves import carry, state_by_block
+from diffrender.blocksparse._structure import pair
 from diffrender.blocksparse.config import SparsityConfig
 from diffrender.blocksparse.dynamic import DynamicPattern
 from diffrender.blocksparse.pattern import BlockPattern
 from diffrender.blocksparse.products import spmm, transforms_active
-from diffrender.errors import InputError
+from diffrender.errors import InputError, check_shape
 
 __all__ = ["BlockSparseLinear", "DynamicBlockSparseLinear", "SparseLinear"]
 
@@ -30,9 +32,12 @@ class SparseLinear(nn.Module):
         pattern: which blocks are stored.
         values: (blocks, b_m, b_k) parameter.
         bias: (out_features,) parameter, or None.
+        watches: called with the layer, its input and its output, as `GradientWatch` wishes. Unlike
+            a module's hooks they are noticed by code that was compiled before.
     """
 
     pattern: BlockPattern | DynamicPattern
+    watches: tuple[Callable[[Any, Tensor, Tensor], None], ...]
 
     def __init__(
         self,
@@ -46,6 +51,7 @@ class SparseLinear(nn.Module):
         self.config = config
         self.out_features, self.in_features = pattern.shape
         self.pattern = pattern
+        self.watches = ()
         values = torch.empty(pattern.values_shape, device=device, dtype=dtype)
         self.values = nn.Parameter(values)
         self.bias = nn.Parameter(values.new_empty(self.out_features)) if bias else None
@@ -65,7 +71,17 @@ class SparseLinear(nn.Module):
         y = spmm(self.pattern, self.values, rows, features_last=True, backend=self.config.backend)
         if self.bias is not None:
             y = _add_bias(y, self.bias)
-        return y if x.dim() > 1 else y[0]
+        y = y if x.dim() > 1 else y[0]
+        if self.watches:
+            # Not compiled: a graph would be traced anew for every single watch.
+            compiling = torch.compiler.is_compiling()
+            tell = torch.compiler.disable(self._tell) if compiling else self._tell
+            tell(x, y)
+        return y
+
+    def _tell(self, x: Tensor, y: Tensor) -> None:
+        for watch in self.watches:
+            watch(self, x, y)
 
     @property
     def weight(self) -> Tensor:
@@ -86,8 +102,12 @@ class SparseLinear(nn.Module):
             f"block_size={self.pattern.block_size}"
         )
 
-    def _take(self, pattern: BlockPattern) -> None:
-        """Adopt a pattern that a state dict brought."""
+    def _take(self, pattern: BlockPattern, values: Tensor) -> None:
+        """Adopt a pattern that a state dict brought; raises InputError where it cannot.
+
+        Args:
+            values: that come with it and are loaded afterwards.
+        """
         raise NotImplementedError
 
     def _follow(self) -> None:
@@ -120,14 +140,16 @@ class SparseLinear(nn.Module):
         names = [prefix + name for name in _SAVED]
         absent = [name for name in names if name not in state_dict]
         missing_keys += absent
-        if not absent:
+        values = state_dict.get(prefix + "values")
+        if not absent and values is not None:
             try:
                 size = self.pattern.block_size
                 offsets, columns = (state_dict[name] for name in names)
                 pattern = BlockPattern.from_offsets(self.pattern.shape, size, offsets, columns)
-                self._take(pattern)
+                self._take(pattern, values)
             except InputError as error:
                 error_msgs.append(f"the pattern of {prefix.rstrip('.') or 'this layer'}: {error}")
+                return  # the layer stays as it was: values of another pattern are of no use
         rest = {name: value for name, value in state_dict.items() if name not in names}
         super()._load_from_state_dict(
             rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
@@ -159,7 +181,7 @@ class BlockSparseLinear(SparseLinear):
         Raises:
             InputError: the sizes do not fit.
         """
-        shape = (out_features, in_features)
+        shape = pair((out_features, in_features))
         if pattern is None:
             pattern = BlockPattern.random(
                 shape, config.block_shape, config.density, generator=torch.default_generator
@@ -168,9 +190,11 @@ class BlockSparseLinear(SparseLinear):
             raise InputError(f"pattern is for a weight of {pattern.shape}, expected {shape}")
         super().__init__(config, pattern, bias, device, dtype)
 
-    def _take(self, pattern: BlockPattern) -> None:
+    def _take(self, pattern: BlockPattern, values: Tensor) -> None:
+        check_shape("values", values, *pattern.values_shape)
         if self.values.shape != pattern.values_shape:
             self.values.data = self.values.data.new_empty(pattern.values_shape)
+            self.values.grad = None  # of the old blocks
         self.pattern = pattern
         self._follow()
 
@@ -200,7 +224,7 @@ class DynamicBlockSparseLinear(SparseLinear):
         Raises:
             InputError: the sizes do not fit, or the first mask has too many blocks.
         """
-        shape, size = (out_features, in_features), config.block_shape
+        shape, size = pair((out_features, in_features)), config.block_shape
         room = DynamicPattern.for_density(shape, size, config.density)
         if pattern is None:
             pattern = BlockPattern.random(
@@ -217,24 +241,30 @@ class DynamicBlockSparseLinear(SparseLinear):
     ) -> None:
         """Change the mask in place: kept blocks keep their values, new ones start at zero.
 
-        Gradients move with the values, and so does what the optimizer remembers for each value
-        (momenta). Nothing is allocated anew or planned again.
+        Gradients move with the values, and so does what the optimizer remembers for each block
+        (momenta; the rows and columns of Adafactor). Nothing is allocated anew or planned again.
 
         Raises:
-            InputError: the mask has another shape, or more blocks than the layer has room for.
+            InputError: the mask has another shape, or more blocks than the layer has room for, or
+                the optimizer remembers what does not belong to single blocks, as LBFGS does. The
+                layer is then as it was.
         """
-        moves = self.pattern.update(mask).to(self.values.device)
         carried: list[Tensor] = [self.values]
         if self.values.grad is not None:
             carried.append(self.values.grad)
         if optimizer is not None:
-            state = optimizer.state.get(self.values, {})
-            shape = self.values.shape
-            carried += [t for t in state.values() if isinstance(t, Tensor) and t.shape == shape]
+            carried += state_by_block(optimizer, self.values)
+        moves = self.pattern.update(mask).to(self.values.device)
         for tensor in carried:
-            _carry(tensor, moves)
+            carry(tensor, moves)
 
-    def _take(self, pattern: BlockPattern) -> None:
+    def _take(self, pattern: BlockPattern, values: Tensor) -> None:
+        fits = pattern.nnz <= self.pattern.grid.max_blocks  # else `update` says where it is fullest
+        if fits and values.shape != self.values.shape:
+            raise InputError(
+                f"values have shape {tuple(values.shape)}, expected {tuple(self.values.shape)}: "
+                "room for as many blocks; build the layer with the density that was saved"
+            )
         self.pattern.update(pattern)
 
 
@@ -243,11 +273,3 @@ def _add_bias(y: Tensor, bias: Tensor) -> Tensor:  # (..., m), (m,)
     if torch.compiler.is_compiling() or transforms_active() or y._is_view():
         return y + bias.to(y.dtype)
     return y.add_(bias)
-
-
-def _carry(tensor: Tensor, moves: Tensor) -> None:  # (slots, b_m, b_k), (slots,)
-    """Put each block's entries where the new mask wants them; -1 becomes zero."""
-    kept = moves >= 0
-    stay = tensor.index_select(0, moves[kept])
-    tensor.zero_()
-    tensor[kept] = stay

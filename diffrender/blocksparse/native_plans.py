@@ -244,7 +244,8 @@ def _segments(pattern: BlockPattern, native: Product, by_column: bool) -> Tensor
     key = ("native segments", by_column, native.bands)
     found = pattern.remembered.get(key)
     if found is None:
-        found = torch.empty(native.bands + 1, native.out_blocks, dtype=torch.int32)
+        shape = (native.bands + 1, native.out_blocks)
+        found = torch.empty(shape, dtype=torch.int32, device="cpu")
         check_status(kernel("segments", "pp")(ctypes.addressof(native), found.data_ptr()))
         pattern.remembered[key] = found
     return found

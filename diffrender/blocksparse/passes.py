@@ -16,7 +16,7 @@ from diffrender.blocksparse.backends import products
 from diffrender.blocksparse.pattern import BlockPattern
 from diffrender.blocksparse.plan import plan_for
 
-__all__ = ["forward", "grad_input", "grad_weight"]
+__all__ = ["forward", "grad_input", "grad_weight", "own_dtypes"]
 
 
 def forward(
@@ -29,7 +29,7 @@ def forward(
 ) -> Tensor:
     """y = W x, in x's dtype and layout."""
     plan = plan_for(pattern, "forward", x, features_last, backend)
-    with _own_dtypes(x):
+    with own_dtypes(x):
         return products(plan.backend).multiply(
             pattern, values, x, transpose=False, features_last=features_last, plan=plan.kernel
         )
@@ -45,7 +45,7 @@ def grad_input(
 ) -> Tensor:
     """dx = W^T dy, in dy's dtype and layout."""
     plan = plan_for(pattern, "grad_input", dy, features_last, backend)
-    with _own_dtypes(dy):
+    with own_dtypes(dy):
         return products(plan.backend).multiply(
             pattern, values, dy, transpose=True, features_last=features_last, plan=plan.kernel
         )
@@ -61,7 +61,7 @@ def grad_weight(
 ) -> Tensor:
     """dW at the stored blocks, (nnz, b_m, b_k) in x's dtype."""
     plan = plan_for(pattern, "grad_weight", x, features_last, backend)
-    with _own_dtypes(x):
+    with own_dtypes(x):
         return products(plan.backend).block_outer(
             pattern, dy, x, features_last=features_last, plan=plan.kernel
         )
@@ -70,7 +70,7 @@ def grad_weight(
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
-def _own_dtypes(x: Tensor) -> AbstractContextManager[None]:
+def own_dtypes(x: Tensor) -> AbstractContextManager[None]:
     """Autocast has had its say: inside, half precision is summed in float32."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else _NOTHING

@@ -92,6 +92,7 @@ class BlockPattern:
         return self  # nothing in it ever changes
 
     def __getstate__(self) -> dict[str, Any]:
+        self.refuse_stale()
         return {**self.__dict__, "remembered": {}}
 
     @property
@@ -129,6 +130,21 @@ class BlockPattern:
         """The six index tensors, in the order of the attributes."""
         return tuple(getattr(self, name) for name in INDEX_FIELDS)
 
+    def retire(self) -> None:
+        """Note that a DynamicPattern is about to overwrite these index tensors."""
+        self.remembered["stale"] = True
+        turned = self.remembered.get("transposed")
+        if turned is not None:
+            turned.remembered["stale"] = True
+
+    def refuse_stale(self) -> None:
+        """Raise InputError where the index tensors are no longer those of this pattern's mask."""
+        if "stale" in self.remembered:
+            raise InputError(
+                "the pattern is of a mask that its DynamicPattern has changed since; take "
+                "`current` anew, or keep `current.mask()` to come back to a mask"
+            )
+
     from_mask = classmethod(_constructors.from_mask)
     from_element_mask = classmethod(_constructors.from_element_mask)
     random = classmethod(_constructors.random)
@@ -143,6 +159,7 @@ class BlockPattern:
         wanted = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
         if wanted == self.device:
             return self
+        self.refuse_stale()
         if ("to", wanted) not in self.remembered:
             with torch.inference_mode(False):
                 moved = {name: getattr(self, name).to(wanted) for name in INDEX_FIELDS}
@@ -154,6 +171,7 @@ class BlockPattern:
 
         Values follow by `values[pattern.transpose_order].mT`.
         """
+        self.refuse_stale()
         if "transposed" not in self.remembered:
             rows = self.transpose_row_indices
             with torch.inference_mode(False):
@@ -175,7 +193,12 @@ class BlockPattern:
         return self.remembered["transposed"]
 
     def mask(self) -> Tensor:
-        """(m_B, k_B) bool, True where a block is stored."""
+        """(m_B, k_B) bool, True where a block is stored.
+
+        Raises:
+            InputError: its DynamicPattern has taken another mask since.
+        """
+        self.refuse_stale()
         mask = torch.zeros(self.grid, dtype=torch.bool, device=self.device)
         mask[self.row_indices.long(), self.column_indices.long()] = True
         return mask
@@ -186,8 +209,9 @@ class BlockPattern:
         Differentiable in `values`.
 
         Raises:
-            InputError: values are not (nnz, b_m, b_k).
+            InputError: values are not (nnz, b_m, b_k), or the pattern is of an old mask.
         """
+        self.refuse_stale()
         check_shape("values", values, *self.values_shape)
         (block_rows, block_columns), (rows, columns) = self.grid, self.block_size
         dense = values.new_zeros(block_rows * block_columns, rows, columns)
@@ -205,8 +229,10 @@ class BlockPattern:
                 matrix, which must have every entry inside the pattern.
 
         Raises:
-            InputError: the shape differs, or a sparse matrix has an entry outside the pattern.
+            InputError: the shape differs, a sparse matrix has an entry outside the pattern, or the
+                pattern is of an old mask.
         """
+        self.refuse_stale()
         if not isinstance(matrix, Tensor) or matrix.layout != torch.strided:
             return _formats.gather_values(self, matrix)
         check_shape("matrix", matrix, *self.shape)

@@ -63,17 +63,17 @@ class StaticPlan:
     kernel: Any
     costs: dict[str, float]
     measured: dict[str, float]
-    _owner: weakref.ref[BlockPattern] = field(repr=False)  # which remembers this plan
+    _owner: weakref.ref[BlockPattern | DynamicPattern] = field(repr=False)  # of this plan
 
     @property
     def pattern(self) -> BlockPattern:
-        """The pattern that this plan is for."""
-        pattern = self._owner()
-        if pattern is None:
+        """The pattern that this plan is for; of a DynamicPattern that of the present mask."""
+        owner = self._owner()
+        if owner is None:
             raise InputError("the plan's pattern is gone; keep the pattern as long as its plans")
-        return pattern
+        return owner.current
 
-    @functools.cached_property
+    @property
     def split(self) -> StaticSplit:
         """Bands, parts and deals that suit this product's cache and threads."""
         problem = self.problem
@@ -134,7 +134,7 @@ def static_plan(
         InputError: the product is unknown, or the back-end cannot be used.
     """
     problem = _problem(product, columns, dtype, features_last, backend)
-    return _remembered(pattern.current, problem)
+    return _owned(_remembered(pattern.current, problem), pattern)
 
 
 def measure(
@@ -160,8 +160,10 @@ def measure(
     run = _example(stored, problem)
     timed = {name: _best_time(functools.partial(run, name), stored.device) for name in ways}
     stored.remembered.setdefault("decisions", {})[problem] = timed
-    stored.remembered.pop(problem, None)
-    return _remembered(stored, problem)
+    for key in list(stored.remembered):  # also the plans of as many columns in a batch
+        if isinstance(key, Problem) and _folded(key) == problem:
+            stored.remembered.pop(key, None)
+    return _owned(_remembered(stored, problem), pattern)
 
 
 def plan_for(
@@ -188,13 +190,27 @@ def _problem(
     return Problem(product, 1, columns, dtype, features_last, backend, kernel_threads())
 
 
+def _folded(problem: Problem) -> Problem:
+    """As `measure` counts columns: leading dimensions are more of them."""
+    return problem._replace(batch=1, columns=problem.batch * problem.columns)
+
+
+def _owned(plan: StaticPlan, pattern: BlockPattern | DynamicPattern) -> StaticPlan:
+    """The plan as its caller keeps it: a DynamicPattern's plan outlives the present mask."""
+    if plan._owner() is pattern:
+        return plan
+    return dataclasses.replace(plan, _owner=weakref.ref(pattern))
+
+
 def _remembered(pattern: BlockPattern, problem: Problem) -> StaticPlan:
     found = pattern.remembered.get(problem)
     if found is None:
         found = _make(pattern, problem)
         if len(pattern.remembered) >= _KEPT:  # inputs of ever new sizes must not fill the memory
-            for key in [k for k in pattern.remembered if k[0] in _PLANS]:
-                del pattern.remembered[key]
+            # Other threads put plans in and throw them out at the same time.
+            for key in list(pattern.remembered):
+                if key[0] in _PLANS:
+                    pattern.remembered.pop(key, None)
         pattern.remembered[problem] = found
     return found
 
@@ -211,7 +227,7 @@ def _make(pattern: BlockPattern, problem: Problem) -> StaticPlan:
     backend = sparse
     if problem.backend is None:
         costs["dense"] = dense_cost(pattern, columns, itemsize)
-        measured = pattern.remembered.get("decisions", {}).get(problem, {})
+        measured = pattern.remembered.get("decisions", {}).get(_folded(problem), {})
         judged = measured or costs
         backend = min(judged, key=judged.__getitem__)
     kernel = _kernel_plan(pattern, problem, backend)
@@ -234,7 +250,8 @@ def _example(pattern: BlockPattern, problem: Problem) -> Callable[[str], Tensor]
     (m, k), n = pattern.shape, problem.columns
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(pattern.device, problem.dtype)
+        drawn = torch.randn(shape, generator=generator, device="cpu")
+        return drawn.to(pattern.device, problem.dtype)
 
     def side(features: int) -> Tensor:
         return draw(n, features) if problem.features_last else draw(features, n)

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from diffrender.blocksparse import _operators, passes, torch_products
 from diffrender.blocksparse._operators import padded
@@ -20,6 +21,7 @@ __all__ = ["sddmm", "spmm", "transforms_active"]
 _AUTOCAST = (torch.float32, torch.float16, torch.bfloat16)
 _PLAIN = (Tensor, torch.nn.Parameter)
 transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
+_is_batched = getattr(torch._C._functorch, "is_legacy_batchedtensor", lambda tensor: False)
 
 
 def spmm(
@@ -49,7 +51,8 @@ def spmm(
     Differentiable in values and x, any number of times. A named back-end leaves out what is not
     stored even where x is NaN or infinite; with None the planner may run the product dense, where
     zero times infinity is NaN. Sums have a fixed order, whatever the threads. Inside
-    torch.func transforms (vmap, grad, jacrev) the plain-torch twin runs.
+    torch.func transforms (vmap, grad, jacrev, jvp), for gradients that come in batches and for
+    tensors with a forward-mode tangent the plain-torch twin runs.
 
     Raises:
         InputError: shapes, dtypes or devices do not fit, or the back-end cannot be used.
@@ -118,11 +121,7 @@ def _check(
             f"{', transposed' if transpose else ''}; features_last={not features_last} takes the "
             f"other layout"
         )
-    if "stale" in pattern.current.remembered:
-        raise InputError(
-            "the pattern is of a mask that its DynamicPattern has changed since; take `current` "
-            "anew"
-        )
+    pattern.current.refuse_stale()
     if x.dtype != other.dtype or not x.dtype.is_floating_point:
         raise InputError(
             f"the operands have dtypes {other.dtype} and {x.dtype}, expected one floating dtype; "
@@ -135,9 +134,33 @@ def _check(
         )
 
 
-def _by_operator(first: Tensor, second: Tensor) -> bool:
-    """Whether the registered operator must be used: torch.compile and tensor subclasses."""
-    return torch.compiler.is_compiling() or type(first) not in _PLAIN or type(second) not in _PLAIN
+def _special(first: Tensor, second: Tensor) -> bool:
+    """Whether the twin or the registered operator is needed (torch.compile, subclasses)."""
+    return (
+        torch.compiler.is_compiling()
+        or transforms_active()
+        or type(first) not in _PLAIN
+        or type(second) not in _PLAIN
+        or forward_ad._current_level >= 0
+        or _is_batched(first)
+        or _is_batched(second)
+    )
+
+
+def _by_twin(first: Tensor, second: Tensor) -> bool:
+    """Whether torch's own operations must run: only those go through all of its transforms."""
+    if transforms_active():
+        return True
+    forward_mode = forward_ad._current_level >= 0
+    if torch.compiler.is_compiling():
+        return forward_mode  # a graph is traced anew for each level, and does not see tangents
+    if forward_mode and (_has_tangent(first) or _has_tangent(second)):
+        return True
+    return _is_batched(first) or _is_batched(second)
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    return forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def _multiply(
@@ -148,16 +171,14 @@ def _multiply(
     features_last: bool,
     backend: str | None,
 ) -> Tensor:
-    if _by_operator(values, x):
-        return _operators.multiply(pattern, values, x, transpose, features_last, backend)
-    if transforms_active():  # torch.func takes plain operations through all its transforms
-        return torch_products.multiply(
-            pattern.current,
-            values[: pattern.current.nnz],
-            x,
-            transpose=transpose,
-            features_last=features_last,
-        )
+    if _special(values, x):
+        if not _by_twin(values, x):
+            return _operators.multiply(pattern, values, x, transpose, features_last, backend)
+        stored = values[: pattern.current.nnz]
+        with passes.own_dtypes(x):
+            return torch_products.multiply(
+                pattern.current, stored, x, transpose=transpose, features_last=features_last
+            )
     if torch.is_grad_enabled() and (values.requires_grad or x.requires_grad):
         return _Multiply.apply(values, x, pattern, transpose, features_last, backend)
     return _run(pattern.current, values, x, transpose, features_last, backend)
@@ -166,10 +187,11 @@ def _multiply(
 def _outer(
     pattern: Pattern, dy: Tensor, x: Tensor, features_last: bool, backend: str | None
 ) -> Tensor:
-    if _by_operator(dy, x):
-        return _operators.outer(pattern, dy, x, features_last, backend)
-    if transforms_active():
-        found = torch_products.block_outer(pattern.current, dy, x, features_last=features_last)
+    if _special(dy, x):
+        if not _by_twin(dy, x):
+            return _operators.outer(pattern, dy, x, features_last, backend)
+        with passes.own_dtypes(x):
+            found = torch_products.block_outer(pattern.current, dy, x, features_last=features_last)
         return padded(found, pattern.values_shape[0])
     if torch.is_grad_enabled() and (dy.requires_grad or x.requires_grad):
         return _Outer.apply(dy, x, pattern, features_last, backend)

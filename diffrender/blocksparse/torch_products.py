@@ -6,6 +6,7 @@ sums are in a fixed order: blocks by row, whatever the threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -79,7 +80,8 @@ def _block_rows(x: Tensor, side: int, features_last: bool) -> Tensor:
     if features_last:
         flat = x.reshape(-1, x.shape[-1]).mT
     else:
-        flat = x.movedim(-2, 0).flatten(1)
+        # Not flatten: batched gradients have no rule for it.
+        flat = x.movedim(-2, 0).reshape(x.shape[-2], math.prod(x.shape[:-2]) * x.shape[-1])
     return flat.reshape(flat.shape[0] // side, side, flat.shape[1])
 
 

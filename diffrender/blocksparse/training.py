@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from types import TracebackType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +37,10 @@ class GradientWatch:
         for layer, gradient in watch.gradients.items():
             drop_and_grow(layer, gradient, 0.3, optimizer)
 
+    Layers call it themselves, so that it also sees models that are compiled already (they are
+    compiled once more for it; with fullgraph=True torch says that it cannot) and layers whose input
+    is given by its name.
+
     Attributes:
         gradients: for each dynamic layer, (out_features, in_features), summed over its calls.
     """
@@ -45,10 +48,10 @@ class GradientWatch:
     def __init__(self, model: nn.Module) -> None:
         self.gradients: dict[DynamicBlockSparseLinear, Tensor] = {}
         self._layers = [m for m in model.modules() if isinstance(m, DynamicBlockSparseLinear)]
-        self._handles: list[Any] = []
 
     def __enter__(self) -> GradientWatch:
-        self._handles = [layer.register_forward_hook(self._watch) for layer in self._layers]
+        for layer in self._layers:
+            layer.watches += (self._watch,)
         return self
 
     def __exit__(
@@ -57,16 +60,13 @@ class GradientWatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        for layer in self._layers:
+            layer.watches = tuple(w for w in layer.watches if w != self._watch)
 
-    def _watch(
-        self, layer: DynamicBlockSparseLinear, inputs: tuple[Tensor, ...], y: Tensor
-    ) -> None:
+    def _watch(self, layer: DynamicBlockSparseLinear, x: Tensor, y: Tensor) -> None:
         if not y.requires_grad:
             return
-        x = inputs[0].detach()
+        x = x.detach()
 
         def add(dy: Tensor) -> None:
             columns = x.reshape(-1, x.shape[-1]).to(dy.dtype)
@@ -151,11 +151,11 @@ def cubic_density(step: int, last: int, final: float, first: float = 1.0) -> flo
 def _strongest(layer: DynamicBlockSparseLinear, count: int) -> Tensor:
     """(m_B, k_B) bool: the stored blocks of largest norm."""
     stored = layer.pattern.current
-    values = layer.values.detach()[: stored.nnz].float()
-    norms = values.square().sum((1, 2))
-    if bool(norms.isnan().any()):
+    values = layer.values.detach()[: stored.nnz]
+    energy = block_energy(values.flatten(0, 1), stored.block_size).flatten()
+    if bool(energy.isnan().any()):
         raise InputError("the layer's values hold NaN; load an earlier state")
-    kept = largest(norms, count)
+    kept = largest(energy, count)
     mask = torch.zeros(stored.grid, dtype=torch.bool, device=values.device)
     mask[stored.row_indices[kept].long(), stored.column_indices[kept].long()] = True
     return mask

@@ -64,7 +64,7 @@ def multiply(
     lists = block_lists(pattern, transpose, x.element_size())
     tile = _tile(lists.members * high, deep, columns, x)
     programs = lists.groups * batches * blocks(columns, tile.columns)
-    tensors: tuple[Tensor, ...] = (values.contiguous(), x, y, *_tables(lists))
+    tensors: tuple[Tensor, ...] = (values.contiguous().resolve_neg(), x, y, *_tables(lists))
     direct, dtype = lists.slots is None, _sum_dtype(x)
     arguments: tuple[Any, ...]
     if tile.single:
@@ -123,7 +123,7 @@ def launch(kernel: Any, programs: int, *arguments: Any, warps: int = 4) -> None:
 
 def _flat(x: Tensor, features_last: bool) -> tuple[Tensor, int, int]:
     """x contiguous, its number of matrices and their columns; features last has one matrix."""
-    x = x.contiguous()
+    x = x.contiguous().resolve_neg()
     if features_last:
         return x, 1, x.shape[:-1].numel()
     return x, x.shape[:-2].numel(), x.shape[-1]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffrender.graph._kernels import check_status, kernel
+from diffrender.graph._kernels import check_status, kernel, plain
 from diffrender.native import kernel_threads
 from diffrender.native.operators import define, differentiable, pointer
 
@@ -23,11 +23,11 @@ def _forward(
     heads: int,
     pairs: int,
 ) -> tuple[Tensor, Tensor]:
-    qkv = qkv.contiguous()
+    qkv = plain(qkv)
     width = qkv.shape[1] // (3 * heads)
     out = qkv.new_empty(len(qkv), heads * width)
     weights = qkv.new_empty(pairs, heads)
-    bias, keep = (None if t is None else t.contiguous() for t in (bias, keep))
+    bias, keep = (None if t is None else plain(t) for t in (bias, keep))
     status = kernel("ragged_attention", "pp iiii pppp p", qkv.dtype)(
         node_offsets.data_ptr(),
         pair_offsets.data_ptr(),
@@ -65,7 +65,7 @@ def _gradient(
     node_offsets: Tensor,
     pair_offsets: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    grad, heads = grad.contiguous(), weights.shape[1]
+    grad, heads = plain(grad), weights.shape[1]
     grad_qkv, grad_bias = torch.empty_like(qkv), torch.empty_like(weights)
     status = kernel("ragged_attention_backward", "pp iiii pppp pp", qkv.dtype)(
         node_offsets.data_ptr(),
@@ -89,10 +89,10 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> 
     qkv, bias, keep, node_offsets, pair_offsets, *_ = inputs
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
-    keep = None if keep is None else keep.contiguous()
+    keep = None if keep is None else plain(keep)
     ctx.biased, ctx.kept = bias is not None, keep is not None
     kept = () if keep is None else (keep,)
-    ctx.save_for_backward(qkv.contiguous(), output[1], node_offsets, pair_offsets, *kept)
+    ctx.save_for_backward(plain(qkv), output[1], node_offsets, pair_offsets, *kept)
 
 
 def _by(gradient: Any) -> Any:

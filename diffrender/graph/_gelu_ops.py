@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffrender.graph._kernels import check_status, kernel
+from diffrender.graph._kernels import check_status, kernel, plain
 from diffrender.native import kernel_threads
 from diffrender.native.operators import define, differentiable, pointer
 
@@ -17,7 +17,7 @@ __all__ = ["native_norm_gelu"]
 def _forward(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    x = x.contiguous()
+    x = plain(x)
     y, stats = torch.empty_like(x), x.new_empty(len(x), 2)
     status = kernel("norm_gelu", "iii d ppp pp", x.dtype)(
         *x.shape,
@@ -36,7 +36,7 @@ def _forward(
 def _gradient(
     grad: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, stats: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad, dx = grad.contiguous(), torch.empty_like(x)
+    grad, dx = plain(grad), torch.empty_like(x)
     dweight, dbias = x.new_zeros(2, 0 if weight is None else len(weight)).unbind()
     status = kernel("norm_gelu_backward", "iii pppp pppp", x.dtype)(
         *x.shape,
@@ -59,7 +59,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> 
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
     ctx.normed = weight is not None
-    ctx.save_for_backward(x.contiguous(), output[1], *([weight, bias] if ctx.normed else []))
+    ctx.save_for_backward(plain(x), output[1], *([weight, bias] if ctx.normed else []))
 
 
 def _by(gradient: Any) -> Any:

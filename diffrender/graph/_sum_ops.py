@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffrender.graph._kernels import check_status, kernel
+from diffrender.graph._kernels import check_status, kernel, plain
 from diffrender.native import kernel_threads
 from diffrender.native.operators import define, differentiable, pointer
 
@@ -18,7 +18,7 @@ def run_link_sum(
     values: Tensor, rows: Tensor, offsets: Tensor, start: Tensor | None = None
 ) -> Tensor:
     """start + P values, without a gradient."""
-    values = values.contiguous()
+    values = plain(values)
     width = values.shape[1]
     out = values.new_empty(len(offsets) - 1, width)
     status = kernel("link_sum", "ppp ii p i p", values.dtype)(
@@ -87,8 +87,8 @@ def _edge_forward(
     sender_rows: Tensor,
     sender_offsets: Tensor,
 ) -> Tensor:
-    each = torch.arange(len(edges) + 1)
-    out = run_link_sum(at_receiver, receiver, each, edges.contiguous())
+    each = torch.arange(len(edges) + 1, device=edges.device)
+    out = run_link_sum(at_receiver, receiver, each, plain(edges))
     return run_link_sum(at_sender, sender, each, out)
 
 
@@ -105,7 +105,7 @@ def _edge_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 
 def _edge_traced(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     receiver_rows, receiver_offsets, sender_rows, sender_offsets = ctx.saved_tensors
-    each = torch.arange(grad.shape[0] + 1)
+    each = torch.arange(grad.shape[0] + 1, device=grad.device)
     total = torch.ops.diffrender.link_sum
     # The transposed links of a sum's gradient are not needed: it is not differentiated again.
     at_receiver = total(grad.contiguous(), receiver_rows, receiver_offsets, each, each)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffrender.errors import InputError, check_shape
 from diffrender.graph._attention_ops import native_attention
 from diffrender.graph._kernels import native_fits
 
@@ -50,6 +51,11 @@ class PairLayout:
         return int(self.pair_offsets[-1])
 
     @functools.cached_property
+    def nodes(self) -> int:
+        """N."""
+        return int(self.node_offsets[-1])
+
+    @functools.cached_property
     def groups(self) -> tuple[AttentionGroup, ...]:
         """The packs, or else the graphs of each size together: no padding."""
         if self.packs is not None:
@@ -90,7 +96,11 @@ def attend(
     Returns:
         (N, H D). Differentiable once in `qkv` and `bias`. Memory grows with P, the sum of the
         squares of the graphs' sizes, never with N^2.
+
+    Raises:
+        InputError: the shapes do not fit the layout and the heads.
     """
+    _check(qkv, bias, keep, layout, heads)
     if layout.packs is None and native_fits(qkv, bias, keep):
         index = (layout.node_offsets, layout.pair_offsets)
         return native_attention(qkv, bias, keep, *index, heads, layout.count)[0]
@@ -122,6 +132,22 @@ def torch_attend(
         found.append(out.flatten(0, 1)[real])
         places.append(group.rows.flatten()[real])
     return torch.cat(found)[torch.argsort(torch.cat(places))]
+
+
+def _check(
+    qkv: Tensor, bias: Tensor | None, keep: Tensor | None, layout: PairLayout, heads: int
+) -> None:
+    """Raise InputError unless the shapes fit: the kernel reads as far as the layout says."""
+    if qkv.dim() != 2 or qkv.shape[0] != layout.nodes:
+        check_shape("qkv", qkv, layout.nodes, None)
+    if heads < 1 or qkv.shape[1] % (3 * heads):
+        raise InputError(
+            f"qkv has {qkv.shape[1]} columns for {heads} heads, expected a multiple of three times "
+            "the heads: queries, keys and values of each"
+        )
+    for name, value in (("bias", bias), ("keep", keep)):
+        if value is not None and value.shape != (layout.count, heads):
+            check_shape(name, value, layout.count, heads)
 
 
 def _by_head(values: Tensor, pairs: Tensor) -> Tensor:  # (P, H), (g, n, n)

@@ -103,14 +103,17 @@ def batch_graphs(graphs: Sequence[Graph], encodings: Sequence[GraphEncodings]) -
     """The graphs and their encodings as one ragged batch.
 
     Raises:
-        InputError: no graph, another number of encodings, features of different widths, or labels,
-            inputs or hop distances that only some of the graphs have.
+        InputError: no graph, another number of encodings, encodings of graphs of another size,
+            features of different widths, or labels, inputs or hop distances that only some of the
+            graphs have.
     """
     if not graphs or len(graphs) != len(encodings):
         raise InputError(
             f"{len(graphs)} graphs and {len(encodings)} encodings came, expected one or more and "
             "as many encodings"
         )
+    for i, (graph, encoding) in enumerate(zip(graphs, encodings, strict=True)):
+        _check_encodings(i, graph.nodes, encoding)
     node_counts = torch.tensor([g.nodes for g in graphs])
     edge_counts = torch.tensor([g.edges for g in graphs])
     node_offsets, edge_offsets = _offsets(node_counts), _offsets(edge_counts)
@@ -146,6 +149,19 @@ def batch_graphs(graphs: Sequence[Graph], encodings: Sequence[GraphEncodings]) -
         layout=layout,
         links=_links(index, node_offsets, edge_offsets),
     )
+
+
+def _check_encodings(i: int, nodes: int, encodings: GraphEncodings) -> None:
+    """Raise InputError unless encodings have a row for each node: kernels count on it."""
+    hops = encodings.distances
+    rows = [len(encodings.degree), len(encodings.laplacian_vectors), len(encodings.random_walk)]
+    if rows != [nodes] * 3 or (hops is not None and hops.shape != (nodes, nodes)):
+        found = "none" if hops is None else tuple(hops.shape)
+        raise InputError(
+            f"graph {i} has {nodes} nodes, its encodings have degree, laplacian_vectors and "
+            f"random_walk of {rows} rows and distances {found}, expected {nodes} rows and "
+            f"({nodes}, {nodes}); encode_graph makes them, in the order of the graphs"
+        )
 
 
 def _offsets(counts: Tensor) -> Tensor:

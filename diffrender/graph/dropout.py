@@ -19,13 +19,14 @@ def keep_factors(
     """0 with probability `rate`, else 1 / (1 - rate). Not differentiable.
 
     `rate` is kept to a part in 65536: four draws are cut out of one of 64 bits, since drawing costs
-    more than all else that is done with them.
+    more than all else that is done with them. Just below 1 it is 65535 parts.
     """
     count = math.prod(shape)
     words = torch.empty((count + 3) // 4, dtype=torch.int64)
     words.random_(-(2**63), None, generator=generator)
-    kept = words.view(torch.int16)[:count] >= round(rate * 65536) - 32768
-    return kept.view(shape).to(like.device, like.dtype) / (1 - rate)
+    # A bound of 65536 parts would not fit the 16 bits that it is compared with.
+    kept = words.view(torch.int16)[:count] >= min(round(rate * 65536), 65535) - 32768
+    return kept.view(shape).to(like.device, like.dtype) / max(1 - rate, 1 / 65536)
 
 
 def drop(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:  # (M, F)

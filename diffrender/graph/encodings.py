@@ -23,7 +23,9 @@ def encode_graph(graph: Graph, *, distances: bool = True, structure: bool = True
     diag((D^-1 A)^k) for k = 1..16. Degree counts the edges that arrive.
 
     Args:
-        distances: also the (N, N) hop distances.
+        distances: also the (N, N) hop distances. Networks with attention need them, and so does
+            training with positions (`NoiseSettings.masking` other than (1, 0, 0)), which reads the
+            distances between the nodes of these pairs.
         structure: also eigenpairs and random walks; left out they are zeros, for networks that
             do not read them. Without both nothing of size N x N is made.
 

@@ -28,7 +28,9 @@ def combine_predictions(
     predictions: Tensor,  # (M, n), a row a member
     weights: Sequence[float],
 ) -> EnsemblePrediction:
-    """Weighted mean and spread over members; weights need not sum to 1. Differentiable.
+    """Weighted mean and spread over members; weights need not sum to 1.
+
+    Differentiable; the spread's gradient is 0 where members agree.
 
     Raises:
         InputError: another number of weights than members, or weights that are not positive.
@@ -44,5 +46,8 @@ def combine_predictions(
         raise InputError(f"weights are {list(weights)}, expected positive numbers")
     share = torch.tensor(weights, dtype=predictions.dtype)[:, None] / sum(weights)
     value = (share * predictions).sum(0)
-    spread = (share * (predictions - value) ** 2).sum(0).sqrt()
+    variance = (share * (predictions - value) ** 2).sum(0)
+    # The root's slope at 0 is infinite: where members agree their spread has no gradient.
+    apart = variance > 0
+    spread = torch.where(apart, torch.where(apart, variance, 1.0).sqrt(), 0.0)
     return EnsemblePrediction(value, spread)

@@ -92,7 +92,8 @@ class GraphEncodings:
         random_walk: (N, 16) probability of being back at the node after 1 to 16 steps.
         degree: (N,) int64 number of edges that arrive.
         distances: (N, N) int16 hops from row to column, -1 where there is no way; None where it
-            was not asked for (a network without attention has no use for it).
+            was not asked for (a network has no use for it that neither has attention nor is
+            trained with positions).
     """
 
     laplacian_values: Tensor

@@ -65,7 +65,7 @@ class GraphTrunk(nn.Module):
         self, batch: GraphBatch, inputs: Corruption, generator: torch.Generator | None
     ) -> GraphState:
         """The final state. See `GraphNetwork.forward`."""
-        check_batch(batch, self.settings)
+        check_batch(batch, self.settings, training=generator is not None)
         kernels = None
         if self.kernels is not None and inputs.positions is not None:
             index = batch.distances
@@ -118,7 +118,7 @@ class GraphNetwork(nn.Module):
 
         Raises:
             InputError: features that do not fit the settings' vocabularies, or graphs without hop
-                distances for a network with attention.
+                distances for a network with attention, or for training with positions.
         """
         inputs = clean_inputs(batch)
         if noise is not None:
@@ -144,7 +144,7 @@ class GraphNetwork(nn.Module):
         return link_sum(self.shift_head(state.edges) * along, batch.links.to_receiver)
 
 
-def check_batch(batch: GraphBatch, settings: GraphSettings) -> None:
+def check_batch(batch: GraphBatch, settings: GraphSettings, *, training: bool) -> None:
     """Raise InputError unless the batch fits the settings' vocabularies, inputs and parts."""
     for name, features, vocabulary in (
         ("node_features", batch.node_features, settings.node_vocabulary),
@@ -173,3 +173,11 @@ def check_batch(batch: GraphBatch, settings: GraphSettings) -> None:
             raise InputError(f"{name} have {there} columns, the network expects {width}")
     if "MHSA" in settings.parts and batch.layout is None:
         raise InputError("the graphs have no hop distances: encode them with distances=True")
+    # Whether a batch shows positions is drawn, so they are asked for before the draw matters.
+    positions = settings.noise.uses_positions and batch.positions is not None
+    if training and positions and batch.layout is None:
+        raise InputError(
+            f"the graphs have no hop distances, and training with masking {settings.noise.masking} "
+            "shows their positions by pairs of nodes: encode them with distances=True, or take "
+            "NoiseSettings(masking=(1, 0, 0)), which never shows positions"
+        )

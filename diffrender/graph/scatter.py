@@ -19,6 +19,8 @@ from diffrender.graph._sum_ops import native_edge_sum, native_link_sum
 
 __all__ = ["Links", "edge_sum", "link_sum", "make_links", "torch_edge_sum", "torch_link_sum"]
 
+_INDEX = torch.int64
+
 
 @dataclass(frozen=True)
 class Links:
@@ -29,12 +31,35 @@ class Links:
         offsets: (T+1,) int64 where each target's links begin.
         back_rows: (M,) the target of every link, links grouped by source.
         back_offsets: (S+1,).
+
+    Raises:
+        InputError: an index is not int64, or the two lists of links are of different lengths.
+            `make_links` also takes other integers, and checks the numbers themselves.
     """
 
     rows: Tensor
     offsets: Tensor
     back_rows: Tensor
     back_offsets: Tensor
+
+    def __post_init__(self) -> None:
+        rows, offsets, back_rows, back_offsets = (
+            self.rows,
+            self.offsets,
+            self.back_rows,
+            self.back_offsets,
+        )
+        # Kernels read these as they lie.
+        if not (rows.dtype == offsets.dtype == back_rows.dtype == back_offsets.dtype == _INDEX):
+            raise InputError(
+                f"links have dtypes {rows.dtype}, {offsets.dtype}, {back_rows.dtype} and "
+                f"{back_offsets.dtype}, expected torch.int64; build them with make_links"
+            )
+        if rows.shape != back_rows.shape or rows.dim() != 1:
+            raise InputError(
+                f"links have rows {tuple(rows.shape)} and back_rows {tuple(back_rows.shape)}, "
+                "expected one row of the same length; build them with make_links"
+            )
 
     @property
     def back(self) -> Links:
@@ -52,12 +77,14 @@ def make_links(
     source_count: int,
     target_count: int,
 ) -> Links:
-    """Links from sources[m] to targets[m]; links of one target keep their order.
+    """Links from sources[m] to targets[m], integers; links of one target keep their order.
 
     Raises:
-        InputError: different lengths, or an index outside its count.
+        InputError: different lengths, no integers, or an index outside its count.
     """
+    check_shape("sources", sources, None)
     check_shape("targets", targets, len(sources))
+    sources, targets = _whole("sources", sources), _whole("targets", targets)
     for name, index, count in (
         ("sources", sources, source_count),
         ("targets", targets, target_count),
@@ -80,7 +107,12 @@ def link_sum(
 
     Shapes: (S, F) -> (T, F). Differentiable once in `values`; the gradient is `link_sum` along
     `links.back`. Deterministic, whatever the threads.
+
+    Raises:
+        InputError: not a row of values for every source of the links.
     """
+    if values.dim() != 2 or values.shape[0] != links.back_offsets.shape[0] - 1:
+        check_shape("values", values, links.back_offsets.shape[0] - 1, None)
     if native_fits(values):
         return native_link_sum(
             values, links.rows, links.offsets, links.back_rows, links.back_offsets
@@ -98,8 +130,13 @@ def edge_sum(
     """edges_e + at_receiver[receiver of e] + at_sender[sender of e].
 
     Shapes: (E, F), two of (N, F) -> (E, F). Differentiable once in all three. The links run from
-    edges to nodes.
+    edges to nodes, one for each edge.
+
+    Raises:
+        InputError: the shapes do not fit each other or the links.
     """
+    _check_edges(edges, at_receiver, to_receiver, "receiver")
+    _check_edges(edges, at_sender, to_sender, "sender")
     if native_fits(edges, at_receiver, at_sender):
         r, s = to_receiver, to_sender
         nodes = (at_receiver, at_sender)
@@ -119,6 +156,25 @@ def torch_edge_sum(
 ) -> Tensor:
     """`edge_sum` in torch's own operations, on any device."""
     return edges + at_receiver[to_receiver.back_rows] + at_sender[to_sender.back_rows]
+
+
+def _check_edges(edges: Tensor, at_node: Tensor, to_node: Links, name: str) -> None:
+    """Raise InputError unless edges and the rows of one of their nodes fit the links."""
+    links, nodes = to_node.back_rows.shape[0], to_node.offsets.shape[0] - 1
+    if edges.dim() != 2 or edges.shape[0] != links or to_node.back_offsets.shape[0] - 1 != links:
+        raise InputError(
+            f"edges have shape {tuple(edges.shape)} and to_{name} has {links} links from "
+            f"{to_node.back_offsets.shape[0] - 1} edges, expected one link for every row of edges"
+        )
+    if at_node.dim() != 2 or at_node.shape[0] != nodes or at_node.shape[1] != edges.shape[1]:
+        check_shape(f"at_{name}", at_node, nodes, edges.shape[1])
+
+
+def _whole(name: str, index: Tensor) -> Tensor:
+    """As int64, which the kernels read; raises InputError for what counts nothing."""
+    if index.dtype == torch.bool or index.dtype.is_floating_point or index.dtype.is_complex:
+        raise InputError(f"{name} have dtype {index.dtype}, expected integers such as torch.int64")
+    return index.to(_INDEX)
 
 
 def _grouped(values: Tensor, keys: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from diffrender._torchvision import ensure_torchvision
 from diffrender.blocksparse import (
@@ -116,3 +117,37 @@ def test_a_bare_layer_is_refused() -> None:
         sparsify_(layer, SparsityConfig(0.5, 4))
     with pytest.raises(InputError, match="use dense_copy"):
         densify_(sparse_copy(layer, SparsityConfig(0.5, 4)))
+
+
+def test_layers_of_which_a_copy_would_lose_something_stay() -> None:
+    tied = nn.Embedding(8, 8)
+    head, twin, other = (nn.Linear(8, 8, bias=False) for _ in range(3))
+    head.weight, twin.weight = tied.weight, other.weight
+    seen, wrapped = nn.Linear(8, 8), nn.Linear(8, 8)
+    seen.register_forward_hook(lambda *_: None)
+    wrapped.forward = lambda x: x  # type: ignore[method-assign]
+    pruned = prune.random_unstructured(nn.Linear(8, 8), "weight", 0.5)
+    spectral = nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8))
+    layers = {"tied": tied, "head": head, "twin": twin, "other": other, "seen": seen}
+    layers |= {"wrapped": wrapped, "pruned": pruned, "spectral": spectral, "plain": nn.Linear(8, 8)}
+    model = nn.ModuleDict(layers)
+    done = sparsify_(model, SparsityConfig(0.5, 4))
+    assert done.converted == ("plain",)
+    assert done.left == {
+        "head": "its weight is shared with tied.weight",
+        "twin": "its weight is shared with other.weight",
+        "other": "its weight is shared with twin.weight",
+        "seen": "it has hooks, which a new layer would not have",
+        "wrapped": "it has hooks, which a new layer would not have",
+        "pruned": "its weight is computed at every call (weight_norm, spectral_norm, pruning)",
+        "spectral": "it is a ParametrizedLinear",
+    }
+    assert model["head"] is head and head.weight is tied.weight
+
+
+def test_models_without_values_are_refused() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(8, 8))
+    with pytest.raises(InputError, match="weight is on the meta device"):
+        sparsify_(model, SparsityConfig(0.5, 4))
+    assert type(model[0]) is nn.Linear

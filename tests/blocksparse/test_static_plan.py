@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
+import threading
 import weakref
 
 import numpy as np
@@ -207,3 +209,36 @@ def test_wide_inputs_are_cut_to_the_cache() -> None:
     assert len(found.parts) - 1 == 128 and len(found.bands) - 1 == 1
     found = split_for_cache(_random(8192, 64, 0.1), 2048, 4, 2)
     assert len(found.bands) - 1 == 2
+
+
+def test_what_was_measured_holds_for_as_many_columns_in_a_batch() -> None:
+    pattern = _random(64, 16, 0.5)
+    values, x = torch.rand(pattern.values_shape), torch.rand(8, 64, 8)
+    spmm(pattern, values, x)  # planned before it is measured
+    measured = measure(pattern, columns=64).measured
+    spmm(pattern, values, x)
+    plans = [plan for key, plan in pattern.remembered.items() if key[:3] == ("forward", 8, 8)]
+    assert [plan.measured for plan in plans] == [measured]
+
+
+def test_threads_may_throw_plans_out_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "_KEPT", 4)
+    pattern = _random(64, 16, 0.5)
+    errors: list[Exception] = []
+
+    def plan(first: int) -> None:
+        try:
+            for columns in range(first, first + 1500):
+                static_plan(pattern, columns=columns, backend="torch")
+        except Exception as error:
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=plan, args=(2000 * i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(interval)
+    assert errors == []

@@ -53,3 +53,13 @@ def test_far_values_stay_finite() -> None:
     assert x.grad is not None
     expected = torch.tensor([[0.0, 0.0, 0.5, 1.0, 1.0]])
     torch.testing.assert_close(x.grad, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_values_whose_cube_overflows(dtype: torch.dtype) -> None:
+    x = torch.tensor([[-1e30, -1e20, -1e15, 1e15, 1e20, 1e30]], dtype=dtype, requires_grad=True)
+    y = gelu(x)
+    y.sum().backward()
+    torch.testing.assert_close(y, F.relu(x), rtol=0, atol=1e-30)
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, (x > 0).to(dtype), rtol=0, atol=1e-30)

@@ -16,15 +16,29 @@ constexpr int kLanes = 16;  // partial sums of a row, the same for every instruc
 constexpr double kRoot = 0.7978845608028654;  // sqrt(2 / pi)
 constexpr double kCube = 0.044715;
 
+// Beyond it S is 0 or 1 to the last bit that matters.
+constexpr double kFar = 12;
+
+// share z^2, kept from going out of range.
+template <class T>
+inline T bend(double share, T z) {
+  const T found = T(share) * z * z, most = T(share * kFar * kFar);
+  return found > most ? most : found;
+}
+// z as it is multiplied with S, of which the exponential's bound leaves a little far below zero.
+template <class T>
+inline T factor(T z) {
+  return z < T(-kFar) ? T(-kFar) : z;
+}
 template <class T>
 inline T logistic(T z) {
-  const T twice = T(2 * kRoot) * z * (T(1) + T(kCube) * z * z);
+  const T twice = T(2 * kRoot) * z * (T(1) + bend(kCube, z));
   return T(1) / (T(1) + exponential(-twice));
 }
 template <class T>
 inline T slope(T z) {
   const T s = logistic(z);
-  return s + z * s * (T(1) - s) * T(2 * kRoot) * (T(1) + T(3 * kCube) * z * z);
+  return s + factor(z) * s * (T(1) - s) * T(2 * kRoot) * (T(1) + bend(3 * kCube, z));
 }
 
 // The sum of term(f) over a row, in kLanes chains.
@@ -44,14 +58,14 @@ inline T total(int64_t width, Term&& term) {
 // vector code.
 template <class T>
 void gelu_row(int64_t width, const T* __restrict x, T* __restrict y) {
-  for (int64_t f = 0; f < width; ++f) y[f] = x[f] * logistic(x[f]);
+  for (int64_t f = 0; f < width; ++f) y[f] = factor(x[f]) * logistic(x[f]);
 }
 template <class T>
 void norm_gelu_row(int64_t width, T mean, T inverse, const T* __restrict x,
                    const T* __restrict weight, const T* __restrict bias, T* __restrict y) {
   for (int64_t f = 0; f < width; ++f) {
     const T z = (x[f] - mean) * inverse * weight[f] + bias[f];
-    y[f] = z * logistic(z);
+    y[f] = factor(z) * logistic(z);
   }
 }
 template <class T>
