@@ -31,7 +31,9 @@ def write_kitti(frames: Iterable[SyntheticFrame], folder: str | os.PathLike[str]
         The folder.
 
     Raises:
-        InputError: FOLDER/training is there and not empty: nothing is overwritten.
+        InputError: FOLDER/training is there and not empty, or two frames have one name: nothing
+            is overwritten. Of a list or tuple that is seen before anything is written, of a stream
+            before its second frame of that name is.
     """
     root = Path(folder)
     split = root / "training"
@@ -39,8 +41,14 @@ def write_kitti(frames: Iterable[SyntheticFrame], folder: str | os.PathLike[str]
         raise InputError(
             f"{split} is not empty; name a new folder, synthetic frames overwrite nothing"
         )
-    names = []
+    if isinstance(frames, list | tuple):
+        known: set[str] = set()
+        for frame in frames:
+            _claim(frame.name, known)
+    names: list[str] = []
+    taken: set[str] = set()
     for frame in frames:
+        _claim(frame.name, taken)
         files = {
             "image_2": (".png", _png(frame.image[..., ::-1])),
             "calib": (".txt", calibration_text(frame.calibration).encode()),
@@ -55,6 +63,16 @@ def write_kitti(frames: Iterable[SyntheticFrame], folder: str | os.PathLike[str]
     for list_name in ("trainval", "val"):
         write_file(root / "ImageSets" / f"{list_name}.txt", listing)
     return root
+
+
+def _claim(name: str, taken: set[str]) -> None:
+    """Add a name that no frame has yet."""
+    if name in taken:
+        raise InputError(
+            f"two frames are called {name!r}, expected a name of its own for each; rename one "
+            "(dataclasses.replace(frame, name=...)) or write them to two folders"
+        )
+    taken.add(name)
 
 
 def write_file(path: Path, content: bytes) -> None:

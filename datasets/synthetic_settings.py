@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from diffrender.errors import InputError
@@ -56,9 +57,14 @@ class StreetSettings:
     def __post_init__(self) -> None:
         for name in ("cars", "distance", "focal", "camera_height"):
             low, high = getattr(self, name)
-            if not 0 <= low <= high:
+            if not 0 <= low <= high < math.inf:
                 raise InputError(
-                    f"StreetSettings.{name} is ({low}, {high}), expected 0 <= low <= high"
+                    f"StreetSettings.{name} is ({low}, {high}), expected 0 <= low <= high, finite"
+                )
+        for name in ("focal", "camera_height"):
+            if getattr(self, name)[0] == 0:
+                raise InputError(
+                    f"StreetSettings.{name} is {getattr(self, name)}, expected more than 0"
                 )
         if self.distance[0] < 4:
             raise InputError(
@@ -68,5 +74,11 @@ class StreetSettings:
         for name in ("van_share", "sunny", "close", "hard_light"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"StreetSettings.{name} is {getattr(self, name)}, expected 0 to 1")
+        for name in ("pitch_degrees", "roll_degrees", "road_grade", "clutter"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(
+                    f"StreetSettings.{name} is {getattr(self, name)}, expected a finite number of "
+                    "0 or more"
+                )
         if not 0 <= self.lorries <= 20:
             raise InputError(f"StreetSettings.lorries is {self.lorries}, expected 0 to 20")

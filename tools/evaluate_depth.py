@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,13 +24,14 @@ __all__ = ["depth"]
 
 _PRED = (".png", ".npy", ".pfm")
 _TRUTH = (".png", ".bin", ".npy")
+_IMAGE = (".png", ".jpg", ".jpeg")
 _KITTI_UNITS = 256.0
 _CROPS: dict[str, Crop | None] = {"garg": "garg", "eigen": "eigen", "none": None}
 
 
 @dataclass(frozen=True)
 class _Truth:
-    """Where the truth comes from: depth maps, or velodyne scans with their calibration."""
+    """Where the truth comes from: depth maps, or velodyne scans with calibration and images."""
 
     files: dict[str, Path]
     calib: Path
@@ -76,6 +78,11 @@ def depth(
 
     if crop not in _CROPS:
         raise InputError(f"--crop is {crop!r}, expected garg, eigen or none")
+    if not math.isfinite(cap):
+        raise InputError(
+            f"--cap is {cap:g}, expected finite metres; a large number such as 1e6 leaves no truth "
+            "out"
+        )
     source = _Truth(
         _named(truth, _TRUTH), calib or truth.parent / "calib", truth.parent / "image_2"
     )
@@ -86,7 +93,7 @@ def depth(
     for name in names:
         path = predicted[name]
         values = read_depth(path, units if path.suffix == ".png" else None)
-        wanted = _truth(source, name, values.shape)
+        wanted = _truth(source, name)
         if values.shape != wanted.shape:
             if not resize:
                 raise InputError(
@@ -142,8 +149,8 @@ def _choose(
     return names
 
 
-def _truth(source: _Truth, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """(H, W) metres; a scan is projected into the image, or where there is none into `shape`."""
+def _truth(source: _Truth, name: str) -> np.ndarray:
+    """(H, W) metres; a scan is projected into the frame's image."""
     from diffrender.datasets import load_calibration
     from diffrender.datasets.kitti import load_velodyne, project_velodyne
     from diffrender.depth import read_depth
@@ -152,10 +159,18 @@ def _truth(source: _Truth, name: str, shape: tuple[int, ...]) -> np.ndarray:
     path = source.files[name]
     if path.suffix != ".bin":
         return read_depth(path, _KITTI_UNITS if path.suffix == ".png" else None)
-    image = source.images / f"{name}.png"
-    size = read_image(image).shape[:2] if image.is_file() else shape
+    # The calibration is in pixels of the image: on a canvas of another size, such as that of a
+    # small prediction, a scan would show another part of the street.
+    images = [source.images / f"{name}{suffix}" for suffix in _IMAGE]
+    image = next((one for one in images if one.is_file()), None)
+    if image is None:
+        raise InputError(
+            f"frame {name} has no image {name}.png, .jpg or .jpeg in {source.images}: its size is "
+            "needed to project the scan; put the image there"
+        )
+    height, width = read_image(image).shape[:2]
     calibration = load_calibration(source.calib / f"{name}.txt")
-    return project_velodyne(load_velodyne(path), calibration, (size[0], size[1]))
+    return project_velodyne(load_velodyne(path), calibration, (height, width))
 
 
 def _print(summary: DepthSummary, source: _Truth, resized: list[tuple[int, ...]]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffrender.depth.model import DepthPrediction
-from diffrender.depth.robust import huber_least_squares, ransac_rows, robust_mean
+from diffrender.depth.robust import huber_least_squares, ransac_rows
 from diffrender.errors import InputError
 
 __all__ = ["Aligned", "Anchor", "align_to_sparse", "apply_alignment"]
@@ -69,10 +69,10 @@ def align_to_sparse(
 ) -> Aligned:
     """Fit scale (and shift) of a prediction to sparse metric depth, robustly.
 
-    RANSAC on relative depth error, then Huber's M-estimate over all measurements, started there.
+    RANSAC on relative depth error, then Huber's M-estimate over the measurements near its result.
 
     Args:
-        prediction: of a depth network.
+        prediction: of a depth network; pixels that are NaN or infinite are left out.
         sparse: (H, W) metres, 0 = unknown; lidar projected into the image.
         rescale_metric: for a "metric" prediction fit one factor; it is left untouched otherwise.
         threshold: relative depth error of an inlier.
@@ -97,7 +97,7 @@ def align_to_sparse(
             _agreement(values, sparse, threshold),
             "metric as is",
         )
-    known = np.isfinite(sparse) & (sparse > 0)
+    known = np.isfinite(sparse) & (sparse > 0) & np.isfinite(values)
     if prediction.kind != "affine_inverse":
         known &= values > 0
     if int(known.sum()) < 10:
@@ -106,13 +106,13 @@ def align_to_sparse(
             "least 10"
         )
     d, z = values[known], sparse[known].astype(np.float64)
+    generator = np.random.default_rng(seed)
     if prediction.kind == "affine_inverse":
-        scale, shift = _fit_affine(d, z, threshold, np.random.default_rng(seed))
+        scale, shift = _fit_affine(d, z, threshold, generator)
         method = "1/z = s d + t, RANSAC and Huber on relative depth"
     else:
-        log_ratio = np.log(z / d)
-        scale = float(np.exp(robust_mean(log_ratio, np.full(len(d), threshold / 2))))
-        shift, method = 0.0, "z = s d, Huber mean of log ratios"
+        scale, shift = _fit_factor(np.log(z / d), threshold, generator), 0.0
+        method = "z = s d, RANSAC and Huber on log ratios"
     depth = apply_alignment(prediction, scale, shift, max_depth)
     share = _agreement(depth, sparse, threshold)
     residual = float(np.median(_relative(depth[known], z)))
@@ -140,6 +140,29 @@ def _fit_affine(
         start, inliers = ransac_rows(rows, right, threshold, generator, accept=np.array([1.0, 0.0]))
     except InputError as error:
         raise InputError(f"no scale s > 0 and shift t fit the measured depth: {error}") from error
+    solution = _refine(rows, right, start, inliers, threshold)
+    scale, shift = solution
+    if scale <= 0:
+        raise InputError(
+            "the fitted scale is negative: the prediction grows with depth, so its kind is not "
+            "'affine_inverse' (larger is nearer)"
+        )
+    return float(scale), float(shift)
+
+
+def _fit_factor(log_ratio: np.ndarray, threshold: float, generator: np.random.Generator) -> float:
+    rows = np.ones((len(log_ratio), 1))
+    start, inliers = ransac_rows(rows, log_ratio, threshold, generator)
+    return float(np.exp(_refine(rows, log_ratio, start, inliers, threshold)[0]))
+
+
+def _refine(
+    rows: np.ndarray,  # (N, K)
+    right: np.ndarray,  # (N,)
+    start: np.ndarray,  # (K,)
+    inliers: np.ndarray,  # (N,)
+    threshold: float,
+) -> np.ndarray:  # (K,)
     # Huber over what lies near, as near as the inliers themselves scatter: outliers that happen
     # to fall just inside the threshold would still pull otherwise.
     solution = start
@@ -153,13 +176,7 @@ def _fit_affine(
         solution = huber_least_squares(
             rows[kept], right[kept], np.full(int(kept.sum()), sigma), solution
         )
-    scale, shift = solution
-    if scale <= 0:
-        raise InputError(
-            "the fitted scale is negative: the prediction grows with depth, so its kind is not "
-            "'affine_inverse' (larger is nearer)"
-        )
-    return float(scale), float(shift)
+    return solution
 
 
 def _limit(depth: np.ndarray, max_depth: float) -> np.ndarray:

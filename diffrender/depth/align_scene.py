@@ -67,7 +67,8 @@ def align_to_scene(
     the road and every instance, whether it was used, why not, and what residual it was left with.
 
     Args:
-        prediction: of a depth network, at the size of the image.
+        prediction: of a depth network, at the size of the image; pixels that are NaN or infinite
+            are left out.
         camera: of the image, without batch dimensions. OpenCV frame.
         instances: objects whose height is known by `size_prior`. A mask at the image's border
             is not used; one that is hidden in part counts less, by the robust fit only.
@@ -122,7 +123,12 @@ def _measure(
         if last - first < 12:
             refused.append(Anchor(name, False, f"only {last - first} pixels high"))
             continue
-        value = float(np.median(prediction.values[instance.mask]))
+        inside = prediction.values[instance.mask]
+        inside = inside[np.isfinite(inside)]
+        if len(inside) == 0:
+            refused.append(Anchor(name, False, "the prediction is not finite in its mask"))
+            continue
+        value = float(np.median(inside))
         depth = float(intrinsics[1, 1]) * prior.mean[2] / (last - first)
         # One pixel of doubt at each edge of the mask, beside the spread of heights.
         sigma = float(np.hypot(prior.sigma[2] / prior.mean[2], 2.0 / (last - first)))
@@ -135,7 +141,9 @@ def _road_rays(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Values (N,) and rays (N, 3) of pixels that may show road."""
     values = prediction.values
-    known = values > 0 if prediction.kind != "affine_inverse" else np.isfinite(values)
+    known = np.isfinite(values)
+    if prediction.kind != "affine_inverse":
+        known &= values > 0
     pixels = road_pixels(known, instances, intrinsics)
     if pixels is None:
         return None

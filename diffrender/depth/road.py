@@ -8,6 +8,7 @@ areas, so all of them together count as few measurements. Both are least squares
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ _MAX_PIXELS = 3000
 _THINNED = 4  # the start is sought among every fourth of them
 _SHARE = 0.15  # of an image, where the road is looked for
 _OFF = 0.15  # relative distance from the plane beyond which a pixel is not road
+_FITS = 0.3  # share of the pixels that lie on the plane, or it is no road
+_PULLED = 0.08  # metres per metre, to where a plane may be from the start of its fit
 _LEAST = 0.003  # relative residual; no road is evener
 _FEWEST = 200
 _HEIGHT = 0.05  # metres: a camera's height over the road, from car to car and load to load
@@ -110,9 +113,14 @@ def find_road(
         seed: of the random samples.
 
     Raises:
-        InputError: depth, camera and masks are not of one size.
+        InputError: depth, camera and masks are not of one size, or a height, scale or correlation
+            that cannot be.
     """
     check_fit("depth map", depth.shape, camera, instances)
+    given = {"camera_height": camera_height, "scale": scale, "correlation": correlation}
+    for name, value in given.items():
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InputError(f"find_road: {name} is {value}, expected a positive finite number")
     intrinsics = camera.intrinsics.detach().cpu().double().numpy()
     found = road_pixels(depth > 0, instances, intrinsics)
     if found is None:
@@ -131,14 +139,21 @@ def find_road(
     away = np.abs(points @ start - 1)
     # Wide enough for the map's noise: a cut inside it would hold the fit at its start.
     near = away <= max(_OFF, 6 * float(np.median(np.append(away[away <= 2 * _OFF], 0.0))))
-    if near.mean() < 0.3 or start[1] < np.cos(np.radians(15)) * np.linalg.norm(start):
+    if near.mean() < _FITS or start[1] < np.cos(np.radians(15)) * np.linalg.norm(start):
         return None
     centre = inside.centre.numpy()
     pixels_alike = np.inf if correlation is None else correlation**2
     counted = near.sum() * max(1.0, _SHARE * depth.size / _MAX_PIXELS) / pixels_alike
     measured = float(np.clip(counted, _ALIKE, near.sum()))
-    normal, covariance = _fit(points[near], z[near], centre, start, measured, camera_height, scale)
+    normal, factor, covariance = _fit(
+        points[near], z[near], centre, start, measured, camera_height, scale
+    )
     slope, bank = -normal[2] / normal[1], -normal[0] / normal[1]
+    # A road steeper than what was known before allows is pulled level, far from the map's own
+    # plane (the start): it is not to be told from a wrong map.
+    pulled = max(abs(slope + start[2] / start[1]), abs(bank + start[0] / start[1]))
+    if pulled > _PULLED or (np.abs(points @ normal + factor - 1) <= _OFF).mean() < _FITS:
+        return None
     ahead = np.array([0.0, -(1 / normal[1] + slope * _AT), -_AT]) / normal[1]
     unknown = float(np.sqrt(ahead @ covariance @ ahead)) / _AT
     return Road(float(1 / normal[1]), float(slope), float(bank), _NEAR, _BEND, doubt=unknown)
@@ -152,8 +167,8 @@ def _fit(
     measured: float,
     camera_height: float,
     scale: float,
-) -> tuple[np.ndarray, np.ndarray]:  # (3,), (3, 3)
-    """n by Huber's weights with what was known before, and its covariance.
+) -> tuple[np.ndarray, float, np.ndarray]:  # (3,), t, (3, 3)
+    """n by Huber's weights with what was known before, the map's factor t, and n's covariance.
 
     What is fitted is inverse depth, the plane's over the map's: depth itself would stand on both
     sides of n . X = 1, and its noise would pull n towards zero.
@@ -175,4 +190,4 @@ def _fit(
         previous, solution = solution, np.linalg.solve(precision, pulled)
         if np.abs(solution - previous).max() < 1e-9:
             break
-    return solution[:3], np.linalg.inv(precision)[:3, :3]
+    return solution[:3], float(solution[3]), np.linalg.inv(precision)[:3, :3]

@@ -127,9 +127,15 @@ def read_split(path: str | os.PathLike[str]) -> list[str]:
 
 
 def _from_memory(source: Mapping[str, str | bytes], kind: str) -> FrameFiles:
-    texts = {
-        str(name): t.encode() if isinstance(t, str) else bytes(t) for name, t in source.items()
-    }
+    texts = {}
+    for name, text in source.items():
+        try:
+            texts[str(name)] = text.encode() if isinstance(text, str) else bytes(text)
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{kind}: the text of frame {str(name)[:40]!r} has no UTF-8 at character "
+                f"{error.start}, a lone surrogate; expected text without them, or bytes"
+            ) from error
     for name in texts:
         if not _FRAME.fullmatch(name):
             raise InputError(f"{kind}: {name[:40]!r} is not a frame name such as '000003'")
@@ -147,8 +153,14 @@ def _from_folder(root: Path, kind: str) -> FrameFiles:
             others = tuple(e for e in entries if not _is_frame(e))
 
             def content(name: str, folder: str = str(folder)) -> bytes:
-                with open(f"{folder}/{name}.txt", "rb", buffering=0) as file:
-                    return file.read(FILE_LIMIT + 1)
+                path = f"{folder}/{name}.txt"
+                try:
+                    with open(path, "rb", buffering=0) as file:
+                        return file.read(FILE_LIMIT + 1)
+                except OSError as error:
+                    raise InputError(
+                        f"{path} cannot be read ({error.strerror}), expected a text file"
+                    ) from error
 
             return FrameFiles(str(folder), names, others, inside, content)
     raise InputError(
@@ -160,7 +172,9 @@ def _from_zip(path: Path, kind: str) -> FrameFiles:
     try:
         archive = zipfile.ZipFile(io.BytesIO(_whole(path)))
         members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # zipfile fails in many ways on broken archives
         raise InputError(f"{path}: the zip cannot be read ({error})") from error
     if len(archive.infolist()) > len(members) + sum(i.is_dir() for i in archive.infolist()):
         raise InputError(f"{path}: the zip holds two files of one name")
@@ -175,7 +189,7 @@ def _from_zip(path: Path, kind: str) -> FrameFiles:
         try:
             with archive.open(info) as file:
                 return file.read(FILE_LIMIT + 1)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, zlib.error) as error:
+        except Exception as error:  # and so do its decoders: zlib, bz2, lzma
             raise InputError(f"{path}: {info.filename} cannot be read ({error})") from error
 
     return FrameFiles(str(path), tuple(sorted(frames)), others, folder, content)

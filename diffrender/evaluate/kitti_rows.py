@@ -74,10 +74,13 @@ def parse_files(
     contents = files.read(names)
     parsed = (_parse_native if backend == "native" else _parse_python)(contents, columns)
     frame = np.repeat(np.arange(len(names)), np.diff(parsed.starts))
-    wrong = []
+    wrong: list[str] = []
+    split, rows = -1, dict[int, bytes]()  # the file whose rows those are
     for row in np.flatnonzero(parsed.bad).tolist():
         line = int(parsed.lines[row])
-        reason = _reason(contents[frame[row]], line, columns)
+        if split != frame[row]:
+            split, rows = int(frame[row]), dict(file_rows(contents[frame[row]]))
+        reason = _reason(rows[line], line, columns)
         wrong.append(f"{files.path(names[frame[row]])} line {line}: {reason}")
         if wrong_rows == "fail":
             more = int(parsed.bad.sum()) - 1
@@ -109,10 +112,10 @@ class _Parsed:
     word: Callable[[int], bytes]
 
 
-def _reason(content: bytes, line: int, columns: tuple[int, int]) -> str:
-    """What the twin says about the row of that line."""
+def _reason(row: bytes, line: int, columns: tuple[int, int]) -> str:
+    """What the twin says about the row, which is that line."""
     try:
-        parse_row(dict(file_rows(content))[line], *columns)
+        parse_row(row, *columns)
     except InputError as error:
         return str(error)
     raise AssertionError(f"line {line} is wrong for one parser and right for the other")

@@ -33,9 +33,11 @@ def worst_frames(
             continue
         f1 = 2 * curve.precision * curve.recall / np.maximum(curve.precision + curve.recall, 1e-9)
         counts = count_matches(case, curve.scores[[int(f1.argmax())]], scene.backend)
-        truth_fate[case.truth_status == NEUTRAL] = "neutral"
-        truth_fate[case.truth_status == COUNTS] = "missed"
-        truth_fate[counts.match >= 0] = "hit"
+        # What a truth's own class says of it stands, whichever class comes first.
+        counted = case.truth_status == COUNTS
+        truth_fate[(case.truth_status == NEUTRAL) & (truth_fate == "")] = "neutral"
+        truth_fate[counted] = "missed"
+        truth_fate[(counts.match >= 0) & (counted | (truth_fate == "neutral"))] = "hit"
         for code, name in ((_HIT, "hit"), (_ABSORBED, "neutral"), (_FALSE, "false")):
             found_fate[(counts.fate == code) & (case.found_status != OTHER)] = name
     wrong, missed = (

@@ -19,6 +19,7 @@ _BLOCK = 512
 _END = bytes(_BLOCK)
 _OCTAL = re.compile(rb" *([0-7]+)[ \0]*")
 _RECORD = re.compile(rb"([0-9]{1,9}) ([^=\n]{1,200})=", re.DOTALL)
+_SIZE = re.compile(rb"[0-9]{1,20}")  # int() refuses thousands of digits
 _FILE, _FOLDER, _SPARSE = (b"0", b"\0", b"7"), b"5", b"S"
 
 
@@ -107,7 +108,7 @@ def _records(content: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
         if found is None or len(record) < length or not record.endswith(b"\n"):
             raise InputError(f"the tar's pax header at byte {start} is broken")
         value = record[found.end() - at : -1]
-        if found[2] == b"size" and not value.isdigit():
+        if found[2] == b"size" and not _SIZE.fullmatch(value):
             raise InputError(f"the tar's pax header at byte {start} is broken")
         yield found[2], value
         at += length

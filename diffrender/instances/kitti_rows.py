@@ -76,8 +76,9 @@ class KittiLabel:
 
     @property
     def is_object(self) -> bool:
-        """Whether the row names an object; "DontCare" rows mark regions to leave out."""
-        return self.type != "DontCare"
+        """Whether the row names an object; "DontCare" rows, whatever the case of their letters,
+        mark regions to leave out."""
+        return self.type.lower() != "dontcare"
 
 
 def _parse_row(fields: list[str], where: str) -> KittiLabel:

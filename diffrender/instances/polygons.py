@@ -21,8 +21,20 @@ def fill_polygon(vertices: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # 
 
     Shapes: (N, 2) -> (H, W) bool, with `size` = (H, W).
     """
-    height, width = size
-    toggles = np.zeros((height, width + 1), dtype=np.int64)
+    mask = np.zeros(size, dtype=bool)
+    _add_polygon(mask, vertices)
+    return mask
+
+
+def _add_polygon(mask: np.ndarray, vertices: np.ndarray) -> None:  # (H, W) bool, (N, 2)
+    """Set the pixels of a polygon; only the rows and columns that it reaches are looked at."""
+    height, width = mask.shape
+    (left, top), (right, bottom) = (
+        # A column and row more on each side: crossings are rounded.
+        np.clip(np.ceil(corner - 0.5) + more, 0, (width, height)).astype(np.int64)
+        for corner, more in ((vertices.min(axis=0), -1), (vertices.max(axis=0), 1))
+    )
+    toggles = np.zeros((bottom - top, right - left + 1), dtype=np.int64)
     starts, ends = vertices.astype(np.float64), np.roll(vertices, -1, axis=0).astype(np.float64)
     for first in range(0, len(starts), _CHUNK):
         x0, y0 = starts[first : first + _CHUNK].T
@@ -35,9 +47,9 @@ def fill_polygon(vertices: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # 
         rows = np.arange(len(edge)) - np.repeat(np.cumsum(spans) - spans, spans) + low[edge]
         along = (rows + 0.5 - y0[edge]) / (y1 - y0)[edge]
         crossing = x0[edge] + along * (x1 - x0)[edge]
-        columns = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
-        np.add.at(toggles, (rows, columns), 1)
-    return np.cumsum(toggles, axis=1)[:, :width] % 2 == 1
+        columns = np.clip(np.ceil(crossing - 0.5), left, right).astype(np.int64)
+        np.add.at(toggles, (rows - top, columns - left), 1)
+    mask[top:bottom, left:right] |= np.cumsum(toggles, axis=1)[:, :-1] % 2 == 1
 
 
 def mask_of_polygons(polygons: object, size: tuple[int, int]) -> np.ndarray:
@@ -62,5 +74,5 @@ def mask_of_polygons(polygons: object, size: tuple[int, int]) -> np.ndarray:
         total += len(flat) // 2
         if total > VERTEX_LIMIT:
             raise InputError(f"the polygons have over {VERTEX_LIMIT} vertices")
-        mask |= fill_polygon(np.array(flat, dtype=np.float64).reshape(-1, 2), size)
+        _add_polygon(mask, np.array(flat, dtype=np.float64).reshape(-1, 2))
     return mask

@@ -110,8 +110,18 @@ def parse_number(token: str, where: str, expected: str) -> float:
     return value
 
 
-def _decode(path: str | os.PathLike[str], kind: str) -> Any:
-    """The file as a decoded PIL image."""
+def _png_format(content: bytes) -> tuple[int, int] | None:
+    """Bits per channel and colour type (PNG specification, section 11.2.2); None: no PNG."""
+    if len(content) < 26 or content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR":
+        return None
+    return content[24], content[25]
+
+
+def _decode(path: str | os.PathLike[str], kind: str) -> tuple[Any, int]:
+    """The file as a decoded PIL image, and the bits per channel that a PNG states, else 8.
+
+    Pillow narrows 16-bit colour to 8 bits and widens 2- and 4-bit grey, both without a word.
+    """
     import io
 
     from PIL import Image
@@ -134,7 +144,8 @@ def _decode(path: str | os.PathLike[str], kind: str) -> Any:
         if "cannot identify" in reason:  # goes on with the address of our buffer
             reason = "unknown format"
         raise InputError(f"{path} cannot be decoded as {kind}: {reason}") from error
-    return picture
+    stated = _png_format(content)
+    return picture, 8 if stated is None else stated[0]
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
@@ -143,7 +154,11 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         InputError: absent, too large, broken, or deeper than 8 bits.
     """
-    picture = _decode(path, "an image")
+    picture, bits = _decode(path, "an image")
+    if bits > 8:
+        raise InputError(
+            f"{path} has {bits} bits per channel, expected an 8-bit image; convert it to 8-bit RGB"
+        )
     if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"):
         raise InputError(
             f"{path} has pixels of mode {picture.mode}, expected an 8-bit image; convert it to RGB"
@@ -154,14 +169,21 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 def read_id_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A picture of integer ids, such as an instance PNG, as (H, W) int32.
 
-    Grey of 1, 8 or 16 bits, or a palette (its indices are the ids); colour only where the
-    three channels agree.
+    Grey of 1 to 16 bits, or a palette (its indices are the ids); colour, and grey with alpha,
+    only of 8 bits and where the three channels agree.
 
     Raises:
         InputError: absent, too large, broken, or coloured.
     """
-    picture = _decode(path, "an instance PNG")
+    picture, bits = _decode(path, "an instance PNG")
+    if bits == 16 and not picture.mode.startswith("I"):
+        raise InputError(
+            f"{path} is a 16-bit PNG with colour or alpha, of which 8 bits would be lost; expected "
+            "grey ids of 8 or 16 bits: save it with one channel"
+        )
     ids = np.array(picture)
+    if picture.mode == "L" and bits in (2, 4):
+        ids = ids // (255 // (2**bits - 1))  # Pillow spreads them over 0 to 255
     if picture.mode in ("LA", "PA", "RGB", "RGBA"):
         colours = ids[..., :1] if picture.mode in ("LA", "PA") else ids[..., :3]
         if (colours != colours[..., :1]).any():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from diffrender.datasets.kitti import KittiObject
 from diffrender.datasets.kitti_calibration import load_calibration
 from diffrender.datasets.kitti_labels import load_labels
-from diffrender.datasets.synthetic import SyntheticFrame, SyntheticStreets
+from diffrender.datasets.synthetic import StreetSettings, SyntheticFrame, SyntheticStreets
 from diffrender.datasets.synthetic_export import write_kitti
 from diffrender.datasets.synthetic_sample import SAMPLE_DEPTH_NOISE, sample_folder, write_sample
 from diffrender.errors import InputError
@@ -128,3 +130,33 @@ def test_sample_can_be_made_anew(tmp_path: Path) -> None:
     paths = write_sample(tmp_path)
     assert {path.name for path in paths} == {path.name for path in tmp_path.iterdir()}
     assert len(load_labels(tmp_path / "label.txt")) >= 4
+
+
+def test_two_frames_of_one_name_are_refused_before_anything_is_written(
+    frames: list[SyntheticFrame], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="two frames are called '000000', expected a name"):
+        write_kitti([*frames, frames[0]], tmp_path / "list")
+    assert not (tmp_path / "list").exists()
+    with pytest.raises(InputError, match="two frames are called '000000', expected a name"):
+        write_kitti(iter([frames[0], frames[0]]), tmp_path / "stream")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"focal": (0, 0)}, "focal is (0, 0), expected more than 0"),
+        ({"focal": (1, float("inf"))}, "focal is (1, inf), expected 0 <= low <= high, finite"),
+        ({"camera_height": (0, 1)}, "camera_height is (0, 1), expected more than 0"),
+        ({"clutter": -1}, "clutter is -1, expected a finite number of 0 or more"),
+        ({"clutter": float("nan")}, "clutter is nan, expected a finite number of 0 or more"),
+        ({"road_grade": -1}, "road_grade is -1, expected a finite number of 0 or more"),
+        ({"pitch_degrees": float("nan")}, "pitch_degrees is nan, expected a finite number"),
+        ({"roll_degrees": float("inf")}, "roll_degrees is inf, expected a finite number"),
+    ],
+)
+def test_settings_that_no_street_can_have_are_refused(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(f"StreetSettings.{message}")):
+        StreetSettings(**settings)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffrender.depth import DepthPrediction, align_to_sparse
+from diffrender.depth.model import DepthKind
 from diffrender.depth.robust import huber_least_squares, ransac_rows, robust_mean
 from diffrender.errors import InputError
 
@@ -43,13 +44,39 @@ def test_affine_inverse_recovers_scale_and_shift(
     assert abs(aligned.anchors[0].residual) < 0.02
 
 
+@pytest.mark.parametrize("kind", ["relative_depth", "metric"])
 @pytest.mark.parametrize("outliers", [0.0, 0.3])
-def test_relative_depth_recovers_its_factor(outliers: float) -> None:
+def test_one_factor_is_recovered(kind: DepthKind, outliers: float) -> None:
     depth, sparse = scene()
-    prediction = DepthPrediction((depth / 7.5).astype(np.float32), "relative_depth")
-    aligned = align_to_sparse(prediction, spoil(sparse, outliers))
-    assert aligned.scale == pytest.approx(7.5, rel=0.03 if outliers else 1e-5)
+    prediction = DepthPrediction((depth / 7.5).astype(np.float32), kind)
+    aligned = align_to_sparse(prediction, spoil(sparse, outliers), rescale_metric=True)
+    assert aligned.scale == pytest.approx(7.5, rel=2e-3 if outliers else 1e-5)
     assert aligned.shift == 0
+
+
+@pytest.mark.parametrize("factor", [0.4, 3.0])
+def test_measurements_that_are_wrong_to_one_side_do_not_move_the_factor(factor: float) -> None:
+    depth, sparse = scene()
+    noisy = depth * np.random.default_rng(3).normal(1, 0.03, SIZE)
+    prediction = DepthPrediction((noisy / 7.5).astype(np.float32), "relative_depth")
+    wrong = np.random.default_rng(5).random(SIZE) < 0.3
+    aligned = align_to_sparse(prediction, np.where(wrong, factor * sparse, sparse))
+    assert aligned.scale == pytest.approx(align_to_sparse(prediction, sparse).scale, rel=3e-3)
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["affine_inverse", "relative_depth", "metric"])
+def test_pixels_without_a_finite_prediction_are_left_out(kind: DepthKind, nothing: float) -> None:
+    depth, sparse = scene()
+    values = (1 / depth if kind == "affine_inverse" else depth / 7.5).astype(np.float32)
+    spoilt = spoil(sparse, 0.3)
+    hole = tuple(np.argwhere(spoilt > 0)[::9].T)
+    fewer = spoilt.copy()
+    fewer[hole] = 0
+    expected = align_to_sparse(DepthPrediction(values, kind), fewer, rescale_metric=True)
+    values[hole] = nothing
+    aligned = align_to_sparse(DepthPrediction(values, kind), spoilt, rescale_metric=True)
+    assert (aligned.scale, aligned.shift) == (expected.scale, expected.shift)
 
 
 def test_noise_of_the_network_averages_out() -> None:

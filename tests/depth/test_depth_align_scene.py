@@ -146,3 +146,18 @@ def test_unfit_arguments_are_refused() -> None:
         align_to_scene(prediction, camera(), [small])
     with pytest.raises(InputError, match="SizePrior"):
         SizePrior((4, 2, 0), (1, 1, 1))
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["relative_depth", "affine_inverse"])
+def test_pixels_without_a_finite_prediction_are_left_out(kind: str, nothing: float) -> None:
+    depth, cars = street()
+    prediction = inverse(depth, 0.3, 0.0) if kind == "affine_inverse" else relative(depth, 4.0)
+    prediction.values[110:, 150:250:2] = nothing  # of the road
+    prediction.values[cars[0].mask] = nothing
+    partly = np.argwhere(cars[1].mask)[::3]
+    prediction.values[tuple(partly.T)] = nothing
+    aligned = align_to_scene(prediction, camera(), cars)
+    assert aligned.scale == pytest.approx(0.3 if kind == "affine_inverse" else 4.0, rel=0.04)
+    assert anchor(aligned, cars[0].name) == (False, "the prediction is not finite in its mask")
+    assert anchor(aligned, cars[1].name) == anchor(aligned, "ground") == (True, "")

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from plain_street import HEIGHT, WIDTH, camera, street
+from plain_street import FOCAL, HEIGHT, WIDTH, camera, street
 
 from diffrender.depth import find_road
 from diffrender.errors import InputError
@@ -99,6 +99,30 @@ def test_sparse_depth_will_do() -> None:
 )
 def test_where_no_level_plane_is_there_is_no_road(depth: np.ndarray) -> None:
     assert find_road(depth, camera()) is None
+
+
+def _plane(slope: float, bank: float) -> np.ndarray:
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5
+    down = (rows - 55) / FOCAL - slope - bank * (columns - 200) / FOCAL
+    return np.where(down > 1e-3, 1.65 / np.maximum(down, 1e-3), 0).astype(np.float32)
+
+
+@pytest.mark.parametrize(("slope", "bank"), [(-0.20, 0.0), (0.0, 0.22), (0.0, -0.22)])
+def test_a_plane_that_the_map_contradicts_is_no_road(slope: float, bank: float) -> None:
+    assert find_road(_plane(slope, bank), camera()) is None
+
+
+@pytest.mark.parametrize(("slope", "bank"), [(0.05, 0.0), (-0.05, 0.0), (0.0, 0.05)])
+def test_a_hill_is_still_a_road(slope: float, bank: float) -> None:
+    assert find_road(_plane(slope, bank), camera()) is not None
+
+
+@pytest.mark.parametrize("name", ["camera_height", "scale", "correlation"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_what_cannot_be_is_refused(name: str, value: float) -> None:
+    more = {name: value}
+    with pytest.raises(InputError, match=f"find_road: {name} is {value}, expected a positive"):
+        find_road(_plane(0.0, 0.0), camera(), **more)
 
 
 def test_parts_of_different_images_are_refused() -> None:

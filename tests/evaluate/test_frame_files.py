@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from diffrender.errors import InputError
 from diffrender.evaluate import frame_files, read_split
-from diffrender.evaluate.frame_files import open_frames
+from diffrender.evaluate.frame_files import FrameSource, open_frames
 
 FILES = {"000003.txt": b"three", "000001.txt": b"", "000002.txt": b"two\n"}
 
@@ -195,3 +195,43 @@ def test_split_lists(tmp_path: Path) -> None:
             read_split(path)
     with pytest.raises(InputError, match="does not exist, expected a split list"):
         read_split(tmp_path / "absent.txt")
+
+
+def _refused(source: FrameSource, message: str) -> None:
+    def read() -> None:
+        files = open_frames(source, "results")
+        files.read(files.names)
+
+    with pytest.raises(InputError, match=message):
+        read()
+
+
+def test_a_zip_with_a_lost_byte_is_refused(tmp_path: Path) -> None:
+    whole = write_zip(tmp_path / "a.zip", {"000000.txt": b"row\n" * 9}).read_bytes()
+    for lost in range(30, len(whole)):
+        path = tmp_path / "lost.zip"
+        path.write_bytes(whole[:lost] + whole[lost + 1 :])
+        _refused(path, "lost.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_cannot_be_unpacked_is_refused(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("000000.txt", "".join(f"row {i}\n" for i in range(300)))
+        member = archive.infolist()[0]
+    data = bytearray(path.read_bytes())
+    for place in range(60, member.compress_size):  # behind the headers, some of which is unused
+        flipped = data.copy()
+        flipped[place] ^= 255
+        path.write_bytes(flipped)
+        _refused(path, "000000.txt cannot be read")
+
+
+def test_a_folder_that_is_called_like_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "000000.txt").mkdir()
+    _refused(tmp_path, r"000000.txt cannot be read \(Is a directory\), expected a text file")
+
+
+def test_text_that_is_no_unicode_is_refused() -> None:
+    _refused({"000000": "Car \ud800"}, "frame '000000' has no UTF-8 at character 4")

@@ -114,3 +114,20 @@ def test_thresholds_are_those_of_the_plain_walk(truths: int, share: float) -> No
 
 def test_no_score_gives_no_threshold() -> None:
     assert recall_thresholds(np.zeros(0), 0).shape == (0,)
+
+
+@both
+@pytest.mark.parametrize("classes", [("Car", "Van"), ("Van", "Car")])
+def test_worst_frames_do_not_depend_on_the_order_of_the_classes(
+    backend: str, classes: tuple[str, ...]
+) -> None:
+    # To Cars a Van is neutral, though a Van of its own that nothing found.
+    labels = [row("Van", box=(0, 100, 90, 200), place=(-6, 1.6, 20)), row(place=(2, 1.6, 20))]
+    labels.append(row("Van", box=(600, 100, 690, 200), place=(9, 1.6, 30)))
+    found = [row(place=(2, 1.6, 20), score=0.9)]
+    found.append(row("Van", box=(600, 100, 690, 200), place=(9, 1.6, 30), score=0.9))
+    found.append(row("Car", box=(0, 100, 90, 200), place=(-6, 1.6, 20), score=0.9))
+    report = evaluated({"0": labels}, {"0": found}, backend, classes)
+    (worst,) = report.worst
+    assert (worst.false_positives, worst.misses) == (0, 1)
+    assert worst.truth_fates == ("missed", "hit", "hit")

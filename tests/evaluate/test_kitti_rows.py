@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from kitti_scene import BACKENDS, row
 
 from diffrender.errors import InputError
+from diffrender.evaluate import kitti_rows
 from diffrender.evaluate.frame_files import open_frames
 from diffrender.evaluate.kitti_rows import ObjectRows, parse_files
-from diffrender.evaluate.rows_python import COLUMNS, TYPES
+from diffrender.evaluate.rows_python import COLUMNS, TYPES, file_rows
 
 RESULT = (16, 16)
 EITHER = (15, 16)
@@ -202,3 +204,19 @@ def test_a_written_row_is_read_back(backend: str) -> None:
         TYPES.index("Cyclist"),
         0.123456789,
     )
+
+
+@both
+def test_a_file_is_split_once_however_many_rows_are_wrong(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(content: bytes) -> Iterator[tuple[int, bytes]]:
+        calls.append(content)
+        return file_rows(content)
+
+    monkeypatch.setattr(kitti_rows, "file_rows", counted)
+    rows = parse({"0": "Car 1\n" * 500, "1": ROW, "2": "Van 1\n" * 500}, backend, drop=True)
+    assert (len(rows.wrong), len(rows.kind)) == (1000, 1)
+    assert len(calls) == (2 if backend == "native" else 5)

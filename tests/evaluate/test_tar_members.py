@@ -87,7 +87,12 @@ def test_a_broken_tar_is_refused(change: object, message: str) -> None:
         list(tar_members(change(data)))  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("record", [b"99 path=x\n", b"path=x\n", b"8 path=x", b"10 size=-1\n"])
+LONG_SIZE = b"5011 size=%s\n" % (b"9" * 5000)  # more digits than int() takes
+
+
+@pytest.mark.parametrize(
+    "record", [b"99 path=x\n", b"path=x\n", b"8 path=x", b"10 size=-1\n", LONG_SIZE]
+)
 def test_a_broken_pax_header_is_refused(record: bytes) -> None:
     member = tarfile.TarInfo("p")
     member.type, member.size = tarfile.XHDTYPE, len(record)

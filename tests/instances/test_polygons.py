@@ -104,3 +104,19 @@ def test_a_polygon_with_very_many_edges() -> None:
     circle = np.stack([150 + 80 * np.cos(angles), 100 + 80 * np.sin(angles)], axis=-1)
     area = fill_polygon(circle, (200, 300)).sum()
     assert area == pytest.approx(np.pi * 80**2, rel=0.01)
+
+
+def test_a_small_polygon_does_not_cost_a_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def counted(values: np.ndarray, axis: int) -> np.ndarray:
+        sizes.append(values.size)
+        total: np.ndarray = values.cumsum(axis=axis)
+        return total
+
+    monkeypatch.setattr(np, "cumsum", lambda v, axis=None: counted(v, axis) if axis else v.cumsum())
+    square = [10.0, 20.0, 14.0, 20.0, 14.0, 24.0, 10.0, 24.0]
+    outside = [-9.0, 2000.0, -4.0, 2000.0, -4.0, 2004.0]
+    mask = mask_of_polygons([square, outside], (375, 1242))
+    assert np.argwhere(mask).tolist() == [[r, c] for r in range(20, 24) for c in range(10, 14)]
+    assert max(sizes) < 100

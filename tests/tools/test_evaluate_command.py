@@ -142,8 +142,8 @@ def test_depth_against_depth_maps(tmp_path: Path) -> None:
     assert "0.0000" in result.stdout
 
 
-def test_depth_against_velodyne(tmp_path: Path) -> None:
-    for folder in ("velodyne", "calib"):
+def _scan(tmp_path: Path) -> str:
+    for folder in ("velodyne", "calib", "image_2"):
         (tmp_path / folder).mkdir()
     # Two points straight ahead, at 10 and 20 m; x forward, y left, z up.
     points = np.array([[10, 0, 0, 0], [20, -0.5, 0, 0]], np.float32)
@@ -152,14 +152,33 @@ def test_depth_against_velodyne(tmp_path: Path) -> None:
         "P2: 100 0 30 0 0 100 20 0 0 0 1 0\nR0_rect: 1 0 0 0 1 0 0 0 1\n"
         "Tr_velo_to_cam: 0 -1 0 0 0 0 -1 0 1 0 0 0\n"
     )
+    return str(tmp_path / "velodyne")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg"])
+def test_depth_against_velodyne(tmp_path: Path, suffix: str) -> None:
+    truth = _scan(tmp_path)
+    Image.new("RGB", (60, 40)).save(tmp_path / "image_2" / f"000000{suffix}")
     pred = _depth_maps(tmp_path / "pred", {"000000": np.full((40, 60), 10.0)})
-    command = ["evaluate", "depth", "--pred", pred, "--truth", str(tmp_path / "velodyne")]
+    command = ["evaluate", "depth", "--pred", pred, "--truth", truth]
     result = CliRunner().invoke(app, [*command, "--json", str(tmp_path / "d.json")])
     assert result.exit_code == 0, result.output
     assert "against velodyne scans" in result.stdout
     record = json.loads((tmp_path / "d.json").read_text())
     assert record["frames"]["000000"]["count"] == 2
     assert record["summary"]["mean"]["abs_rel"] == pytest.approx((0 + 0.5) / 2)
+
+
+def test_a_scan_is_projected_at_the_size_of_the_image_not_of_the_prediction(tmp_path: Path) -> None:
+    truth = _scan(tmp_path)
+    pred = _depth_maps(tmp_path / "pred", {"000000": np.full((20, 30), 10.0)})
+    command = ["evaluate", "depth", "--pred", pred, "--truth", truth, "--resize"]
+    refused(CliRunner().invoke(app, command), "frame 000000 has no image 000000.png, .jpg or .jpeg")
+    Image.new("RGB", (60, 40)).save(tmp_path / "image_2" / "000000.jpg")
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "2 compared" in result.stdout
+    assert "from 20 x 30" in result.stdout
 
 
 def test_depth_of_another_size_must_be_asked_for(tmp_path: Path) -> None:
@@ -181,6 +200,7 @@ def test_depth_of_another_size_must_be_asked_for(tmp_path: Path) -> None:
     ("more", "message"),
     [
         (["--crop", "middle"], "--crop is 'middle', expected garg, eigen or none"),
+        (["--cap", "inf", "--json", "d.json"], "--cap is inf, expected finite metres"),
         (["--truth", "absent"], "absent is not a folder, expected files NAME.png or NAME.bin"),
     ],
 )
