@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import glob
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +42,13 @@ class KittiFrames:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Of the names of all frames and their images' sizes in bytes; a folder may be moved."""
+        images: dict[str, list[Path]] = {}
+        for file in sorted((self.root / self.split / "image_2").glob("*")):
+            images.setdefault(file.stem, []).append(file)
         total = hashlib.sha256()
         for name in self.names:
             total.update(name.encode("utf-8") + b"\0")
-            for file in sorted((self.root / self.split / "image_2").glob(f"{glob.escape(name)}.*")):
+            for file in images.get(name, []):
                 total.update(f"{file.name} {file.stat().st_size}\0".encode())
         return total.hexdigest()[:16]
 

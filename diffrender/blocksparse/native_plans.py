@@ -172,17 +172,18 @@ def _cut_columns(
     if batch * total < 3 * threads:
         parts = 2 * threads  # too few columns to deal out: rows are dealt out instead
     line = max(1, _LINE // (lanes * size))  # vectors of a cache line, which no two groups share
-    widest = 8 if out == 1 else 3
-    spilt, begun = (0.0, lanes) if out == 1 else _PACKING[features_last]
-    if out > 1:
-        far = pattern.nnz * math.prod(pattern.block_size) * size > _CACHED
-        begun += _VALUES_AGAIN if far else 0.0
+    if out == 1:
+        widest, spilt, begun = 8, 0.0, float(lanes)
+    else:
+        widest, (spilt, begun) = 3, _PACKING[features_last]
+        if pattern.nnz * math.prod(pattern.block_size) * size > _CACHED:
+            begun += _VALUES_AGAIN
     costs = (spilt * lanes / 48, begun / lanes)
     group = lanes * _group(total, line, widest, costs, batch, 1 if parts > 1 else threads)
     if n < 64:
         return _Cut(widest, group, 1, 16, parts)
     if out == 1:
-        return _Cut(8, group, _bands_of_entries(inner, density), 256, parts)
+        return _Cut(widest, group, _bands_of_entries(inner, density), 256, parts)
     # A panel's band of about 1024 rows stays in the second cache with the values that meet it,
     # unless too few blocks of a row are left in a band.
     least = 96 if out == 4 else 256
@@ -190,7 +191,7 @@ def _cut_columns(
     # Rows of a chunk go through all bands, and into y's columns, while their sums are in cache.
     # Where sums go straight to y a panel is worked through from top to bottom, and stays in cache.
     chunk = rows // out if not features_last and bands == 1 else max(1, 1024 // out)
-    return _Cut(3, group, bands, chunk, parts)
+    return _Cut(widest, group, bands, chunk, parts)
 
 
 def _group(
@@ -221,7 +222,7 @@ def _group(
             busy[busy.index(min(busy))] += cost(task)
         return max(busy)
 
-    least = 4 if spilt == 0.0 else widest
+    least = min(4, widest)
     groups = range(line * -(-least // line), min(24, -(-total // line) * line) + 1, line)
     return min(groups, key=slowest, default=total)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from diffrender.blocksparse._native_kernels import check_status, kernel
 from diffrender.blocksparse.native_plans import NativePlan, native_plan
 from diffrender.blocksparse.pattern import BlockPattern
+from diffrender.native.operators import plain
 
 __all__ = ["block_outer", "multiply"]
 
@@ -39,7 +40,7 @@ def multiply(
     Returns:
         y in x's dtype; rows without stored blocks are zero.
     """
-    x = _plain(x)
+    x = plain(x)
     outer = pattern.shape[1 if transpose else 0]
     if features_last:
         batch, n = 1, math.prod(x.shape[:-1])
@@ -52,7 +53,7 @@ def multiply(
     if plan is None:
         name = "transposed" if transpose else "forward"
         plan = native_plan(pattern, name, x.dtype, batch, n, features_last=features_last)
-    _call(plan, _plain(values), x, y)
+    _call(plan, plain(values), x, y)
     return y
 
 
@@ -68,7 +69,7 @@ def block_outer(
 
     Args: as `multiply` has them.
     """
-    dy, x = _plain(dy), _plain(x)
+    dy, x = plain(dy), plain(x)
     values = x.new_empty(pattern.nnz, *pattern.block_size)
     if features_last:
         batch, n = 1, math.prod(x.shape[:-1])
@@ -82,12 +83,6 @@ def block_outer(
         plan = native_plan(pattern, "outer", x.dtype, batch, n, features_last=features_last)
     _call(plan, dy, x, values)
     return values
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """The same numbers as a kernel reads them: row by row, no sign kept in a bit beside them."""
-    tensor = tensor.contiguous()
-    return tensor.resolve_neg() if tensor.is_neg() else tensor
 
 
 def _call(plan: NativePlan, first: Tensor, second: Tensor, output: Tensor) -> None:

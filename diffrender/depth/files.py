@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diffrender._files import atomic_path
+from diffrender._png import HEADER_BYTES, png_header
 from diffrender.errors import InputError
 
 __all__ = ["check_metres", "read_depth", "write_depth_png"]
@@ -128,11 +129,10 @@ def _read_png(path: Path, units_per_metre: float | None) -> np.ndarray:
 
     # The header decides what Pillow would silently narrow: bit depth and colour type.
     with path.open("rb") as file:
-        header = file.read(26)
-    if len(header) < 26 or header[:8] != b"\x89PNG\r\n\x1a\n" or header[12:16] != b"IHDR":
+        header = png_header(file.read(HEADER_BYTES))
+    if header is None:
         raise InputError(f"{path}: not a PNG file")
-    width, height = (int.from_bytes(header[i : i + 4], "big") for i in (16, 20))
-    bits, colour = header[24], header[25]
+    width, height, bits, colour = header
     if bits != 16 or colour != 0:
         kinds = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
         raise InputError(

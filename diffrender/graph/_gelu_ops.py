@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffrender.graph._kernels import check_status, kernel, plain
+from diffrender.graph._kernels import check_status, kernel
 from diffrender.native import kernel_threads
-from diffrender.native.operators import define, differentiable, pointer
+from diffrender.native.operators import define, differentiable, plain, pointer
 
 __all__ = ["native_norm_gelu"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffrender.native import reason_missing, share_team, signature
 
-__all__ = ["check_status", "kernel", "native_fits", "plain"]
+__all__ = ["check_status", "kernel", "native_fits"]
 
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
@@ -24,12 +24,6 @@ def native_fits(*tensors: Tensor | None) -> bool:
         and all(t.device.type == "cpu" and t.dtype == dtype for t in there)
         and reason_missing() is None
     )
-
-
-def plain(tensor: Tensor) -> Tensor:
-    """The same numbers as a kernel reads them: row by row, no sign kept in a bit beside them."""
-    tensor = tensor.contiguous()
-    return tensor.resolve_neg() if tensor.is_neg() else tensor
 
 
 @functools.cache

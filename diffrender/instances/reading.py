@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from diffrender._png import png_header
 from diffrender.errors import InputError
 
 __all__ = ["parse_number", "read_bytes", "read_id_image", "read_image", "read_json", "read_text"]
@@ -110,13 +111,6 @@ def parse_number(token: str, where: str, expected: str) -> float:
     return value
 
 
-def _png_format(content: bytes) -> tuple[int, int] | None:
-    """Bits per channel and colour type (PNG specification, section 11.2.2); None: no PNG."""
-    if len(content) < 26 or content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR":
-        return None
-    return content[24], content[25]
-
-
 def _decode(path: str | os.PathLike[str], kind: str) -> tuple[Any, int]:
     """The file as a decoded PIL image, and the bits per channel that a PNG states, else 8.
 
@@ -144,8 +138,8 @@ def _decode(path: str | os.PathLike[str], kind: str) -> tuple[Any, int]:
         if "cannot identify" in reason:  # goes on with the address of our buffer
             reason = "unknown format"
         raise InputError(f"{path} cannot be decoded as {kind}: {reason}") from error
-    stated = _png_format(content)
-    return picture, 8 if stated is None else stated[0]
+    header = png_header(content)
+    return picture, 8 if header is None else header.bits
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:

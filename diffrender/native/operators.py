@@ -13,9 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["define", "differentiable", "library", "pointer"]
+__all__ = ["define", "differentiable", "library", "plain", "pointer"]
 
 library = torch.library.Library("diffrender", "FRAGMENT")
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """The same numbers as a kernel reads them: row by row, no sign kept in a bit beside them."""
+    tensor = tensor.contiguous()
+    return tensor.resolve_neg() if tensor.is_neg() else tensor
 
 
 def pointer(tensor: Tensor | None) -> int | None:

@@ -110,8 +110,10 @@ def reconstruct(
         members = [observations[i] for i in indices]
         elsewhere = tuple(o for i, o in enumerate(observations) if i not in indices)
         start = run.start if settings.method == "render" else None
-        if start is not None and (start.beside_box_fits or isinstance(prior, Mapping)):
-            start = start if start.serves(own) else None
+        if start is not None and not start.serves(own):
+            # One prior that the start cannot serve is its caller's mistake, which the start names.
+            replaceable = start.beside_box_fits or isinstance(prior, Mapping)
+            start = None if replaceable else start
         name = "box fits" if start is None else start.name
         begun.update((o.instance.category, name) for o in members)
         followed = settings

@@ -175,9 +175,10 @@ class Solver:
             assert given is not None
             return given
         begun = self._start(fits, self.settings.hypotheses)
-        if given is not None:
-            begun = Hypotheses.join(begun, given.to("cpu"))
-        return begun[begun.owner.argsort(stable=True)]
+        if given is None:
+            return begun
+        both = Hypotheses.join(begun, given.to("cpu"))
+        return both[both.owner.argsort(stable=True)]
 
     def _start(self, fits: list[BoxFit], count: int) -> Hypotheses:
         means = self._class_sizes()[0]

@@ -139,7 +139,7 @@ class Multiply {
     for (int64_t band = 0; band < p_.bands; ++band) {
       for (const Panel<C, W>& panel : panels) {
         const int64_t width = panel.vectors * N;
-        const bool direct = p_.bands == 1 && writes_through(panel);
+        const bool direct = p_.bands == 1 && writes_through(panel), stream = direct && streams();
         C* place = sums + rows * size * panel.offset;
         int64_t stride = width;
         if (direct) {
@@ -152,7 +152,7 @@ class Multiply {
           const int64_t begin = p_.begin(i, band), end = p_.begin(i, band + 1);
           if (begin == end && band > 0) continue;
           add_row(begin, end, panel, x, place + (i - row) * size * stride, stride, band == 0,
-                  direct && streams());
+                  stream);
         }
       }
     }
