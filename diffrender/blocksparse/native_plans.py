@@ -30,6 +30,7 @@ _LINE = 64  # bytes of a cache line
 _PACKING = {True: (0.1, 5.0), False: (0.05, 8.0)}
 # Reading the values again for the next group, in columns, where more bytes than stay in a cache.
 _VALUES_AGAIN, _CACHED = 16.0, 8 << 20
+_FULL = 0.4  # density from which a row of single numbers keeps a register's work in a short band
 _FEW_OPERATIONS = 2_000_000  # below which waking a second thread costs more than it brings
 
 
@@ -38,7 +39,7 @@ class NativePlan:
     """How the kernels cut one product up.
 
     Attributes:
-        kernel: "multiply", "vector" (a single column) or "outer" (gradient of the values).
+        kernel: "multiply", "vector" (a single column), "outer" or "rows" (gradient of the values).
         threads: how many take part.
         group: columns of x that are packed together, in panels.
         panel: columns of a panel, as many as its sums fit the registers.
@@ -105,15 +106,10 @@ def _make_plan(
     by_column = product == "transposed" and not alone
     out, inside = (b_k, b_m) if by_column else (b_m, b_k)
     rows, inner = (k, m) if by_column else (m, k)
-    density = pattern.density
     if alone:
         kernel, cut = "vector", _Cut(1, 1, 1, 1, _vector_parts(pattern, product, threads))
     elif product == "outer":
-        dots = 1 in (out, inside)
-        bands = _bands_of_entries(inner, density) if dots and n * batch >= 64 else 1
-        parts = max(8 * threads, rows // 128)
-        columns = {4: 128 if features_last else 512, 8: 512}.get(inside, 256)
-        kernel, cut = "outer", _Cut(8, columns, bands, 1, parts)
+        kernel, cut = _cut_gradient(pattern, dtype, features_last, lanes * size, n, batch, threads)
     else:
         kernel = "multiply"
         cut = _cut_columns(pattern, by_column, features_last, lanes, size, n, batch, threads)
@@ -173,7 +169,8 @@ def _cut_columns(
         parts = 2 * threads  # too few columns to deal out: rows are dealt out instead
     line = max(1, _LINE // (lanes * size))  # vectors of a cache line, which no two groups share
     if out == 1:
-        widest, spilt, begun = 8, 0.0, float(lanes)
+        # Full rows: narrow panels, so that their bands come from the first cache.
+        widest, spilt, begun = 4 if density >= _FULL else 8, 0.0, float(lanes)
     else:
         widest, (spilt, begun) = 3, _PACKING[features_last]
         if pattern.nnz * math.prod(pattern.block_size) * size > _CACHED:
@@ -192,6 +189,48 @@ def _cut_columns(
     # Where sums go straight to y a panel is worked through from top to bottom, and stays in cache.
     chunk = rows // out if not features_last and bands == 1 else max(1, 1024 // out)
     return _Cut(widest, group, bands, chunk, parts)
+
+
+def _cut_gradient(
+    pattern: BlockPattern,
+    dtype: torch.dtype,
+    features_last: bool,
+    register: int,
+    n: int,
+    batch: int,
+    threads: int,
+) -> tuple[str, _Cut]:
+    """Kernel and cuts of the values' gradient, on registers of so many bytes."""
+    (m, k), sides = pattern.shape, pattern.block_size
+    parts = max(8 * threads, m // 128)
+    if columns := _columns_of_rows(pattern, dtype, features_last, register, n):
+        return "rows", _Cut(1, columns, 1, 1, parts)
+    dots = 1 in sides
+    bands = _bands_of_entries(k, pattern.density) if dots and n * batch >= 64 else 1
+    columns = {4: 128 if features_last else 512, 8: 512}.get(sides[1], 256)
+    return "outer", _Cut(8, columns, bands, 1, parts)
+
+
+def _columns_of_rows(
+    pattern: BlockPattern, dtype: torch.dtype, features_last: bool, register: int, n: int
+) -> int:
+    """Columns at a time where the gradient is fastest by dot products of rows, else 0.
+
+    Packing dy and x for outer products takes as long as some thirty to a hundred multiply-adds a
+    number, and blocks of four fill its registers badly.
+    """
+    (m, k), least = pattern.shape, min(pattern.block_size)
+    if least < 4 or n < 192:
+        return 0
+    uses = 2 * m * k * pattern.density / (m + k)  # of a number of dy or x
+    exact = dtype in (torch.float32, torch.float64)
+    if register < 64 or dtype == torch.float64:
+        return 1024 if exact and not features_last and uses <= 32 else 0
+    if not features_last and dtype != torch.float16:  # read as they lie
+        return 1024 if least == 4 or uses <= (128 if n >= 512 else 64) else 0
+    # Turned around, or widened, once. Pairs of bfloat16 cannot be.
+    narrow = least == 4 or (least == 8 and uses <= 64)
+    return 512 if narrow and dtype != torch.bfloat16 else 0
 
 
 def _group(
@@ -228,7 +267,7 @@ def _group(
 
 
 def _bands_of_entries(inner: int, density: float) -> int:
-    """Single numbers: x has to come from the first cache where rows are full, else the second."""
+    """Single numbers: x has to come from the first caches where rows are full, else the second."""
     rows = 128 if density >= 0.25 else max(512.0, 16 / max(density, 1e-9))
     return max(1, round(inner / rows))
 

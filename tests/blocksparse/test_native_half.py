@@ -45,7 +45,7 @@ def _integers(*shape: int, seed: int) -> Tensor:
     "block_size", [(4, 4), (8, 8), (16, 16), (64, 64), (4, 32), (16, 8)], ids=str
 )
 @pytest.mark.parametrize("features_last", [False, True])
-@pytest.mark.parametrize("n", [2, 7, 48, 130])
+@pytest.mark.parametrize("n", [2, 7, 48, 130, 1030])
 def test_bfloat16_is_exact_on_small_integers(
     block_size: tuple[int, int], features_last: bool, n: int
 ) -> None:

@@ -93,6 +93,37 @@ def test_gradient_of_the_values_equals_the_dense_one(
         _close(block_outer(pattern, dy, x, features_last=features_last), wanted, scale)
 
 
+@pytest.mark.parametrize("block_size", [(4, 4), (8, 16), (1, 1)], ids=str)
+@pytest.mark.parametrize("features_last", [False, True])
+@pytest.mark.parametrize("n", [512, 2061])
+def test_gradient_of_the_values_in_chunks_of_columns(
+    block_size: tuple[int, int], features_last: bool, n: int
+) -> None:
+    # Chunks are 128 to 1024 columns long, whichever kernel takes them.
+    pattern = gappy_pattern(block_size)
+    for dtype in DTYPES:
+        dy, x = (_draw(f, n, dtype=dtype, seed=f) for f in pattern.shape)
+        wanted = at_pattern(pattern, dy.double() @ x.double().mT)
+        scale = at_pattern(pattern, dy.double().abs() @ x.double().abs().mT)
+        if features_last:
+            dy, x = dy.mT.contiguous(), x.mT.contiguous()
+        _close(block_outer(pattern, dy, x, features_last=features_last), wanted, scale)
+
+
+def test_gradients_of_few_blocks_go_by_rows() -> None:
+    few = gappy_pattern((16, 16), 0.03, (1024, 1024))
+    many = gappy_pattern((16, 16), 0.5, (1024, 1024))
+    alone = gappy_pattern((1, 1), 0.03, (64, 64))
+
+    def kernel(pattern: BlockPattern, n: int, features_last: bool = False) -> str:
+        plan = native_plan(pattern, "outer", torch.float32, 1, n, features_last=features_last)
+        return plan.kernel
+
+    assert kernel(few, 256) == "rows"
+    assert kernel(few, 64) == kernel(many, 256) == kernel(alone, 256) == "outer"
+    assert kernel(few, 256, features_last=True) == "outer"
+
+
 @pytest.mark.parametrize(("block_size", "shape"), [((1, 1), (64, 2048)), ((4, 4), (64, 4096))])
 def test_bands_of_x_change_nothing(block_size: tuple[int, int], shape: tuple[int, int]) -> None:
     pattern = gappy_pattern(block_size, 0.4, shape)
@@ -190,7 +221,7 @@ def test_same_bits_with_any_number_of_threads(block_size: tuple[int, int], n: in
     x, dy = _draw(512, n, seed=1), _draw(512, n, seed=2)
     before, found = torch.get_num_threads(), []
     try:
-        for threads in (1, 2, 3):
+        for threads in (1, 2, 3, 6):  # from five on they share what they pack
             torch.set_num_threads(threads)
             found.append(
                 [
@@ -198,6 +229,7 @@ def test_same_bits_with_any_number_of_threads(block_size: tuple[int, int], n: in
                     multiply(pattern, values, x, transpose=True, features_last=False),
                     multiply(pattern, values, x.mT, transpose=False, features_last=True),
                     block_outer(pattern, dy, x, features_last=False),
+                    block_outer(pattern, dy.mT, x.mT, features_last=True),
                 ]
             )
     finally:

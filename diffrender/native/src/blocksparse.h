@@ -1,8 +1,8 @@
 // What the block-sparse kernels share: the product's description, vector lanes, storage types.
 //
 // Values, inputs and outputs are stored as float, double, bfloat16 or float16; sums are taken in
-// float (double for double). Every output element is summed by one chain of multiply-adds in the
-// order of the blocks, so the result depends neither on the number of threads nor on the tiling.
+// float (double for double). Every output element is summed by one task in a fixed order, products by
+// one chain of multiply-adds, so the result depends neither on the number of threads nor on the tiling.
 // These files are compiled with fused multiply-adds where the processor has them, so the last bit
 // may differ between instruction sets.
 #pragma once

@@ -13,6 +13,7 @@
 #if defined(__AVX512BF16__)
 #include "blocksparse_multiply.h"
 #include "blocksparse_outer.h"
+#include "blocksparse_rows.h"
 #endif
 
 namespace diffrender {
@@ -28,6 +29,9 @@ bool fits(const Product& p, const void* first, const void* second) {
   return has && p.out_size % 4 == 0 && p.in_size % 4 == 0 && places % sizeof(Pair) == 0;
 }
 
+// Whether columns come in whole pairs.
+bool even(const Product& p) { return p.n % 2 == 0 && p.group % 2 == 0; }
+
 }  // namespace
 
 bool multiply_pairs(const Product& product, const void* values, const void* x, void* y) {
@@ -35,15 +39,20 @@ bool multiply_pairs(const Product& product, const void* values, const void* x, v
 }
 
 bool outer_pairs(const Product& product, const void* dy, const void* x, void* values) {
-  const bool even = product.n % 2 == 0 && product.group % 2 == 0;
-  return even && fits(product, dy, x) &&
-         gradient<BFloat16, Pair>(product, dy, x, values) == kDone;
+  return even(product) && fits(product, dy, x) &&
+         gradient<Gradient, BFloat16, Pair>(product, dy, x, values) == kDone;
+}
+
+bool rows_pairs(const Product& product, const void* dy, const void* x, void* values) {
+  return !product.features_last && even(product) && fits(product, dy, x) &&
+         gradient<RowGradient, BFloat16, Pair>(product, dy, x, values) == kDone;
 }
 
 #else
 
 bool multiply_pairs(const Product&, const void*, const void*, void*) { return false; }
 bool outer_pairs(const Product&, const void*, const void*, void*) { return false; }
+bool rows_pairs(const Product&, const void*, const void*, void*) { return false; }
 
 #endif
 

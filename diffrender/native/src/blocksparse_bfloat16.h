@@ -12,5 +12,7 @@ bool multiply_pairs(const Product& product, const void* values, const void* x, v
 // dw as blocksparse_outer.cpp has it, dy and x taken as pairs of columns. False as above, and where
 // the number of columns is odd.
 bool outer_pairs(const Product& product, const void* dy, const void* x, void* values);
+// The same by rows, where columns lie side by side.
+bool rows_pairs(const Product& product, const void* dy, const void* x, void* values);
 
 }  // namespace diffrender

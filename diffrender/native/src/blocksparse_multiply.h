@@ -227,17 +227,32 @@ template <class T, class C>
 void turn_values(const Product& p, const T* stored, C* turned) {
   constexpr int64_t kBlocks = 4096;
   const int64_t nnz = p.nnz(), out = p.out_size, in = p.in_size, block = p.block();
+  const auto put_number = [](C& to, const T& from) {
+    if constexpr (std::is_same<T, C>::value)
+      to = from;
+    else
+      to = C(number(from));
+  };
   parallel_with_torch(p.threads, (nnz + kBlocks - 1) / kBlocks, [&](int64_t task) {
-    for (int64_t e = task * kBlocks; e < std::min(nnz, (task + 1) * kBlocks); ++e) {
+    const int64_t first = task * kBlocks, last = std::min(nnz, first + kBlocks);
+    if (block == 1) {
+      for (int64_t e = first; e < last; ++e) put_number(turned[e], stored[p.order[e]]);
+      return;
+    }
+    for (int64_t e = first; e < last; ++e) {
       const T* from = stored + p.order[e] * block;
       C* to = turned + e * block;
-      for (int64_t r = 0; r < out; ++r)
-        for (int64_t j = 0; j < in; ++j) {
-          if constexpr (std::is_same<T, C>::value)
-            to[r * in + j] = from[j * out + r];
-          else
-            to[r * in + j] = C(number(from[j * out + r]));
+      if constexpr (std::is_same<T, C>::value && std::is_floating_point<C>::value) {
+        if (out == 4 && in == 4) {
+          typename Four<C>::V square[4];
+          std::memcpy(square, from, sizeof square);
+          transpose4<C>(square);
+          std::memcpy(to, square, sizeof square);
+          continue;
         }
+      }
+      for (int64_t r = 0; r < out; ++r)
+        for (int64_t j = 0; j < in; ++j) put_number(to[r * in + j], from[j * out + r]);
     }
   });
 }

@@ -17,6 +17,7 @@
 
 #include "blocksparse_outer_tile.h"
 #include "blocksparse_pack.h"
+#include "blocksparse_slices.h"
 
 namespace diffrender {
 namespace {
@@ -37,55 +38,48 @@ class Gradient {
     const bool dots = K == 1 && (p_.out_size == 1 || p_.in_size == 1);
     const int64_t chunk = std::min<int64_t>(p_.group, p_.n);
     const int64_t padded = (chunk + kWidth - 1) / kWidth * kWidth;
-    const int64_t outer = p_.outer(), inner = p_.inner();
-    left_ = static_cast<W*>(
-        scratch(true).take((outer + inner) * padded / K * int64_t(sizeof(W))));
-    right_ = left_ + outer * padded / K;
-    bool fresh = true;
-    for (int64_t batch = 0; batch < p_.batch; ++batch) {
-      for (int64_t c = 0; c < p_.n; c += chunk) {
-        const int64_t count = std::min(chunk, p_.n - c);
-        const T* dy = dy_ + batch * outer * p_.n;
-        const T* x = x_ + batch * inner * p_.n;
-        if (!dots) {
-          pack_blocks(dy, p_.out_blocks, p_.out_size, c, count / K, left_);
-          pack_blocks(x, p_.in_blocks, p_.in_size, c, count / K, right_);
-        } else if constexpr (K == 1) {
-          pack_panels(dy, outer, c, count, left_);
-          pack_panels(x, inner, c, count, right_);
-        }
-        parallel_with_torch(p_.threads, p_.parts, [&](int64_t part) {
-          const int64_t row = cut(p_.offsets, p_.out_blocks, p_.parts, part);
-          const int64_t last = cut(p_.offsets, p_.out_blocks, p_.parts, part + 1);
+    deal_out<W>(
+        p_, chunk, padded / K,
+        [&](Side side, int64_t batch, int64_t c, int64_t count, int64_t begin, int64_t end,
+            int64_t threads, W* to) {
+          const bool left = side == Side::kDy;
+          const int64_t size = left ? p_.out_size : p_.in_size;
+          const int64_t length = left ? p_.outer() : p_.inner();
+          const T* from = (left ? dy_ : x_) + batch * length * p_.n;
           if (!dots) {
-            add_blocks(row, last, count / K, fresh);
+            pack_blocks(from, length, size, begin, end, c, count / K, threads, to);
           } else if constexpr (K == 1) {
-            add_dots(row, last, count, fresh);
+            pack_panels(from, length, begin * size, end * size, c, count, threads, to);
+          }
+        },
+        [&](int64_t row, int64_t last, const Packed<W>& packed, int64_t count, bool fresh) {
+          if (!dots) {
+            add_blocks(row, last, packed, count / K, fresh);
+          } else if constexpr (K == 1) {
+            add_dots(row, last, packed, count, fresh);
           }
         });
-        fresh = false;
-      }
-    }
   }
 
  private:
-  // (block, column, side) of `count` columns, or pairs of columns, from `first` on.
-  void pack_blocks(const T* from, int64_t blocks, int64_t size, int64_t first, int64_t count,
-                   W* to) const {
+  // (block, column, side) of blocks [first, last) and `count` columns, or pairs of columns, from
+  // `column` on; all blocks together are `length` rows.
+  void pack_blocks(const T* from, int64_t length, int64_t size, int64_t first, int64_t last,
+                   int64_t column, int64_t count, int64_t threads, W* to) const {
     // Pairs lie side by side in rows of columns: they are turned around like any number.
     typedef typename std::conditional<K == 1, T, W>::type Stored;
     constexpr int64_t some = 16;
-    const int64_t length = blocks * size;
-    parallel_with_torch(p_.threads, (blocks + some - 1) / some, [&](int64_t task) {
-      const int64_t begin = task * some, end = std::min(blocks, begin + some);
+    parallel_with_torch(threads, (last - first + some - 1) / some, [&](int64_t task) {
+      const int64_t begin = first + task * some, end = std::min(last, begin + some);
+      W* const place = to + task * some * count * size;
       if (p_.features_last) {
         // Narrow blocks are short pieces: the compiler knows how short.
         const auto pack_pieces = [&](auto known) {
           const int64_t side = known ? int64_t(known) : size;
           for (int64_t c = 0; c < count; ++c)
             for (int64_t b = begin; b < end; ++b) {
-              const T* row = from + (first + c * K) * length + b * side;
-              W* piece = to + (b * count + c) * side;
+              const T* row = from + (column + c * K) * length + b * side;
+              W* piece = place + ((b - begin) * count + c) * side;
               if constexpr (K == 1)
                 pack_row(row, side, side, piece);
               else
@@ -100,55 +94,57 @@ class Gradient {
         }
       } else {
         for (int64_t b = begin; b < end; ++b)
-          pack_transposed(reinterpret_cast<const Stored*>(from + b * size * p_.n + first), p_.n / K,
-                          size, count, to + b * count * size, size);
+          pack_transposed(reinterpret_cast<const Stored*>(from + b * size * p_.n + column),
+                          p_.n / K, size, count, place + (b - begin) * count * size, size);
       }
     });
   }
 
-  // (panel, row, kWidth), columns beyond the last are zero.
-  void pack_panels(const T* from, int64_t rows, int64_t first, int64_t count, W* to) const {
+  // (panel, row, kWidth) of rows [first, last) of `length`, columns beyond the last are zero.
+  void pack_panels(const T* from, int64_t length, int64_t first, int64_t last, int64_t column,
+                   int64_t count, int64_t threads, W* to) const {
     constexpr int64_t some = 128;
     const int64_t panels = (count + kWidth - 1) / kWidth;
-    parallel_with_torch(p_.threads, (rows + some - 1) / some, [&](int64_t task) {
-      const int64_t begin = task * some, end = std::min(rows, begin + some);
+    parallel_with_torch(threads, (last - first + some - 1) / some, [&](int64_t task) {
+      const int64_t begin = first + task * some, end = std::min(last, begin + some);
       for (int64_t panel = 0; panel < panels; ++panel) {
-        const int64_t c = first + panel * kWidth;
-        const int64_t here = std::min(kWidth, first + count - c);
-        C* out = to + panel * rows * kWidth;
+        const int64_t c = column + panel * kWidth;
+        const int64_t here = std::min(kWidth, column + count - c);
+        C* out = to + (panel * (last - first) + begin - first) * kWidth;
         if (p_.features_last) {
-          pack_transposed(from + c * rows + begin, rows, here, end - begin, out + begin * kWidth,
-                          kWidth);
-          for (int64_t r = begin; here < kWidth && r < end; ++r)
+          pack_transposed(from + c * length + begin, length, here, end - begin, out, kWidth);
+          for (int64_t r = 0; here < kWidth && r < end - begin; ++r)
             std::memset(out + r * kWidth + here, 0, size_t(kWidth - here) * sizeof(C));
         } else {
           for (int64_t r = begin; r < end; ++r)
-            pack_row(from + r * p_.n + c, here, kWidth, out + r * kWidth);
+            pack_row(from + r * p_.n + c, here, kWidth, out + (r - begin) * kWidth);
         }
       }
     });
   }
 
-  void add_blocks(int64_t row, int64_t last, int64_t count, bool fresh) const {
+  void add_blocks(int64_t row, int64_t last, const Packed<W>& packed, int64_t count,
+                  bool fresh) const {
     // As many columns at a time as stay in the nearest cache with the blocks of one row.
     const int64_t piece = std::max(p_.out_size, p_.in_size) < 16 ? count : 128;
     for (int64_t i = row; i < last; ++i)
       for (int64_t c = 0; c < count; c += piece)
-        add_row(i, c, std::min(piece, count - c), count, fresh && c == 0);
+        add_row(i, packed, c, std::min(piece, count - c), count, fresh && c == 0);
   }
 
   // Columns [c, c + some) of the `count` that are packed, for the blocks of row i.
-  void add_row(int64_t i, int64_t c, int64_t some, int64_t count, bool fresh) const {
+  void add_row(int64_t i, const Packed<W>& packed, int64_t c, int64_t some, int64_t count,
+               bool fresh) const {
     const int64_t rows = p_.out_size, columns = p_.in_size;
     const int64_t each = columns < N ? N / columns : 1;  // pieces of x in a vector
     const int64_t pieces = columns < N ? 1 : columns / N;  // of a block
-    const W* dy = left_ + (i * count + c) * rows;
+    const W* dy = packed.dy + ((i - packed.first) * count + c) * rows;
     const W* x[kBeside];
     C* sums[kBeside];
     int64_t held = 0;
     for (int64_t e = p_.offsets[i]; e < p_.offsets[i + 1]; ++e) {
       for (int64_t q = 0; q < pieces; ++q) {
-        x[held] = right_ + (p_.indices[e] * count + c) * columns + q * N;
+        x[held] = packed.x + (p_.indices[e] * count + c) * columns + q * N;
         sums[held++] = sums_ + e * p_.block() + q * N;
         if (held == 3 * each) {
           beside_[2](dy, x, columns, some, rows, sums, fresh);
@@ -169,17 +165,19 @@ class Gradient {
         alone_(dy, x[p], some, rows, columns, sums[p], fresh);
   }
 
-  void add_dots(int64_t row, int64_t last, int64_t count, bool fresh) const {
+  void add_dots(int64_t row, int64_t last, const Packed<W>& packed, int64_t count,
+                bool fresh) const {
     const int64_t panels = (count + kWidth - 1) / kWidth;
+    const int64_t rows = (packed.last - packed.first) * p_.out_size;
     for (int64_t panel = 0; panel < panels; ++panel) {
-      const C* left = left_ + panel * p_.outer() * kWidth;
-      const C* right = right_ + panel * p_.inner() * kWidth;
+      const C* left = packed.dy + panel * rows * kWidth;
+      const C* right = packed.x + panel * p_.inner() * kWidth;
       for (int64_t band = 0; band < p_.bands; ++band) {
         for (int64_t i = row; i < last; ++i) {
           const int64_t begin = p_.begin(i, band), end = p_.begin(i, band + 1);
           if (begin == end) continue;
           for (int64_t r = 0; r < p_.out_size; ++r)
-            add_entries(left + (i * p_.out_size + r) * kWidth, right, begin, end, r,
+            add_entries(left + ((i - packed.first) * p_.out_size + r) * kWidth, right, begin, end, r,
                         fresh && panel == 0);
         }
       }
@@ -216,15 +214,14 @@ class Gradient {
   const T* dy_;
   const T* x_;
   C* sums_;
-  W* left_ = nullptr;
-  W* right_ = nullptr;
   const Beside<C, W> beside_[3] = {choose_beside<C, W>(p_.in_size, 1),
                                    choose_beside<C, W>(p_.in_size, 2),
                                    choose_beside<C, W>(p_.in_size, 3)};
   const Outer<C> alone_ = choose_outer<C>(p_.in_size);
 };
 
-template <class T, class W = typename Sum<T>::type>
+// `How`: Gradient, or RowGradient of blocksparse_rows.h.
+template <template <class, class> class How, class T, class W = typename Sum<T>::type>
 int64_t gradient(const Product& p, const void* dy, const void* x, void* values) {
   typedef typename Sum<T>::type C;
   const int64_t count = p.nnz() * p.block();
@@ -233,7 +230,7 @@ int64_t gradient(const Product& p, const void* dy, const void* x, void* values) 
   if (p.n == 0 || p.batch == 0) {
     std::fill(sums, sums + count, C(0));
   } else {
-    Gradient<T, W>(p, static_cast<const T*>(dy), static_cast<const T*>(x), sums).run();
+    How<T, W>(p, static_cast<const T*>(dy), static_cast<const T*>(x), sums).run();
     scratch(true).trim();
   }
   if constexpr (!std::is_same<T, C>::value) {

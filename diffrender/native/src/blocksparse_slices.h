@@ -1,0 +1,70 @@
+// How the gradient of the values is dealt out where dy and x are packed first.
+//
+// Few threads each pack for themselves: the rows of dy that they need, and all of x. A line that one
+// core has written and another has read is slow to be written again at the next call, up to twenty
+// nanoseconds where the two share no cache, which is more than packing it. Many threads pack both
+// together, then share them. Either way every value is summed by one thread, columns in order.
+#pragma once
+
+#include "blocksparse.h"
+
+namespace diffrender {
+
+constexpr int64_t kFewThreads = 4;
+
+// Block rows [first, last) of dy, and all of x, of some columns.
+template <class W>
+struct Packed {
+  W* dy;
+  W* x;
+  int64_t first, last;
+};
+
+enum class Side { kDy, kX };
+
+// For every batch and chunk of columns, in order: packs, then adds.
+//
+// `padded`: numbers of type W that a row of a chunk takes.
+// pack(side, batch, column, count, begin, end, threads, to): block rows [begin, end) of dy or x.
+// add(row, last, packed, count, fresh): the blocks of block rows [row, last).
+template <class W, class Pack, class Add>
+void deal_out(const Product& p, int64_t chunk, int64_t padded, Pack pack, Add add) {
+  const auto each_chunk = [&](auto work) {
+    for (int64_t batch = 0; batch < p.batch; ++batch)
+      for (int64_t c = 0; c < p.n; c += chunk)
+        work(batch, c, std::min(chunk, p.n - c), batch == 0 && c == 0);
+  };
+  const auto take = [&](bool shared, int64_t first, int64_t last) {
+    const int64_t rows = (last - first) * p.out_size;
+    W* memory = static_cast<W*>(
+        scratch(shared).take((rows + p.inner()) * padded * int64_t(sizeof(W))));
+    return Packed<W>{memory, memory + rows * padded, first, last};
+  };
+  const bool few = p.threads <= kFewThreads;
+  const int64_t parts = few ? p.threads : p.parts;
+  const auto begin = [&](int64_t part) { return cut(p.offsets, p.out_blocks, parts, part); };
+  if (few) {
+    parallel_with_torch(p.threads, parts, [&](int64_t part) {
+      const int64_t row = begin(part), last = begin(part + 1);
+      if (p.offsets[row] == p.offsets[last]) return;
+      const Packed<W> packed = take(false, row, last);
+      each_chunk([&](int64_t batch, int64_t c, int64_t count, bool fresh) {
+        pack(Side::kDy, batch, c, count, row, last, 1, packed.dy);
+        pack(Side::kX, batch, c, count, 0, p.in_blocks, 1, packed.x);
+        add(row, last, packed, count, fresh);
+      });
+      scratch(false).trim();
+    });
+    return;
+  }
+  const Packed<W> packed = take(true, 0, p.out_blocks);
+  each_chunk([&](int64_t batch, int64_t c, int64_t count, bool fresh) {
+    pack(Side::kDy, batch, c, count, 0, p.out_blocks, p.threads, packed.dy);
+    pack(Side::kX, batch, c, count, 0, p.in_blocks, p.threads, packed.x);
+    parallel_with_torch(p.threads, parts, [&](int64_t part) {
+      add(begin(part), begin(part + 1), packed, count, fresh);
+    });
+  });
+}
+
+}  // namespace diffrender
