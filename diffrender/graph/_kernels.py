@@ -10,20 +10,26 @@ from torch import Tensor
 
 from diffrender.native import reason_missing, share_team, signature
 
-__all__ = ["check_status", "kernel", "native_fits"]
+__all__ = ["check_status", "kernel", "native_inputs"]
 
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
+_HALF = (torch.bfloat16, torch.float16)  # is widened: kernels sum in float32
 
 
-def native_fits(*tensors: Tensor | None) -> bool:
-    """Whether the kernels are there and take these: on the CPU, of one dtype, float32 or 64."""
+def native_inputs(*tensors: Tensor | None) -> list[Tensor | None] | None:
+    """The tensors as the kernels take them, in one dtype of float32 and float64; else None.
+
+    None where the kernels are missing or a tensor is not on the CPU or of another dtype. Half
+    precision becomes float32, whatever autocast says; who calls rounds what comes out.
+    """
     there = [t for t in tensors if t is not None]
-    dtype = there[0].dtype
-    return (
-        dtype in _SUFFIX
-        and all(t.device.type == "cpu" and t.dtype == dtype for t in there)
-        and reason_missing() is None
-    )
+    wide = {torch.float32 if t.dtype in _HALF else t.dtype for t in there}
+    if len(wide) > 1 or not wide <= _SUFFIX.keys() or reason_missing() is not None:
+        return None
+    if any(t.device.type != "cpu" for t in there):
+        return None
+    (dtype,) = wide
+    return [None if t is None else t.to(dtype) for t in tensors]
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
 from diffrender.graph._attention_ops import native_attention
-from diffrender.graph._kernels import native_fits
+from diffrender.graph._kernels import native_inputs
 
 __all__ = ["AttentionGroup", "PairLayout", "attend", "torch_attend"]
 
@@ -101,9 +101,9 @@ def attend(
         InputError: the shapes do not fit the layout and the heads.
     """
     _check(qkv, bias, keep, layout, heads)
-    if layout.packs is None and native_fits(qkv, bias, keep):
+    if layout.packs is None and (taken := native_inputs(qkv, bias, keep)) is not None:
         index = (layout.node_offsets, layout.pair_offsets)
-        return native_attention(qkv, bias, keep, *index, heads, layout.count)[0]
+        return native_attention(*taken, *index, heads, layout.count)[0].to(qkv.dtype)
     return torch_attend(qkv, bias, keep, layout, heads)
 
 

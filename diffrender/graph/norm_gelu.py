@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffrender.graph._gelu_ops import native_norm_gelu
-from diffrender.graph._kernels import native_fits
+from diffrender.graph._kernels import native_inputs
 
 __all__ = ["gelu", "norm_gelu"]
 
 
 def gelu(x: Tensor) -> Tensor:  # (M, F)
     """x S(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3). Shapes: (M, F) -> (M, F); differentiable."""
-    if native_fits(x):
-        return native_norm_gelu(x, None, None, 0.0)[0]
+    if (taken := native_inputs(x)) is not None:
+        return native_norm_gelu(*taken, None, None, 0.0)[0].to(x.dtype)
     return F.gelu(x, approximate="tanh")
 
 
@@ -24,6 +23,6 @@ def norm_gelu(x: Tensor, norm: nn.LayerNorm) -> Tensor:  # (M, F)
 
     One pass over memory forward and two backward where the native kernel is there.
     """
-    if native_fits(x, norm.weight) and not torch.is_autocast_enabled("cpu"):
-        return native_norm_gelu(x, norm.weight, norm.bias, norm.eps)[0]
+    if (taken := native_inputs(x, norm.weight, norm.bias)) is not None:
+        return native_norm_gelu(*taken, norm.eps)[0].to(x.dtype)
     return F.gelu(norm(x), approximate="tanh")

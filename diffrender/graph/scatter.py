@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
-from diffrender.graph._kernels import native_fits
+from diffrender.graph._kernels import native_inputs
 from diffrender.graph._sum_ops import native_edge_sum, native_link_sum
 
 __all__ = ["Links", "edge_sum", "link_sum", "make_links", "torch_edge_sum", "torch_link_sum"]
@@ -106,17 +106,16 @@ def link_sum(
     """y_t = sum of values over the links that arrive at target t, in their order.
 
     Shapes: (S, F) -> (T, F). Differentiable once in `values`; the gradient is `link_sum` along
-    `links.back`. Deterministic, whatever the threads.
+    `links.back`. Deterministic, whatever the threads. Half precision is summed in float32.
 
     Raises:
         InputError: not a row of values for every source of the links.
     """
     if values.dim() != 2 or values.shape[0] != links.back_offsets.shape[0] - 1:
         check_shape("values", values, links.back_offsets.shape[0] - 1, None)
-    if native_fits(values):
-        return native_link_sum(
-            values, links.rows, links.offsets, links.back_rows, links.back_offsets
-        )
+    if (taken := native_inputs(values)) is not None:
+        index = (links.rows, links.offsets, links.back_rows, links.back_offsets)
+        return native_link_sum(*taken, *index).to(values.dtype)
     return torch_link_sum(values, links)
 
 
@@ -137,18 +136,22 @@ def edge_sum(
     """
     _check_edges(edges, at_receiver, to_receiver, "receiver")
     _check_edges(edges, at_sender, to_sender, "sender")
-    if native_fits(edges, at_receiver, at_sender):
+    if (taken := native_inputs(edges, at_receiver, at_sender)) is not None:
         r, s = to_receiver, to_sender
-        nodes = (at_receiver, at_sender)
         index = (r.back_rows, r.rows, r.offsets, s.back_rows, s.rows, s.offsets)
-        return native_edge_sum(edges, *nodes, *index)
+        dtype = torch.promote_types(edges.dtype, at_receiver.dtype)
+        dtype = torch.promote_types(dtype, at_sender.dtype)
+        return native_edge_sum(*taken, *index).to(dtype)
     return torch_edge_sum(edges, at_receiver, at_sender, to_receiver, to_sender)
 
 
 def torch_link_sum(values: Tensor, links: Links) -> Tensor:  # (S, F)
     """`link_sum` in torch's own operations, on any device."""
     gathered = values[links.rows]
-    return torch.segment_reduce(gathered, "sum", offsets=links.offsets, axis=0, initial=0.0)
+    if values.dtype in (torch.bfloat16, torch.float16):
+        gathered = gathered.float()  # sums of many small numbers would be lost
+    total = torch.segment_reduce(gathered, "sum", offsets=links.offsets, axis=0, initial=0.0)
+    return total.to(values.dtype)
 
 
 def torch_edge_sum(
