@@ -17,7 +17,7 @@ from diffrender.tools.bench_blocksparse_goals import worst
 from diffrender.tools.bench_blocksparse_grid import Measured, row_of, timed
 from diffrender.tools.bench_format import Report, Row, Target, spread
 
-__all__ = ["bandwidth", "half_precision", "peers"]
+__all__ = ["bandwidth", "half_precision", "multiplies", "peers"]
 
 _READ = 64 * 2**20  # floats that are added up to measure the bandwidth: far beyond any cache
 
@@ -127,7 +127,7 @@ def half_precision(report: Report, *, quick: bool) -> None:
         half = (weight.to(dtype), x.to(dtype), x)
         calls: dict[str, Callable[[], object]] = {"ours": calls_of(cell, *half)[0]}
         calls[str(wide).removeprefix("torch.")] = calls_of(cell, weight, x, x)[1]
-        if dtype != wide and _multiplies(dtype):
+        if dtype != wide and multiplies(dtype):
             calls[name] = calls_of(cell, *half)[1]
         seconds = timed(calls, 0.3 if quick else 1.5)
         for other in list(calls)[1:]:
@@ -142,7 +142,7 @@ def half_precision(report: Report, *, quick: bool) -> None:
                 report.targets.append(worst(words, [one], 14.0, lambda found: found.gain))
 
 
-def _multiplies(dtype: torch.dtype) -> bool:
+def multiplies(dtype: torch.dtype) -> bool:
     """Whether torch's dense product is at most ten times slower than in float32."""
     x = torch.randn(256, 256)
     given = x.to(dtype)

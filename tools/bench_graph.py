@@ -4,8 +4,9 @@ Ours is the whole step: masking, noise, 3D inputs and bias, denoising heads and 
 peers are networks of GPSConv with the same widths, heads, layers and batch, a linear encoder and
 the L1 loss alone: once around the same message passing, once around GINE, and once around GINE
 with the width at which it has as many parameters. On molecules ours also runs block-sparse, at the
-density whose accuracy `bench molecules` measures. All take turns in one run. Time is the process's
-own on the processor, which other programs of a busy machine disturb less than the clock's.
+density whose accuracy `bench molecules` measures, and where the processor multiplies bfloat16 all
+run once more under autocast. All take turns in one run. Time is the process's own on the
+processor, which other programs of a busy machine disturb less than the clock's.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from diffrender.graph import (
 )
 from diffrender.graph.meshes.examples import draw_car
 from diffrender.graph.meshes.mesh_graph import batch_meshes
+from diffrender.tools.bench_blocksparse_peers import multiplies
 from diffrender.tools.bench_format import Report, Row, Target, spread
 from diffrender.tools.bench_graph_peers import gps_network, width_of_equal_size
 
@@ -48,6 +50,7 @@ class _Case:
     batch: GraphBatch
     settings: GraphSettings
     sparsity: SparsityConfig | None = None  # measured beside dense layers
+    half: bool = False  # measured under autocast to bfloat16 too
 
 
 def bench_graph(*, quick: bool) -> Report:
@@ -91,7 +94,7 @@ def _molecules(count: int) -> _Case:
     graphs = molecule_like_graphs(count, torch.Generator().manual_seed(0))
     batch = batch_graphs(graphs, [encode_graph(g) for g in graphs])
     name = f"{count} molecule-like graphs of 10 to 20 nodes"
-    return _Case(name, batch, GraphSettings(), _SPARSITY)
+    return _Case(name, batch, GraphSettings(), _SPARSITY, half=True)
 
 
 def _meshes(count: int) -> _Case:
@@ -146,36 +149,50 @@ def _measure(report: Report, case: _Case, repeats: int) -> None:
         own[f"ours, block-sparse {case.sparsity.density:g}"] = sparse
     named = {_title(n, p): p for n, p in networks.items()}
     mine = {_title(n, p): p for n, p in own.items()}
-    for what, calls in (
-        ("training step", {n: _our_step(p, case) for n, p in mine.items()}
-            | {n: _peer_step(p, case.batch) for n, p in named.items()}),
-        ("inference", {n: _our_inference(p, case) for n, p in mine.items()}
-            | {n: _peer_inference(p, case.batch) for n, p in named.items()}),
-    ):  # fmt: skip
-        seconds = _seconds(calls, repeats)
-        rates = {n: [case.batch.graphs / s for s in taken] for n, taken in seconds.items()}
-        median = {n: statistics.median(r) for n, r in rates.items()}
-        unit = "graphs/CPU s"
-        for name in mine:
-            for peer in named:
-                ratio = median[name] / median[peer]
-                report.rows.append(
-                    Row(
-                        case.name,
-                        f"{what}, {name}",
-                        median[name],
-                        unit,
-                        spread(rates[name]),
-                        peer,
-                        ratio,
-                    )
-                )
-                goal = f"{what}, {case.name}: {name} against {peer}"
-                report.targets.append(Target(goal, f">= {GOAL:g}", ratio, ratio >= GOAL))
-        for name in named or mine:
-            report.rows.append(
-                Row(case.name, f"{what}, {name}", median[name], unit, spread(rates[name]))
-            )
+    for what, ours_of, peer_of in (
+        ("training step", lambda p: _our_step(p, case), lambda p: _peer_step(p, case.batch)),
+        ("inference", lambda p: _our_inference(p, case), lambda p: _peer_inference(p, case.batch)),
+    ):
+        ours_calls = {n: ours_of(p) for n, p in mine.items()}
+        peer_calls = {n: peer_of(p) for n, p in named.items()}
+        _take_turns(report, case, what, ours_calls, peer_calls, repeats)
+        if case.half and multiplies(torch.bfloat16):
+            halves = [{n: _half(c) for n, c in d.items()} for d in (ours_calls, peer_calls)]
+            _take_turns(report, case, f"{what} in bfloat16", *halves, repeats)
+
+
+def _take_turns(
+    report: Report,
+    case: _Case,
+    what: str,
+    ours: dict[str, Callable[[], object]],
+    peers: dict[str, Callable[[], object]],
+    repeats: int,
+) -> None:
+    """Rows and goals of each of ours against each peer."""
+    seconds = _seconds(ours | peers, repeats)
+    rates = {n: [case.batch.graphs / s for s in taken] for n, taken in seconds.items()}
+    median = {n: statistics.median(r) for n, r in rates.items()}
+    unit = "graphs/CPU s"
+    for name in ours:
+        for peer in peers:
+            ratio, label = median[name] / median[peer], f"{what}, {name}"
+            row = Row(case.name, label, median[name], unit, spread(rates[name]), peer, ratio)
+            report.rows.append(row)
+            goal = f"{what}, {case.name}: {name} against {peer}"
+            report.targets.append(Target(goal, f">= {GOAL:g}", ratio, ratio >= GOAL))
+    for name in peers or ours:
+        report.rows.append(
+            Row(case.name, f"{what}, {name}", median[name], unit, spread(rates[name]))
+        )
+
+
+def _half(call: Callable[[], object]) -> Callable[[], object]:
+    def under_autocast() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            call()
+
+    return under_autocast
 
 
 def _title(name: str, net: nn.Module) -> str:

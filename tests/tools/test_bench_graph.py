@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from diffrender.blocksparse import SparsityConfig
-from diffrender.graph import GraphSettings
+from diffrender.errors import MissingExtraError
+from diffrender.graph import GraphNetwork, GraphSettings
 from diffrender.tools import bench_graph as speed
 from diffrender.tools import bench_mesh_denoising as denoising
 from diffrender.tools.bench_format import Report
@@ -34,6 +35,32 @@ def test_speed_report_compares_with_peers_of_known_size() -> None:
         assert sum("ours, block-sparse 0.5" in r.operation for r in rows) == peers
     assert len(report.targets) == 2 * ours * peers
     assert all(t.met == (t.value >= 2) for t in report.targets)
+
+
+@pytest.mark.parametrize("hardware", [True, False])
+def test_speed_in_half_precision_is_measured_where_the_processor_has_it(
+    hardware: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "multiplies", lambda dtype: hardware)
+    seen = []
+
+    def ours(net: GraphNetwork, case: speed._Case):
+        return lambda: seen.append(torch.is_autocast_enabled("cpu"))
+
+    for name in ("_our_step", "_our_inference"):
+        monkeypatch.setattr(speed, name, ours)
+    monkeypatch.setattr(speed, "gps_network", _missing)
+    settings = GraphSettings(layers=1, node_width=32, edge_width=16, global_width=16, heads=4)
+    report = Report(rows=[])
+    speed._measure(report, speed._Case("one", speed._molecules(1).batch, settings, half=True), 1)
+    half = [r for r in report.rows if "in bfloat16" in r.operation]
+    assert len(half) == (2 if hardware else 0)
+    assert any(seen) == hardware
+    assert not all(seen)
+
+
+def _missing(*_: object) -> None:
+    raise MissingExtraError("PyG is not here")
 
 
 def test_peers_have_the_size_that_is_asked_for() -> None:
