@@ -93,6 +93,12 @@ class Camera:
         check_shape("intrinsics", intrinsics, "...", 3, 3)
         if not torch.isfinite(intrinsics).all():
             raise InputError("intrinsics holds NaN or infinite values")
+        last = intrinsics.new_tensor([0.0, 0.0, 1.0])
+        if not (intrinsics[..., 2, :] == last).all() or (intrinsics[..., 1, 0] != 0).any():
+            raise InputError(
+                f"intrinsics is {intrinsics.tolist()}, expected an upper triangle with the third "
+                "row 0, 0, 1: divide by its last number, and give a rotation apart"
+            )
         if pixel_centres not in ("half", "integer"):
             raise InputError(f"pixel_centres is {pixel_centres!r}, expected 'half' or 'integer'")
         if pixel_centres == "integer":
@@ -115,7 +121,7 @@ class Camera:
         *,
         pixel_centres: PixelCentres,
     ) -> Camera:
-        """Camera from a full 3x4 projection such as KITTI's P2.
+        """Camera from a full 3x4 projection K [I | t] such as KITTI's P2.
 
         K = P[:, :3] and t = K^-1 P[:, 3]: for P2 the camera sits about 6 cm from the frame
         of the labels, and dropping the fourth column would shift every object by that much.

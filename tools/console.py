@@ -26,7 +26,7 @@ BAD_INPUT = 2
 
 def out() -> Console:
     """Console on standard output: tables and file names."""
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stdout, highlight=False, emoji=False)
     if not console.is_terminal:  # a file or a pipe has no width: do not fold at 80
         console.width = 140
     return console
@@ -34,7 +34,7 @@ def out() -> Console:
 
 def note() -> Console:
     """Console on standard error: progress, warnings and errors."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
 def plain_table(*columns: str) -> Table:

@@ -7,14 +7,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from diffrender.errors import InputError
 from diffrender.tools.console import note, warn
 from diffrender.tools.inputs import DepthChoice, Inputs, MaskChoice, Sources
 
 if TYPE_CHECKING:
-    from diffrender.reconstruct import ReconstructSettings, Scene, StartChoice
+    from diffrender.reconstruct import (
+        ClassPriors,
+        ReconstructSettings,
+        Scene,
+        StartChoice,
+        Starter,
+    )
+    from diffrender.shape_priors import ShapePrior
+
+    Loaded: TypeAlias = tuple[ShapePrior | ClassPriors, Starter | None]
 
 __all__ = ["Fit", "frame_scene", "image_scene", "run"]
 
@@ -48,10 +57,11 @@ def image_scene(
     sources = Sources(depth, masks)
     _say_licence(sources)
     inputs = sources.of_image(image, calib, fov)
-    scene = run(inputs, fit, device=depth.device)
+    loaded = _load(fit, depth.device)
+    scene = run(inputs, fit, device=depth.device, loaded=loaded)
     if inputs.focal is None:
         return scene
-    return _with_focal(scene, inputs, sources, fit, depth.device)
+    return _with_focal(scene, inputs, sources, fit, loaded, depth.device)
 
 
 def frame_scene(
@@ -71,14 +81,22 @@ def frame_scene(
     return run(sources.of_kitti(found), fit, device=depth.device)
 
 
-def run(inputs: Inputs, fit: Fit, *, device: str) -> Scene:
-    """Reconstruct with a progress bar on standard error, and warn of what was refused."""
+def _load(fit: Fit, device: str) -> Loaded:
+    """The prior, and the network that starts the fits."""
     from diffrender._devices import pick_device
-    from diffrender.reconstruct import Run, iteration_limit, named_prior
+    from diffrender.reconstruct import named_prior
+
+    pick_device(device)  # an unusable one is refused before anything is computed
+    return named_prior(fit.prior), None if fit.start is None else fit.start.load(device)
+
+
+def run(inputs: Inputs, fit: Fit, *, device: str, loaded: Loaded | None = None) -> Scene:
+    """Reconstruct with a progress bar on standard error, and warn of what was refused."""
+    from diffrender.reconstruct import Run, iteration_limit
     from diffrender.reconstruct import reconstruct as reconstruct_scene
     from diffrender.reconstruct.export import readable_names
 
-    pick_device(device)  # an unusable one is refused before anything is computed
+    prior, start = loaded or _load(fit, device)
     settings = dataclasses.replace(fit.settings, camera_height=inputs.camera_height)
     steps = iteration_limit(settings, inputs.camera)
     with _progress(steps) as progress:
@@ -87,7 +105,7 @@ def run(inputs: Inputs, fit: Fit, *, device: str) -> Scene:
             inputs.camera,
             inputs.instances,
             inputs.depth,
-            named_prior(fit.prior),
+            prior,
             settings,
             Run(
                 name=inputs.name,
@@ -96,7 +114,7 @@ def run(inputs: Inputs, fit: Fit, *, device: str) -> Scene:
                 seed=fit.seed,
                 rejected=tuple(inputs.rejected),
                 progress=progress,
-                start=None if fit.start is None else fit.start.load(device),
+                start=start,
             ),
         )
     if not scene.objects:
@@ -116,22 +134,23 @@ def _with_focal(
     inputs: Inputs,
     sources: Sources,
     fit: Fit,
+    loaded: Loaded,
     device: str,
 ) -> Scene:
     """The scene with what its guessed focal length does to it, which is also said."""
-    from diffrender.reconstruct import Run, named_prior
+    from diffrender.reconstruct import Run
     from diffrender.reconstruct import reconstruct as reconstruct_scene
+    from diffrender.reconstruct.export import readable_names
     from diffrender.reconstruct.focal import focal_record, measure_sensitivity
 
     assert inputs.focal is not None
-    loaded = named_prior(fit.prior)
+    prior, start = loaded
     settings = dataclasses.replace(fit.settings, camera_height=inputs.camera_height)
-    start = None if fit.start is None else fit.start.load(device)
 
     def solve(seen: Inputs) -> Scene:
         named = Run(seen.name, seen.depth_source, device, start=start)
         parts = seen.image, seen.camera, seen.instances, seen.depth
-        return reconstruct_scene(*parts, loaded, settings, named)
+        return readable_names(reconstruct_scene(*parts, prior, settings, named))
 
     try:
         exponents = measure_sensitivity(inputs, sources.again, solve)

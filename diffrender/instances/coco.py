@@ -30,9 +30,9 @@ def instances_from_coco(
 
     Polygons are filled by the pixel-centre rule (see `polygons.fill_polygon`; COCO's own code
     differs by up to a pixel); "bbox" is (x, y, width, height), corner based, and where it is
-    left out the mask's tight box is taken. An annotation with a box but no segmentation comes
-    back as a `Box`. Class names take KITTI's spelling; a list of results has only ids, which
-    are read as COCO's own (3 is "Car", 8 "Truck"). Crowd regions are rejected.
+    left out the mask's tight box is taken. An annotation with a box but no segmentation, or an
+    empty list, comes back as a `Box`. Class names take KITTI's spelling; a list of results has
+    only ids, which are read as COCO's own (3 is "Car", 8 "Truck"). Crowd regions are rejected.
 
     Args:
         content: the parsed JSON.
@@ -76,7 +76,7 @@ def _read(
         x, y, width, height = read_sides(annotation["bbox"], "bbox")
         box = clip_box((x, y, x + width, y + height), size)
     segmentation = annotation.get("segmentation")
-    if segmentation is None:
+    if segmentation is None or (segmentation == [] and box is not None):  # tools write both
         if box is None:
             raise InputError("the annotation has neither 'segmentation' nor 'bbox'")
         return Box(box, category, score, name)

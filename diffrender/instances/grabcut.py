@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffrender.errors import check_shape
+from diffrender.errors import InputError, check_shape
 from diffrender.instances.boxes import Box
 from diffrender.instances.record import Instance, Rejected
 from diffrender.instances.templates import template_mask
@@ -98,9 +98,11 @@ def masks_from_boxes(
         depth: (H, W) metres, 0 = unknown, dense or sparse (lidar).
 
     Raises:
-        InputError: the shapes of image and depth do not agree.
+        InputError: the shapes of image and depth do not agree, or the image is not uint8.
     """
     check_shape("image", image, None, None, 3)
+    if image.dtype != np.uint8:
+        raise InputError(f"image is {image.dtype}, expected uint8 RGB")
     height, width = image.shape[:2]
     if depth is not None:
         check_shape("depth", depth, height, width)

@@ -70,12 +70,7 @@ def load_instances(
     kind = _kind(path)
     if kind == "png":
         return load_instance_png(path, size, labels)
-    try:
-        found, rejected = _read(path, kind, size, image_name)
-    except InputError as error:
-        if str(error).startswith(str(path)):
-            raise
-        raise InputError(f"{path}: {error}") from error
+    found, rejected = _read(path, kind, size, image_name)
     boxes = [one for one in found if isinstance(one, Box)]
     if len(found) > INSTANCE_LIMIT:
         raise InputError(f"{path}: {len(found)} instances, expected at most {INSTANCE_LIMIT}")
@@ -120,6 +115,18 @@ def load_boxes(
 
 
 def _read(
+    path: Path, kind: Kind, size: tuple[int, int], image_name: str | None
+) -> tuple[list[Instance | Box], list[Rejected]]:
+    """What a file without ids holds; errors name it."""
+    try:
+        return _content(path, kind, size, image_name)
+    except InputError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise InputError(f"{path}: {error}") from error
+
+
+def _content(
     path: Path, kind: Kind, size: tuple[int, int], image_name: str | None
 ) -> tuple[list[Instance | Box], list[Rejected]]:
     if kind == "rows":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,6 +40,10 @@ class Instance:
         left, top, right, bottom = self.box
         if not (left < right and top < bottom):
             raise InputError(f"Instance.box is {self.box}, expected left < right and top < bottom")
+        if not all(map(math.isfinite, self.box)):
+            raise InputError(f"Instance.box is {self.box}, expected finite pixels")
+        if not 0 <= self.score <= 1:
+            raise InputError(f"Instance.score is {self.score}, expected a number from 0 to 1")
 
 
 class Rejected(NamedTuple):

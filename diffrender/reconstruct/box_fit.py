@@ -19,6 +19,8 @@ from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["BoxFit", "BoxFitSettings", "fit_boxes"]
 
+_NEAREST = 0.5  # metres ahead of the camera, where a box may begin
+
 
 @dataclass(frozen=True)
 class BoxFitSettings:
@@ -145,7 +147,9 @@ def _cost(
     miss = torch.where(torch.from_numpy(observation.open_sides), miss, inward)
     metres = z.mean(dim=-1, keepdim=True) / camera.intrinsics[0, 0]
     cost = cost + settings.side_weight * (miss * metres).mean(dim=-1)
-    return torch.where((z > 0.5).all(dim=-1), cost, torch.full_like(cost, 1e3))
+    # A box that reaches behind the camera has no sides to compare: the farther the better then.
+    nearest = z.amin(dim=-1)
+    return torch.where(nearest > _NEAREST, cost, 1e3 + _NEAREST - nearest)
 
 
 def _length(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

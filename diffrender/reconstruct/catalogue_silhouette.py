@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -83,9 +84,7 @@ class CatalogueSilhouette:
         """
         drawn = []
         for n, placed in enumerate(vertices):
-            window = Camera(
-                windows.intrinsics[n], windows.rotation[n], windows.translation[n], windows.size
-            )
+            window = windows[n]
             if self.prepared is None:
                 scene = self.technique.prepare(_white(placed, faces))
             else:
@@ -139,7 +138,8 @@ def _seen(window: Camera, rotation: Tensor, location: Tensor, size: Tensor) -> C
     """The window's camera in the frame of an object of overall size 1.
 
     R_w (R k x + l) + t_w = k (R_w R x + (R_w l + t_w) / k), and a factor k of a point in the
-    camera's frame changes no pixel.
+    camera's frame changes no pixel, with a lens neither.
     """
     shift = (window.rotation @ location + window.translation) / _overall(size)
-    return Camera(window.intrinsics, window.rotation @ rotation, shift, window.size)
+    turned = window.rotation @ rotation
+    return dataclasses.replace(window, rotation=turned, translation=shift)

@@ -8,9 +8,11 @@ to labels here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from diffrender.errors import InputError
 from diffrender.shape_priors import ShapePrior, load_prior
 
 __all__ = [
@@ -35,6 +37,14 @@ class ClassSize:
 
     mean: tuple[float, float, float]
     sigma: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "sigma"):
+            sides = getattr(self, name)
+            if len(sides) != 3 or not all(0 < side < math.inf for side in sides):
+                raise InputError(
+                    f"ClassSize.{name} is {tuple(sides)}, expected length, width and height above 0"
+                )
 
 
 CLASS_SIZES = {

@@ -13,7 +13,9 @@ from diffrender.raster import Fragments, antialias, rasterize
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.shape_priors import ShapePrior
 
-__all__ = ["draw", "place"]
+__all__ = ["NEAREST", "draw", "place"]
+
+NEAREST = 0.1  # metres ahead: vertices nearer, or behind, count as there for the projected box
 
 
 def place(
@@ -54,7 +56,7 @@ def draw(
     else:
         coverage, drawn_parts = antialias(hit[..., None], fragments, batch, small)[..., 0], None
     homogeneous = fragments.homogeneous.reshape(*vertices.shape)
-    ahead = homogeneous[..., 2:].clamp(min=0.1)
+    ahead = homogeneous[..., 2:].clamp(min=NEAREST)
     pixels = homogeneous[..., :2] / ahead
     box = torch.cat([pixels.amin(-2), pixels.amax(-2)], dim=-1)
     return Rendering(
@@ -83,8 +85,9 @@ def _facing(vertices: Tensor, faces: Tensor, fragments: Fragments, camera: Camer
     k = camera.intrinsics
     x = torch.arange(width, dtype=k.dtype, device=k.device) + 0.5
     y = torch.arange(height, dtype=k.dtype, device=k.device) + 0.5
-    ray_x = (x - k[:, 0, 2, None]) / k[:, 0, 0, None]  # (N, W)
-    ray_y = (y - k[:, 1, 2, None]) / k[:, 1, 1, None]  # (N, H)
-    length = torch.sqrt((1 + ray_x**2)[:, None] + (ray_y**2)[..., None])
+    ray_y = ((y - k[:, 1, 2, None]) / k[:, 1, 1, None])[..., None]  # (N, H, 1)
+    across = (x - k[:, 0, 2, None])[:, None] - k[:, 0, 1, None, None] * ray_y
+    ray_x = across / k[:, 0, 0, None, None]  # (N, H, W)
+    length = torch.sqrt((1 + ray_x**2) + ray_y**2)
     cosine = offset[face.clamp(min=0)].abs() / (depth * length).clamp(min=1e-6)
     return torch.where(face >= 0, cosine.clamp(max=1.0), torch.zeros_like(cosine))

@@ -24,6 +24,8 @@ from diffrender.reconstruct.wavefront import write_obj
 
 __all__ = ["file_names", "object_glb", "readable_names", "save_scene", "scene_glb"]
 
+# Nodes of a scene that are no object, and the root that readers add: no object is called so.
+_NODES = ("ground", "camera", "camera_frustum", "world")
 # Names that Windows keeps for devices.
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -102,7 +104,8 @@ def scene_glb(scene: Scene, surfaces: list[Surface] | None = None) -> bytes:
     labels. `surfaces` may be given where they are at hand.
     """
     surfaces = surfaces or [make_surface(item.mesh) for item in scene.objects]
-    names = file_names([item.name or item.category for item in scene.objects])
+    given = [item.name or item.category for item in scene.objects]
+    names = file_names([*_NODES, *given])[len(_NODES) :]
     builder = GltfBuilder()
     for item, surface, name in zip(scene.objects, surfaces, names, strict=True):
         builder.add_mesh(

@@ -86,8 +86,8 @@ class GltfBuilder:
     def add_camera(self, name: str, camera: Camera, extras: dict[str, Any] | None = None) -> None:
         """The camera as a perspective node and, as its child, a frustum of lines 2 m deep.
 
-        glTF has no principal point: the fields of view are those of the image, centred; the
-        exact K belongs into `extras`.
+        glTF has no principal point and no lens: the fields of view are those of K over the image,
+        centred; the exact K belongs into `extras`.
         """
         intrinsics = camera.intrinsics.detach().cpu().double().numpy()
         height, width = camera.size
@@ -108,12 +108,14 @@ class GltfBuilder:
             "children": [len(self.nodes) + 1],
         }
         self.nodes.append(node | ({"extras": extras} if extras else {}))
-        self._add_frustum(f"{name}_frustum", intrinsics, camera.size)
+        self._add_frustum(f"{name}_frustum", camera)
 
-    def _add_frustum(self, name: str, intrinsics: np.ndarray, size: tuple[int, int]) -> None:
-        height, width = size
-        pixels = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]])
-        corners = 2.0 * pixels @ np.linalg.inv(intrinsics).T @ Y_UP.T
+    def _add_frustum(self, name: str, camera: Camera) -> None:
+        height, width = camera.size
+        pixels = torch.tensor([[0, 0], [width, 0], [width, height], [0, height]]).double()
+        inside = camera.to(torch.float64)
+        far = inside.unproject(pixels, torch.full((4,), 2.0).double())
+        corners = inside.world_to_camera(far).detach().cpu().numpy() @ Y_UP.T
         positions = np.concatenate([np.zeros((1, 3)), corners]).astype(np.float32)
         lines = np.array([0, 1, 0, 2, 0, 3, 0, 4, 1, 2, 2, 3, 3, 4, 4, 1], dtype=np.uint32)
         pbr = {"baseColorFactor": [0.9, 0.5, 0.1, 1.0], "metallicFactor": 0.0}

@@ -34,12 +34,16 @@ class Ground:
 
 
 def ground_of(scene: Scene) -> Ground:
-    """Plane of a road whose slope is the median over the objects; flat without objects."""
+    """Plane of a road whose slope is the median over the objects; flat without objects.
+
+    The camera's height is that of the run's settings, where they are kept.
+    """
     feet = [item.pose.location for item in scene.objects]
-    slope = statistics.median([(y - CAMERA_HEIGHT) / max(z, 1.0) for _, y, z in feet] or [0.0])
+    height = float(scene.settings.get("camera_height", CAMERA_HEIGHT))
+    slope = statistics.median([(y - height) / max(z, 1.0) for _, y, z in feet] or [0.0])
     xs, zs = [x for x, _, _ in feet], [z for _, _, z in feet]
     extent = (min([-6.0, *xs]) - 6, max([6.0, *xs]) + 6, 0.0, max([20.0, *zs]) + 10)
-    return Ground(CAMERA_HEIGHT, slope, extent)
+    return Ground(height, slope, extent)
 
 
 def ground_surface(ground: Ground) -> Surface:

@@ -39,9 +39,13 @@ class LBFGS:
 
     def run(self, objective: Objective, start: Hypotheses, iterations: int) -> Iterator[Iterate]:
         """`iterations` evaluations; the loss of an iterate never rises."""
-        unit = objective.step_sizes()
-        point = objective.pack(start) / unit
-        value, gradient = _evaluate(objective, point * unit, start)
+        unit, held = objective.step_sizes(), objective.pack(start)
+
+        def values(point: Tensor) -> Tensor:  # a variable whose step is 0 stays where it starts
+            return torch.where(unit > 0, point * unit, held)
+
+        point = held / torch.where(unit > 0, unit, 1.0)
+        value, gradient = _evaluate(objective, values(point), start)
         total = value.total.detach()
         terms = {n: t.detach().clone() for n, t in value.terms.items()}
         memory: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -50,7 +54,7 @@ class LBFGS:
         yield Iterate(start, LossValue(total, dict(terms)))
         for _ in range(iterations - 1):
             step = length[:, None] * direction
-            value, there = _evaluate(objective, (point + step) * unit, start)
+            value, there = _evaluate(objective, values(point + step), start)
             new = torch.nan_to_num(value.total.detach(), nan=torch.inf)
             better = new < total + _ARMIJO * (gradient * step).sum(-1)
             taken = better[:, None]
@@ -69,7 +73,7 @@ class LBFGS:
             memory = [(s, y, torch.where(stuck, 0.0, sy)) for s, y, sy in memory]
             fresh = self._direction(gradient, memory)
             direction = torch.where((better | stuck)[:, None], fresh, direction)
-            yield Iterate(objective.unpack(point * unit, start), LossValue(total, dict(terms)))
+            yield Iterate(objective.unpack(values(point), start), LossValue(total, dict(terms)))
 
     def _direction(self, gradient: Tensor, memory: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
         """Two-loop recursion per row; a pair without positive curvature is passed over."""

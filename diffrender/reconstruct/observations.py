@@ -56,6 +56,20 @@ class DepthNoise:
     def __post_init__(self) -> None:
         if not 0 <= self.shared <= 1:
             raise InputError(f"DepthNoise.shared is {self.shared}, expected a share in [0, 1]")
+        if not (0 <= self.relative < np.inf and 0 <= self.floor < np.inf):
+            raise InputError(
+                f"DepthNoise has relative {self.relative}, floor {self.floor}; expected finite "
+                "numbers, at least 0"
+            )
+        if not (0 < self.scale < np.inf and self.relative + self.floor > 0):
+            raise InputError(
+                f"DepthNoise has scale {self.scale}, relative {self.relative}, floor {self.floor}; "
+                "expected a finite scale above 0, and one of the others above 0: nothing is exact"
+            )
+        if self.correlation is not None and not 0 < self.correlation < np.inf:
+            raise InputError(
+                f"DepthNoise.correlation is {self.correlation}, expected pixels above 0, or None"
+            )
 
 
 @dataclass(frozen=True)

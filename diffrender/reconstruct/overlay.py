@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -20,6 +22,7 @@ NEAR = 0.2  # metres: box edges are cut here, before the division by depth
 EDGES = [(i, (i + 1) % 4) for i in range(4)]
 EDGES += [(a + 4, b + 4) for a, b in EDGES] + [(i, i + 4) for i in range(4)]
 FRONT_CROSS = [(0, 5), (1, 4)]  # diagonals of the face at +x: the heading
+LENS_PIECES = 16  # of an edge that a lens bends
 SUBPIXEL = 4  # fractional bits of the coordinates that OpenCV draws
 
 
@@ -31,14 +34,21 @@ def colour_of(index: int) -> tuple[int, int, int]:
 def box_segments(pose: Pose, camera: Camera) -> tuple[np.ndarray, int]:
     """The projected edges of a box and the cross on its front, cut at the near plane.
 
+    Through a lens an edge is a curve, drawn as `LENS_PIECES` segments.
+
     Returns:
         Segments (S, 2, 2) in corner-based pixels, not clipped to the image, and how many of the
         last ones belong to the cross.
     """
     corners = torch.from_numpy(pose.corners())
-    inside = camera.to(torch.float64)
-    points = inside.world_to_camera(corners).numpy()
-    intrinsics = inside.intrinsics.numpy()
+    camera = camera.to(torch.float64)
+    points = camera.world_to_camera(corners).numpy()
+    bare = dataclasses.replace(
+        camera,
+        rotation=torch.eye(3, dtype=torch.float64),
+        translation=torch.zeros(3, dtype=torch.float64),
+    )
+    shares = np.linspace(0, 1, 2 if camera.distortion is None else LENS_PIECES + 1)[:, None]
     segments: list[np.ndarray] = []
     crossed = 0
     for number, (first, second) in enumerate(EDGES + FRONT_CROSS):
@@ -48,9 +58,9 @@ def box_segments(pose: Pose, camera: Camera) -> tuple[np.ndarray, int]:
         if a[2] < NEAR or b[2] < NEAR:
             cut = a + (b - a) * (NEAR - a[2]) / (b[2] - a[2])
             a, b = (cut, b) if a[2] < NEAR else (a, cut)
-        ends = np.stack([a, b]) @ intrinsics.T
-        segments.append(ends[:, :2] / ends[:, 2:])
-        crossed += number >= len(EDGES)
+        line = bare.project(torch.from_numpy(a * (1 - shares) + b * shares))[0].numpy()
+        segments += [line[i : i + 2] for i in range(len(line) - 1)]
+        crossed += (len(line) - 1) * (number >= len(EDGES))
     return np.array(segments).reshape(-1, 2, 2), crossed
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
+from diffrender._devices import pick_device
 from diffrender.cameras import Camera
 from diffrender.depth import find_road
 from diffrender.errors import InputError
@@ -23,6 +26,7 @@ from diffrender.reconstruct.scene import ReconstructedObject, Scene
 from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.solver import Solver
 from diffrender.reconstruct.starting import Starter
+from diffrender.reconstruct.usual import usual_camera, usual_prior, usual_torch
 from diffrender.road import Road
 from diffrender.shape_priors import ShapePrior
 
@@ -54,6 +58,7 @@ class Run:
     start: Starter | None = None
 
 
+@usual_torch()
 def reconstruct(
     image: np.ndarray,  # (H, W, 3)
     camera: Camera,
@@ -67,7 +72,8 @@ def reconstruct(
 
     Args:
         image: uint8 RGB.
-        camera: of that image; its world frame is the frame of the poses (KITTI's camera 0).
+        camera: of that image, a single one; its world frame is the frame of the poses (KITTI's
+            camera 0).
         instances: masks with classes, 2D boxes and scores.
         depth: metres, 0 = unknown, or None (then size and ground alone say how far things are).
         prior: one shape prior for all classes in `settings.class_sizes`, or one by class, such
@@ -75,15 +81,20 @@ def reconstruct(
             size the settings do not know then has KITTI's average.
 
     Returns:
-        A Scene. An instance that cannot be used is in `scene.rejected` with its reason and never
-        stops the others.
+        A Scene, without a gradient to anything. An instance that cannot be used is in
+        `scene.rejected` with its reason and never stops the others.
 
     Raises:
-        InputError: image, camera and depth do not fit together.
+        InputError: image, camera and depth do not fit together, or the device is not there.
     """
     settings, run = settings or ReconstructSettings(), run or Run()
     started = time.perf_counter()
     _check(image, camera, depth)
+    pick_device(run.device)
+    # torch warns of arrays that cannot be written to, such as those that Pillow hands out.
+    image = np.require(image, requirements=["C", "W"])
+    instances = [_writable(instance) for instance in instances]
+    camera = usual_camera(camera)
     rejected = list(run.rejected)
     if isinstance(prior, Mapping):
         given = [i.category for i in instances if i.category in prior]
@@ -106,7 +117,8 @@ def reconstruct(
     found: dict[int, ReconstructedObject] = {}
     begun: dict[str, str] = {}
     counter = None if run.progress is None else _Counter(run.progress)
-    for own, indices in _by_prior(observations, prior):
+    for given_prior, indices in _by_prior(observations, prior):
+        own = usual_prior(given_prior)
         members = [observations[i] for i in indices]
         elsewhere = tuple(o for i, o in enumerate(observations) if i not in indices)
         start = run.start if settings.method == "render" else None
@@ -130,7 +142,13 @@ def reconstruct(
             timings[name] = timings.get(name, 0.0) + seconds
         if counter is not None:
             counter.close_group()
-    objects = [found[i] for i in range(len(observations))]
+    objects = []
+    for item in (found[i] for i in range(len(observations))):
+        if _is_finite(item):
+            objects.append(item)
+        else:
+            reason = f"its fit is not finite ({item.stop_reason})"
+            rejected.append(Rejected(item.name, item.category, reason))
     timings["total"] = time.perf_counter() - started
     return Scene(
         name=run.name,
@@ -194,10 +212,21 @@ class _Counter:
 
 
 def _check(image: np.ndarray, camera: Camera, depth: np.ndarray | None) -> None:
+    for name, array in (("image", image), ("depth", depth)):
+        if array is not None and not isinstance(array, np.ndarray):
+            raise InputError(
+                f"{name} is a {type(array).__name__}, expected a numpy array: convert it"
+            )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(
             f"image is {image.dtype} of shape {image.shape}, expected (H, W, 3) uint8 RGB"
         )
+    if camera.batch_shape:
+        raise InputError(
+            f"camera is a batch of shape {tuple(camera.batch_shape)}, expected a single one: "
+            "index it, such as camera[0]"
+        )
+    _check_pinhole(camera)
     if tuple(camera.size) != image.shape[:2]:
         raise InputError(
             f"camera.size is {tuple(camera.size)}, the image is {image.shape[:2]} (height, width): "
@@ -211,6 +240,34 @@ def _check(image: np.ndarray, camera: Camera, depth: np.ndarray | None) -> None:
         raise InputError(
             "depth holds negative, NaN or infinite values, expected metres with 0 = unknown"
         )
+
+
+def _check_pinhole(camera: Camera) -> None:
+    k, rotation = (value.detach().cpu().double() for value in (camera.intrinsics, camera.rotation))
+    rows = k.tolist()
+    form = rows[2] == [0, 0, 1] and rows[1][0] == 0 and rows[0][0] > 0 and rows[1][1] > 0
+    if not (form and bool(torch.isfinite(k).all())):
+        raise InputError(
+            f"camera.intrinsics is {rows}, expected finite numbers: positive focal lengths, 0 "
+            "below the diagonal, and 1 as the last"
+        )
+    turned = rotation @ rotation.mT - torch.eye(3, dtype=torch.float64)
+    if not (bool((turned.abs() < 1e-3).all()) and bool(torch.linalg.det(rotation) > 0)):
+        raise InputError(f"camera.rotation is {rotation.tolist()}, expected a rotation matrix")
+    if not bool(torch.isfinite(camera.translation).all()):
+        raise InputError(f"camera.translation is {camera.translation.tolist()}, expected metres")
+
+
+def _is_finite(item: ReconstructedObject) -> bool:
+    pose = item.pose
+    numbers = [*pose.location, *pose.size, pose.yaw, pose.pitch, pose.roll, item.confidence]
+    return all(map(math.isfinite, numbers)) and bool(torch.isfinite(item.mesh.vertices).all())
+
+
+def _writable(instance: Instance) -> Instance:
+    if instance.mask.flags.writeable:
+        return instance
+    return dataclasses.replace(instance, mask=instance.mask.copy())
 
 
 def _versions() -> dict[str, str]:

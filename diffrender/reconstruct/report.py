@@ -7,6 +7,7 @@ security policy forbids the network and any script but this one.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import math
@@ -17,6 +18,7 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+import torch
 
 from diffrender.reconstruct.birds_eye import depth_points
 from diffrender.reconstruct.ground import ground_of
@@ -30,6 +32,7 @@ __all__ = ["report_html", "viewer_record"]
 
 SCRIPTS = ("viewer_math.js", "viewer_webgl.js", "viewer_canvas.js", "viewer.js")
 MAX_POINTS = 40_000
+JPEG_SIDE = 65_500  # pixels: longer pictures are shrunk
 FARTHEST = 120.0  # metres: points beyond only blur the view
 
 
@@ -52,7 +55,7 @@ def report_html(
         "style": _asset("style.css"),
         "facts": _facts(scene),
         "overlay": _data_uri("image/jpeg", _jpeg(overlay)),
-        "photo": _data_uri("image/jpeg", _jpeg(scene.image)),
+        "photo": _data_uri("image/jpeg", _jpeg(_pinhole_photo(scene))),
         "birds_eye": _data_uri("image/png", birds_eye_png),
         "objects": _object_table(scene.objects),
         "rejected": _rejected_table(scene),
@@ -73,11 +76,10 @@ def viewer_record(scene: Scene, surfaces: list[Surface]) -> dict[str, Any]:
     centimetres = np.clip(np.rint(points @ Y_UP.T * 100), -32767, 32767)
     camera = scene.camera
     height, width = camera.size
-    pixels = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]])
-    intrinsics = camera.intrinsics.detach().cpu().double().numpy()
-    rotation = camera.rotation.detach().cpu().double().numpy()
-    centre = camera.centre.detach().cpu().double().numpy()
-    far = 1.5 * pixels @ np.linalg.inv(intrinsics).T @ rotation + centre
+    inside = camera.to(torch.float64)
+    corners = torch.tensor([[0, 0], [width, 0], [width, height], [0, height]]).double()
+    far = inside.unproject(corners, torch.full((4,), 1.5).double())
+    frustum = torch.cat([inside.centre[None], far]).detach().cpu().numpy()
     record: dict[str, Any] = to_plain(
         {
             "objects": [
@@ -90,13 +92,13 @@ def viewer_record(scene: Scene, surfaces: list[Surface]) -> dict[str, Any]:
             },
             "ground": {"height": ground.height, "slope": ground.slope, "extent": ground.extent},
             "camera": {
-                "intrinsics": intrinsics,
-                "rotation": rotation,
+                "intrinsics": camera.intrinsics,
+                "rotation": camera.rotation,
                 "translation": camera.translation,
                 "width": width,
                 "height": height,
             },
-            "frustum": np.concatenate([centre[None], far]) @ Y_UP.T,
+            "frustum": frustum @ Y_UP.T,
         }
     )
     return record
@@ -140,10 +142,30 @@ def _data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
+def _pinhole_photo(scene: Scene) -> np.ndarray:
+    """The photograph as the camera would take it without its lens: the 3D view has none."""
+    import cv2
+
+    camera = scene.camera.to(torch.float64)
+    if camera.distortion is None:
+        return scene.image
+    rows, columns = np.indices(scene.image.shape[:2]).reshape(2, -1) + 0.5
+    pixels = torch.from_numpy(np.stack([columns, rows], axis=-1))
+    points = dataclasses.replace(camera, distortion=None).unproject(
+        pixels, torch.ones(len(pixels), dtype=torch.float64)
+    )
+    seen = camera.project(points)[0].detach().cpu().numpy() - 0.5  # OpenCV counts from centres
+    across, down = seen.T.reshape(2, *scene.image.shape[:2]).astype(np.float32)
+    return np.asarray(cv2.remap(scene.image, across, down, cv2.INTER_LINEAR))
+
+
 def _jpeg(image: np.ndarray) -> bytes:
     import cv2
 
     bgr = np.ascontiguousarray(image[..., ::-1])
+    if (share := JPEG_SIDE / max(image.shape[:2])) < 1:
+        size = [max(int(side * share), 1) for side in (image.shape[1], image.shape[0])]
+        bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
     done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])
     if not done:
         raise RuntimeError(f"JPEG encoding failed for an image of shape {image.shape}")

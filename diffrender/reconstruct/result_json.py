@@ -54,8 +54,8 @@ def result_json(scene: Scene, files: Mapping[str, Any] | None = None) -> str:
 
 
 def camera_record(camera: Camera) -> dict[str, Any]:
-    """K (corner-based pixels), world-to-camera rotation and translation, image size."""
-    return {
+    """K (corner-based pixels), pose, image size, and a lens's coefficients where there is one."""
+    record = {
         "intrinsics": to_plain(camera.intrinsics),
         "world_to_camera_rotation": to_plain(camera.rotation),
         "world_to_camera_translation": to_plain(camera.translation),
@@ -63,6 +63,9 @@ def camera_record(camera: Camera) -> dict[str, Any]:
         "width": camera.size[1],
         "pixel_centres": "half",
     }
+    if camera.distortion is not None:
+        record["distortion"] = to_plain(camera.distortion)
+    return record
 
 
 def pose_record(item: ReconstructedObject) -> dict[str, Any]:

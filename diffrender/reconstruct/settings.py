@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Literal
 
 from diffrender.errors import InputError
@@ -15,6 +17,22 @@ from diffrender.reconstruct.traffic import TrafficSide
 from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
+
+_LEAST_SIDE = 4  # pixels of a window: depth is compared by patches of so many
+_TEXTURE_SIDES = (16, 8192)  # as `default_texture` takes them
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and int(value) >= least
+
+
+def _check_numbers(record: StepSizes | LossWeights) -> None:
+    """Every field is a finite number of at least 0."""
+    for name, value in vars(record).items():
+        if not 0 <= value < math.inf:
+            raise InputError(
+                f"{type(record).__name__}.{name} is {value}, expected a finite number, at least 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -37,12 +55,32 @@ class StageSettings:
     jumps: tuple[float, ...] = ()
     swap: bool = False
 
+    def __post_init__(self) -> None:
+        if not _whole(self.iterations, 1) or not _whole(self.keep, 1):
+            raise InputError(
+                f"StageSettings has iterations {self.iterations}, keep {self.keep}; expected whole "
+                "numbers of at least 1"
+            )
+        if len(self.size) != 2 or not all(_whole(side, _LEAST_SIDE) for side in self.size):
+            raise InputError(
+                f"StageSettings.size is {self.size}, expected (height, width) of at least "
+                f"{_LEAST_SIDE} pixels each"
+            )
+        if not all(map(math.isfinite, self.turns)) or not all(
+            -1 < j < math.inf for j in self.jumps
+        ):
+            raise InputError(
+                f"StageSettings has turns {self.turns}, jumps {self.jumps}; expected degrees, and "
+                "shares of the depth above -1"
+            )
+
 
 @dataclass(frozen=True)
 class StepSizes:
     """Adam's first step per variable; all decay along a half cosine.
 
-    offset: shares of the box; log_depth, log_apparent: natural logs; angles: radians.
+    offset: shares of the box; log_depth, log_apparent: natural logs; angles: radians. 0 holds a
+    variable where it starts.
     """
 
     offset: float = 0.02
@@ -51,6 +89,9 @@ class StepSizes:
     tilt: float = 0.005
     log_apparent: float = 0.015
     latent: float = 0.08
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
 
 
 @dataclass(frozen=True)
@@ -78,6 +119,9 @@ class LossWeights:
     structure: float = 0.0
     traffic: float = 1.5
     heading: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
 
     @classmethod
     def of_masks(cls, mismatch: float) -> LossWeights:
@@ -153,6 +197,7 @@ class ReconstructSettings:
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "class_sizes", dict(self.class_sizes))
         if self.method not in ("render", "box"):
             raise InputError(f"method is {self.method!r}, expected 'render' or 'box'")
         if self.solver not in ("auto", "adam", "lbfgs", "lm"):
@@ -165,7 +210,24 @@ class ReconstructSettings:
             check_technique(self.silhouette)
             if self.solver == "lm":
                 raise InputError("solver 'lm' draws its own silhouette: use 'adam' or 'lbfgs'")
-        if self.hypotheses < 1:
-            raise InputError(f"hypotheses is {self.hypotheses}, expected at least 1")
+        if not _whole(self.hypotheses, 1):
+            raise InputError(
+                f"hypotheses is {self.hypotheses}, expected at least 1, a whole number"
+            )
         if self.method == "render" and not self.stages:
             raise InputError("stages is empty, expected at least one StageSettings")
+        if self.colour_space not in ("rgb", "lab"):
+            raise InputError(f"colour_space is {self.colour_space!r}, expected 'rgb' or 'lab'")
+        if self.colour_bend is not None and not 0 < self.colour_bend < math.inf:
+            raise InputError(f"colour_bend is {self.colour_bend}, expected None or more than 0")
+        if not 0 < self.camera_height < math.inf:
+            raise InputError(
+                f"camera_height is {self.camera_height}, expected metres above the road"
+            )
+        if not 0 <= self.tolerance < math.inf:
+            raise InputError(f"tolerance is {self.tolerance}, expected a share, at least 0")
+        least, most = _TEXTURE_SIDES
+        if not (_whole(self.texture_size, least) and self.texture_size <= most):
+            raise InputError(
+                f"texture_size is {self.texture_size}, expected {least} to {most} texels"
+            )

@@ -76,7 +76,9 @@ class Solver:
             timings["refine"] = time.perf_counter() - clock
         clock = time.perf_counter()
         seconds = (timings["box"] + timings["optimize"]) / len(self.observations)
-        plain = default_texture(self.prior.to("cpu"), resolution=self.settings.texture_size)
+        plain = None
+        if self.prior.uv is not None:
+            plain = default_texture(self.prior.to("cpu"), resolution=self.settings.texture_size)
         objects = [
             self._finish(i, fit, seconds, plain, None if free is None else free[i])
             for i in range(len(self.observations))
@@ -220,7 +222,12 @@ class Solver:
         return Fit(start, {"total": cost}, history, reason, [math.inf] * len(fits))
 
     def _finish(
-        self, index: int, fit: Fit, seconds: float, plain_texture: Tensor, free: Tensor | None
+        self,
+        index: int,
+        fit: Fit,
+        seconds: float,
+        plain_texture: Tensor | None,
+        free: Tensor | None,
     ) -> ReconstructedObject:
         observation = self.observations[index]
         hypothesis = fit.hypotheses[torch.tensor([index])].to("cpu")
@@ -242,11 +249,13 @@ class Solver:
             mesh = dataclasses.replace(mesh, vertices=(free - location) @ rotation)
         drawn = rasterize(mesh.transformed(rotation, location), camera)
         silhouette = (drawn.face[..., 0] >= 0).numpy()
-        texture = bake_texture(
-            mesh, (rotation, location), camera, self.image, observation.instance.mask,
-            drawn.depth[..., 0],
-            plain_texture,
-        )  # fmt: skip
+        texture = None
+        if plain_texture is not None:
+            texture = bake_texture(
+                mesh, (rotation, location), camera, self.image, observation.instance.mask,
+                drawn.depth[..., 0],
+                plain_texture,
+            )  # fmt: skip
         everyone = [*self.observations, *self.elsewhere]
         others = [o.instance.mask for o in everyone if o is not observation]
         terms = {k: float(v[index]) for k, v in fit.terms.items()}

@@ -10,9 +10,10 @@ moves it by
     log apparent   M e_k w_k            (the box grows about its centre)
     latent         M S du               (u: the shape in its unit box)
 
-A drawn vertex then moves by (dx - x dz, dy - y dz) / z, and with it the outline (`Crossings`). A
-pixel inside keeps its ray: with N the face's plane, N . X = 1, its depth changes by z N . dX with
-dX the motion of the point that it shows. So no pass of backpropagation is needed for any pixel.
+A drawn vertex then moves by (dx - x dz, dy - y dz) / z (where z is under 10 cm it counts as 10 cm,
+and dz as 0), and with it the outline (`Crossings`). A pixel inside keeps its ray: with N the face's
+plane, N . X = 1, its depth changes by z N . dX with dX the motion of the point that it shows. So no
+pass of backpropagation is needed for any pixel.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from diffrender.errors import InputError
 from diffrender.losses import Outline, Rendering, Tangents
 from diffrender.meshes import MeshBatch
 from diffrender.raster import Fragments, find_crossings, interpolate, rasterize
+from diffrender.reconstruct.drawing import NEAREST
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.rotations import euler_to_matrix
 from diffrender.shape_priors import ShapePrior
@@ -116,7 +118,7 @@ def draw_with_tangents(
         parts = one_hot(which, len(prior.part_names)).to(hit) * hit[..., None]
         layers = torch.cat([layers, parts], dim=-1)
     image, crossings = find_crossings(layers, fragments)
-    pixels = (seen @ frame.intrinsics.mT)[..., :2] / seen[..., 2:]
+    pixels = (seen @ frame.intrinsics.mT)[..., :2] / seen[..., 2:].clamp(min=NEAREST)
     motion = _vertex_motion(prior, frame, local, unit, seen, pixels)  # (N, K, V, 2)
     box, box_rate = _box(pixels, motion)
     depth, facing, depth_rate = _surface_motion(prior, frame, seen, fragments)
@@ -159,7 +161,7 @@ def _frame(
     (low, first), (high, last) = raw.min(1), raw.max(1)
     axis = torch.arange(3, device=raw.device)
     low_rate, high_rate = (
-        prior.basis[:, v, axis].transpose(0, 1).reshape(-1, codes, 3) for v in (first, last)
+        prior.basis[:, v, axis].transpose(0, 1).reshape(len(v), codes, 3) for v in (first, last)
     )
     frame = _Frame(
         centre=centre, turn=camera.rotation @ rotation, turns=camera.rotation @ turns,
@@ -198,9 +200,10 @@ def _vertex_motion(
     # (K dX - pixel dz) / z as one small matrix per vertex, written out: bmm is slow on those.
     x, y, z = moved.unbind(-1)
     k = frame.intrinsics[:, :, :, None, None]
-    inverse = 1 / seen[:, None, :, 2]
-    across = k[:, 0, 0] * x + k[:, 0, 1] * y + (k[:, 0, 2] - pixels[:, None, :, 0]) * z
-    down = k[:, 1, 1] * y + (k[:, 1, 2] - pixels[:, None, :, 1]) * z
+    inverse = 1 / seen[:, None, :, 2].clamp(min=NEAREST)
+    held = pixels * (seen[..., 2:] > NEAREST)  # a depth that is held there does not move a pixel
+    across = k[:, 0, 0] * x + k[:, 0, 1] * y + (k[:, 0, 2] - held[:, None, :, 0]) * z
+    down = k[:, 1, 1] * y + (k[:, 1, 2] - held[:, None, :, 1]) * z
     return torch.stack([across * inverse, down * inverse], dim=-1)
 
 
@@ -241,7 +244,7 @@ def _surface_motion(
     share = z * along * (frame.scale / frame.extent)[:, None]  # (N, P, 3)
     codes = prior.latent_size
     basis = prior.basis.permute(1, 2, 0).flatten(1)  # (V, 3 * D)
-    shown = interpolate(basis, fragments).reshape(count, -1, 3, codes)
+    shown = interpolate(basis, fragments).reshape(count, height * width, 3, codes)
     unit = local / frame.scale[:, None] + 0.5
     latent = share[..., :1] * shown[:, :, 0]
     for k in (1, 2):

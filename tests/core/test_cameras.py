@@ -117,3 +117,14 @@ def test_bad_cameras_say_what_is_wrong(
 def test_an_empty_image_is_refused() -> None:
     with pytest.raises(InputError, match="positive"):
         Camera.from_intrinsics(torch.eye(3), (0, 10), pixel_centres="half")
+
+
+@pytest.mark.parametrize("bottom", [[0.0, 0.0, 2.0], [0.0, -1.0, 0.0]])
+def test_projections_that_are_not_k_times_identity_are_refused(bottom: list[float]) -> None:
+    """Twice a P2, and one of a turned camera, would put every object somewhere else."""
+    rows = [[1400.0, 0, 1200, 90], [0, 1400, 340, 0], [*bottom, 0.0]]
+    with pytest.raises(InputError, match="expected an upper triangle with the third row 0, 0, 1"):
+        Camera.from_projection(torch.tensor(rows), (375, 1242), pixel_centres="integer")
+    below = torch.eye(3) + torch.tensor([[0.0] * 3, [0.1, 0, 0], [0.0] * 3])
+    with pytest.raises(InputError, match="upper triangle"):
+        Camera.from_intrinsics(below, (375, 1242), pixel_centres="half")

@@ -138,3 +138,14 @@ def test_masks_of_the_reference_implementation_are_read() -> None:
     assert isinstance(one, Instance)
     assert np.array_equal(one.mask, mask)
     assert one.box == (5, 3, 20, 12)
+
+
+def test_an_empty_segmentation_beside_a_box_is_a_box() -> None:
+    """As tools export detections without masks."""
+    content = _dataset(
+        {"image_id": 7, "category_id": 1, "segmentation": [], "bbox": [3, 4, 8, 6]},
+        {"image_id": 7, "category_id": 1, "segmentation": []},
+    )
+    (box,), rejected = instances_from_coco(content, SIZE, "000003")
+    assert box == Box((3, 4, 11, 10), "Car", 1.0, "car_01")
+    assert [one.reason.split(",")[0] for one in rejected] == ["the segmentation is empty"]

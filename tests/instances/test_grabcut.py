@@ -143,3 +143,6 @@ def test_wrong_shapes_are_refused() -> None:
         masks_from_boxes([CAR], image, depth[:10])
     with pytest.raises(InputError, match="image has shape"):
         masks_from_boxes([CAR], image[..., 0])
+    # OpenCV would refuse it too late: the outline would stand as if its colours were flat.
+    with pytest.raises(InputError, match="image is float64, expected uint8 RGB"):
+        masks_from_boxes([CAR], image / 255)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffrender.errors import InputError
-from diffrender.instances import encode_rle, load_instances
+from diffrender.instances import encode_rle, load_boxes, load_instances
 
 HEIGHT, WIDTH = 40, 60
 IMAGE = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
@@ -149,3 +149,11 @@ def test_any_json_gives_instances_or_an_input_error(tmp_path: Path, content: Any
         assert all(one.mask.shape == (HEIGHT, WIDTH) and one.mask.any() for one in found)
         assert all(one.reason for one in rejected)
     assert "fuzz.json" in message
+
+
+def test_boxes_of_another_image_are_refused_with_the_file_named(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([{"image_id": 5, "category_id": 3, "bbox": [1, 1, 9, 9]}]))
+    with pytest.raises(InputError) as caught:
+        load_boxes(path, (20, 30), "000003")
+    assert str(caught.value).startswith(f"{path}: the results are of image 5")

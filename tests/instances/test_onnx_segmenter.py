@@ -155,6 +155,23 @@ def test_convention_mask_rcnn_masks_of_the_whole_input(tmp_path: Path) -> None:
     assert all((a.mask == b.mask).all() for a, b in zip(again, found, strict=True))
 
 
+@pytest.mark.parametrize("count", [3, 4, 5, 6])
+def test_any_number_of_detections_may_come_in_a_batch_of_one(count: int) -> None:
+    """The scores (1, 4) of four objects look like one box."""
+    boxes = np.tile(np.array([1.0, 2, 30, 40], dtype=np.float32), (count, 1))
+    scores = np.linspace(0.1, 0.9, count, dtype=np.float32)
+    arrays = {
+        "scores": scores[None],
+        "boxes": boxes[None],
+        "labels": np.full((1, count), 3),
+        "masks": np.ones((1, count, 28, 28), dtype=np.float32),
+    }
+    found = find_outputs(arrays)
+    np.testing.assert_array_equal(found.scores, scores)
+    np.testing.assert_array_equal(found.boxes, boxes)
+    assert found.masks.shape == (count, 28, 28)
+
+
 def test_a_half_covered_box_has_half_a_mask(tmp_path: Path) -> None:
     masks = np.zeros((1, 1, 28, 28), dtype=np.float32)
     masks[..., :14] = 1
@@ -253,6 +270,17 @@ def test_letterbox_there_and_back() -> None:
     across = placed.map_to_image(ramp)
     # Away from the border the map says where in the input a pixel's centre lies.
     np.testing.assert_allclose(across[0, 2:-2], (np.arange(2, 62) + 0.5) / 2, atol=0.02)
+
+
+def test_convention_letterbox_fills_whole_pixels() -> None:
+    """375 rows of 1242 columns become 193 rows of 640, not 193.2."""
+    picture, placed = letterbox(
+        np.full((375, 1242, 3), 200, dtype=np.uint8), (640, 640), fill=0, centred=True
+    )
+    rows = np.flatnonzero((picture > 100).any(axis=(1, 2)))
+    columns = np.flatnonzero((picture > 100).any(axis=(0, 2)))
+    whole = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    np.testing.assert_allclose(placed.boxes(np.array([whole])), [[0, 0, 1242, 375]], atol=1e-9)
 
 
 def test_names_of_coco() -> None:

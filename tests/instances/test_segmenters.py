@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from diffrender.errors import InputError
 from diffrender.instances import (
     Box,
     HubSegmenterSettings,
+    Instance,
     OnnxSegmenterSettings,
     create_segmenter,
     list_segmenters,
@@ -75,3 +78,17 @@ def test_boxes_from_files(tmp_path: Path) -> None:
     picture.write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InputError, match="holds masks; expected boxes"):
         load_boxes(picture, (48, 64))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score": math.nan}, "Instance.score is nan, expected a number from 0 to 1"),
+        ({"score": 3.0}, "Instance.score is 3.0"),
+        ({"box": (0.0, 0.0, math.inf, 2.0)}, "expected finite pixels"),
+    ],
+)
+def test_an_instance_has_a_finite_box_and_a_score(change: dict[str, Any], message: str) -> None:
+    fields: dict[str, Any] = {"mask": np.ones((2, 2), dtype=bool), "box": (0.0, 0.0, 2.0, 2.0)}
+    with pytest.raises(InputError, match=message):
+        Instance(**(fields | change))

@@ -161,6 +161,15 @@ def test_buffers_are_aligned_and_within_bounds() -> None:
         assert accessor["count"] * each == view["byteLength"]
 
 
+def test_objects_named_like_the_other_nodes_keep_their_places() -> None:
+    scene = make_scene(("camera", "world"))
+    loaded = load(scene_glb(scene))
+    for item, node in zip(scene.objects, ("camera_2", "world_2"), strict=True):
+        matrix, _ = loaded.graph[node]
+        assert np.allclose(matrix[:3, 3] * [1, -1, -1], item.pose.location, atol=1e-6)
+    assert np.allclose(loaded.camera_transform[:3, 3], scene.camera.centre.numpy() @ FLIP)
+
+
 def test_ground_lies_under_the_wheels_and_faces_up() -> None:
     scene = make_scene()
     mesh = load(scene_glb(scene)).geometry["ground"]
@@ -171,6 +180,15 @@ def test_ground_lies_under_the_wheels_and_faces_up() -> None:
     ground = ground_of(dataclasses.replace(scene, objects=objects))
     assert ground.slope == pytest.approx(-0.02)
     assert ground.y(20.0) == pytest.approx(1.25)
+
+
+def test_ground_passes_below_the_camera_by_the_height_of_the_run() -> None:
+    poses = [dataclasses.replace(POSE, location=(0.0, 1.2, z)) for z in (10.0, 30.0)]
+    scene = make_scene()
+    objects = [make_object(f"{i}", p, scene.camera, (0, 0, 0)) for i, p in enumerate(poses)]
+    low = dataclasses.replace(scene, objects=objects, settings={"camera_height": 1.2})
+    ground = ground_of(low)
+    assert (ground.height, ground.slope) == (1.2, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["glb", "obj"])

@@ -187,3 +187,13 @@ def test_box_fit_finds_a_box_from_points_on_its_visible_faces() -> None:
     turned = abs((fit.yaw[fit.best] - yaw + np.pi / 2) % np.pi - np.pi / 2)
     assert np.degrees(turned) <= 5.1  # the grid's own step
     assert np.linalg.norm(fit.location[fit.best] - centre) < 0.3
+
+
+@pytest.mark.parametrize("depth", [0.3, 2.0])
+def test_box_fits_of_a_long_vehicle_beside_the_camera_lie_ahead(depth: float) -> None:
+    """For some yaws every place of the grid has a corner behind the camera."""
+    one = instance(slice(10, 110), slice(80, 200), "truck_01")
+    (seen,), _ = observe([one], [one], CAMERA, flat(depth))
+    fit = fit_boxes(seen, CAMERA, BoxFitSettings((16.0, 2.5, 3.5)))
+    assert np.isfinite(fit.location).all()
+    assert (fit.location[:, 2] > 0).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,3 +138,15 @@ def test_sizes_of_classes() -> None:
     assert depth_span("Car") == depth_span("Bus") == 5.0
     assert depth_span("Pedestrian") < 1.5
     assert depth_span("Tram") > 16
+
+
+def test_a_truck_beside_the_camera_stops_no_frame(tmp_path: Path) -> None:
+    mask = np.zeros(CAMERA.size, dtype=bool)
+    mask[10:170, 150:400] = True
+    truck = Instance(mask, box_of_mask(mask), "Truck", 1.0, "truck_01")
+    image = np.full((*mask.shape, 3), 120, dtype=np.uint8)
+    depth = np.where(mask, 1.0, 0.0).astype(np.float32)
+    scene = reconstruct(image, CAMERA, [truck], depth, priors_by_class(), QUICK)
+    (item,) = scene.objects
+    assert item.pose.location[2] > 0
+    scene.save(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,8 @@ from diffrender.reconstruct import (
     objective,
     reconstruct,
 )
+from diffrender.reconstruct.scene import ReconstructedObject
+from diffrender.reconstruct.solver import Solver
 from diffrender.road import Road
 from diffrender.rotations import yaw_to_matrix
 from diffrender.shape_priors import default_texture, load_prior
@@ -167,6 +170,27 @@ def test_no_usable_instance_gives_an_empty_scene() -> None:
     scene = reconstruct(image, CAMERA, [], depth, load_prior("car"), QUICK)
     assert scene.objects == []
     assert scene.rejected == []
+
+
+def test_a_fit_that_is_not_finite_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    solve = Solver.solve
+
+    def broken(self: Solver, timings: dict[str, float]) -> list[ReconstructedObject]:
+        first, second = solve(self, timings)
+        return [dataclasses.replace(first, confidence=math.nan), second]
+
+    monkeypatch.setattr(Solver, "solve", broken)
+    image, depth, one = drawn()
+    two = dataclasses.replace(one, name="car_02")
+    settings = dataclasses.replace(QUICK, method="box")
+    scene = reconstruct(image, CAMERA, [one, two], depth, load_prior("car"), settings, Run("one"))
+    assert [item.name for item in scene.objects] == ["car_02"]
+    (refused,) = scene.rejected
+    assert refused.name == "car_01"
+    assert refused.reason == "its fit is not finite (grid search finished)"
+    scene.save(tmp_path)
 
 
 def test_progress_is_told_every_iteration() -> None:

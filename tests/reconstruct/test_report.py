@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import math
 import re
 
+import cv2
 import numpy as np
 import pytest
 from html_pages import Page
@@ -165,3 +167,12 @@ def test_odd_histories_draw_within_the_frame(history: list[dict[str, float]]) ->
 
 def test_no_history_says_so() -> None:
     assert "No history kept" in line_chart("a", [])
+
+
+def test_a_picture_longer_than_jpeg_allows_is_shrunk() -> None:
+    scene = make_scene()
+    wide = np.full((16, 70_000, 3), 90, np.uint8)
+    page = report_html(dataclasses.replace(scene, objects=[]), [], wide, encode_png(wide[:4, :4]))
+    picture = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", page)[0]
+    data = np.frombuffer(base64.b64decode(picture), np.uint8)
+    assert cv2.imdecode(data, cv2.IMREAD_COLOR).shape == (14, 65_500, 3)

@@ -85,6 +85,21 @@ def test_it_draws_what_draw_draws() -> None:
         assert torch.allclose(ours, theirs, atol=1e-8), name
 
 
+def test_it_draws_what_draw_draws_through_a_skewed_camera() -> None:
+    k = CAMERA.intrinsics.clone()
+    k[0, 1] = 300.0
+    camera = dataclasses.replace(CAMERA, intrinsics=k)
+    cut = BOXES + torch.tensor([-40.0, -40, 40, 40], dtype=DOUBLE)
+    small = camera.crop_resize(cut, (SIDE, SIDE))
+    reach = torch.ones(2, SIDE, SIDE, dtype=DOUBLE)
+    ours = draw_with_tangents(car(), some(), camera, small, BOXES, reach, with_parts=False)
+    theirs = draw(car(), some(), camera, small, BOXES, False)
+    assert (theirs.facing > 0).any()
+    for name in ("coverage", "depth", "box", "facing"):
+        expected = getattr(theirs, name)
+        assert torch.allclose(getattr(ours.rendering, name), expected, atol=1e-8), name
+
+
 @pytest.mark.parametrize("index", range(17))
 def test_every_column_is_the_difference_quotient(index: int) -> None:
     name, k = variables(8, tilt=True)[index]
@@ -175,6 +190,22 @@ def test_curvature_of_quadratic_terms_is_their_hessian() -> None:
     assert torch.allclose(ours[latents, latents], hessian[latents, latents], atol=1e-9)
     # The height is linear in the row of the centre: there the Gauss-Newton part is the whole.
     assert float(ours[1, 1]) == pytest.approx(float(hessian[1, 1]), rel=1e-6)
+
+
+@pytest.mark.parametrize("depth", [1.2, 2.2])
+def test_an_object_that_reaches_behind_the_camera_is_drawn_as_draw_draws_it(depth: float) -> None:
+    size = torch.log(torch.tensor([[3.9, 1.6, 1.5]], dtype=DOUBLE) / depth)
+    place = torch.full((3,), depth, dtype=DOUBLE).log()
+    near = dataclasses.replace(some(), log_depth=place, log_apparent=size.repeat(3, 1))
+    reach = torch.ones(2, SIDE, SIDE, dtype=DOUBLE)
+    ours = draw_with_tangents(car(), near, CAMERA, windows(), BOXES, reach, with_parts=False)
+    theirs = draw(car(), near, CAMERA, windows(), BOXES, False)
+    assert torch.allclose(ours.rendering.box, theirs.box)
+    problem = objective(2.0 * Box(), parts=False)
+    leaf = problem.pack(near).requires_grad_()
+    (expected,) = torch.autograd.grad(problem.value(problem.unpack(leaf, near)).total.sum(), leaf)
+    assert expected.abs().max() > 1
+    assert torch.allclose(problem.linear(near).gradient, expected)
 
 
 def test_packing_and_unpacking_are_inverse() -> None:

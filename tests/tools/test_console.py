@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from diffrender.errors import InputError, MissingExtraError
-from diffrender.tools.console import guarded
+from diffrender.tools.console import guarded, out, plain_table, warn
 
 
 def _app(error: BaseException) -> typer.Typer:
@@ -52,3 +52,14 @@ def test_bugs_are_not_hidden(error: Exception) -> None:
     result = CliRunner().invoke(_app(error), [])
     assert result.exit_code == 1
     assert result.exception is error
+
+
+def test_names_between_colons_are_no_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    out().print("wrote out/:car:/scene.glb", markup=False)
+    table = plain_table("object")
+    table.add_row(":car:")
+    out().print(table)
+    warn("out/:car: is empty")
+    said = capsys.readouterr()
+    assert said.out.count(":car:") == 2
+    assert ":car:" in said.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from diffrender.errors import InputError
+from diffrender.predict import PredictorChoice
 from diffrender.tools import reconstruct as reconstruct_command
 from diffrender.tools.app import app
 from diffrender.tools.reconstruct import settings_for
@@ -238,3 +240,33 @@ def test_iterations_are_shared_by_the_stages() -> None:
     assert sum(stage.iterations for stage in settings.stages) == 100
     with pytest.raises(InputError, match="one for each stage"):
         settings_for("render", None, 0)
+
+
+def test_a_guessed_camera_loads_once_and_keeps_objects_apart_by_odd_names(
+    files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with half a surrogate pair is shown as U+FFFD: it still finds its exponents."""
+    loads: list[str] = []
+    package = importlib.import_module("diffrender.reconstruct")
+    named, load = package.named_prior, PredictorChoice.load
+    monkeypatch.setattr(package, "named_prior", lambda name: loads.append("prior") or named(name))
+    monkeypatch.setattr(
+        PredictorChoice, "load", lambda self, device: loads.append("start") or load(self, device)
+    )
+    boxes = tmp_path / "boxes.json"
+    box = {"box": [LEFT, TOP, RIGHT, BOTTOM], "category": "car", "name": "a\ud800"}
+    boxes.write_text(json.dumps([box]))
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        app,
+        [
+            "reconstruct", files["street.png"], "--fov", "71", "--masks", str(boxes), "--depth",
+            files["depth.png"], "--iterations", "4", "--hypotheses", "1", "--out", str(out),
+        ],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert loads == ["prior", "start"]
+    record = json.loads((out / "result.json").read_text())
+    (item,) = record["calibration"]["objects"]
+    assert item["name"] == record["objects"][0]["name"] == "a\ufffd"
+    assert item["percent_per_percent"] is not None

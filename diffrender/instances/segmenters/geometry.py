@@ -11,22 +11,25 @@ __all__ = ["Letterbox", "letterbox", "spread"]
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How an image lies in an input: x_input = scale * x_image + offset, corner-based pixels."""
+    """How an image lies in an input: x_input = scale * x_image + offset, corner-based pixels.
 
-    scale: float
+    Across and down the scales differ a little: the image fills a whole number of pixels.
+    """
+
+    scale: tuple[float, float]
     offset: tuple[float, float]
     image: tuple[int, int]  # height, width
     input: tuple[int, int]
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
         """(K, 4) left, top, right, bottom of the input, in pixels of the image."""
-        return (boxes - np.array(self.offset * 2)) / self.scale
+        return (boxes - np.array(self.offset * 2)) / np.array(self.scale * 2)
 
     def map_to_image(self, values: np.ndarray) -> np.ndarray:
         """A map (h, w) over the whole input as a map (H, W) over the image, bilinear."""
         across = values.shape[1] / self.input[1]
         down = values.shape[0] / self.input[0]
-        scale = (self.scale * across, self.scale * down)
+        scale = (self.scale[0] * across, self.scale[1] * down)
         offset = (self.offset[0] * across, self.offset[1] * down)
         return spread(values, scale, offset, self.image)
 
@@ -50,7 +53,8 @@ def letterbox(
     left = (size[1] - inner[1]) // 2 if centred else 0
     result = np.full((*size, 3), fill, dtype=np.uint8)
     result[top : top + inner[0], left : left + inner[1]] = picture
-    return result, Letterbox(scale, (float(left), float(top)), (height, width), size)
+    scales = inner[1] / width, inner[0] / height
+    return result, Letterbox(scales, (float(left), float(top)), (height, width), size)
 
 
 def spread(

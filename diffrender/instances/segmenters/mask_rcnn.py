@@ -41,6 +41,11 @@ def find_outputs(arrays: Mapping[str, np.ndarray]) -> RcnnOutputs:
     kinds: dict[str, list[np.ndarray]] = {"boxes": [], "labels": [], "scores": [], "masks": []}
     for array in arrays.values():
         kinds[_kind(array)].append(array)
+    if len(kinds["boxes"]) == 2 and not kinds["scores"]:
+        # In a batch of one, the scores of four or five objects have the shape of one box.
+        row, rest = sorted(kinds["boxes"], key=lambda array: array.ndim)
+        if row.shape[0] == 1 and row.ndim < rest.ndim:
+            kinds |= {"boxes": [rest], "scores": [row]}
     wanted = ("boxes", "labels", "masks")
     if any(len(kinds[kind]) != 1 for kind in wanted) or len(kinds["scores"]) > 1:
         raise InputError(

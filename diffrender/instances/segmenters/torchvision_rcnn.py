@@ -73,7 +73,7 @@ class TorchvisionSegmenter(Segmenter):
         outputs = RcnnOutputs(
             arrays["boxes"], arrays["labels"], arrays["scores"], arrays["masks"][:, 0]
         )
-        same = Letterbox(1.0, (0.0, 0.0), size, size)
+        same = Letterbox((1.0, 1.0), (0.0, 0.0), size, size)
         for label, one in decode_rcnn(outputs, same, self.settings):
             name = COCO_91[label] if label < len(COCO_91) else ""
             yield Detection(one.box, name or f"class {label}", one.score, one.mask)
