@@ -217,15 +217,22 @@ def _columns_of_rows(
     """Columns at a time where the gradient is fastest by dot products of rows, else 0.
 
     Packing dy and x for outer products takes as long as some thirty to a hundred multiply-adds a
-    number, and blocks of four fill its registers badly.
+    number, blocks of four fill its registers badly, and single numbers are dot products either way.
     """
     (m, k), least = pattern.shape, min(pattern.block_size)
-    if least < 4 or n < 192:
+    if n < 192:
         return 0
     uses = 2 * m * k * pattern.density / (m + k)  # of a number of dy or x
     exact = dtype in (torch.float32, torch.float64)
     if register < 64 or dtype == torch.float64:
-        return 1024 if exact and not features_last and uses <= 32 else 0
+        few = least > 1 and uses <= 32
+        return 1024 if exact and not features_last and few else 0
+    if least == 1:
+        if n < 512 or k < 2048:
+            return 0  # panels of 128 columns of x then stay in the second cache
+        if features_last or dtype != torch.float32:
+            return 512
+        return 1024 if n <= 1024 else 0  # rows far apart push each other out of the caches
     if not features_last and dtype != torch.float16:  # read as they lie
         return 1024 if least == 4 or uses <= (128 if n >= 512 else 64) else 0
     # Turned around, or widened, once. Pairs of bfloat16 cannot be.

@@ -93,14 +93,18 @@ def test_gradient_of_the_values_equals_the_dense_one(
         _close(block_outer(pattern, dy, x, features_last=features_last), wanted, scale)
 
 
-@pytest.mark.parametrize("block_size", [(4, 4), (8, 16), (1, 1)], ids=str)
+@pytest.mark.parametrize(
+    ("block_size", "shape"),
+    [((4, 4), (96, 64)), ((8, 16), (96, 64)), ((1, 1), (24, 2048)), ((8, 1), (24, 2048))],
+    ids=str,
+)
 @pytest.mark.parametrize("features_last", [False, True])
-@pytest.mark.parametrize("n", [512, 2061])
+@pytest.mark.parametrize("n", [600, 2061])
 def test_gradient_of_the_values_in_chunks_of_columns(
-    block_size: tuple[int, int], features_last: bool, n: int
+    block_size: tuple[int, int], shape: tuple[int, int], features_last: bool, n: int
 ) -> None:
     # Chunks are 128 to 1024 columns long, whichever kernel takes them.
-    pattern = gappy_pattern(block_size)
+    pattern = gappy_pattern(block_size, 0.3, shape)
     for dtype in DTYPES:
         dy, x = (_draw(f, n, dtype=dtype, seed=f) for f in pattern.shape)
         wanted = at_pattern(pattern, dy.double() @ x.double().mT)
@@ -113,7 +117,7 @@ def test_gradient_of_the_values_in_chunks_of_columns(
 def test_gradients_of_few_blocks_go_by_rows() -> None:
     few = gappy_pattern((16, 16), 0.03, (1024, 1024))
     many = gappy_pattern((16, 16), 0.5, (1024, 1024))
-    alone = gappy_pattern((1, 1), 0.03, (64, 64))
+    alone = gappy_pattern((1, 1), 0.03, (64, 2048))
 
     def kernel(pattern: BlockPattern, n: int, features_last: bool = False) -> str:
         plan = native_plan(pattern, "outer", torch.float32, 1, n, features_last=features_last)
@@ -122,6 +126,8 @@ def test_gradients_of_few_blocks_go_by_rows() -> None:
     assert kernel(few, 256) == "rows"
     assert kernel(few, 64) == kernel(many, 256) == kernel(alone, 256) == "outer"
     assert kernel(few, 256, features_last=True) == "outer"
+    wide = instruction_set() == "avx512"
+    assert kernel(alone, 512) == ("rows" if wide else "outer")
 
 
 @pytest.mark.parametrize(("block_size", "shape"), [((1, 1), (64, 2048)), ((4, 4), (64, 4096))])

@@ -6,9 +6,9 @@
 // a vector of columns at a time, and every register is added up at the end. Where columns lie side by
 // side nothing is packed, and with features last dy and x are turned around once: so this is the way
 // where blocks are few or narrow, and blocksparse_outer.h, which packs both into a better form, where
-// a number is used often. Columns are taken in chunks, in order, and each value is summed by one task:
-// the threads change no bit. Sides are multiples of four. Torch twin:
-// diffrender/blocksparse/torch_products.py.
+// a number is used often. Where a side is 1 one row of dy meets eight of x. Columns are taken in chunks,
+// in order, and each value is summed by one task: the threads change no bit. Sides are 1 or multiples
+// of four. Torch twin: diffrender/blocksparse/torch_products.py.
 //
 // T is the type of storage, W that of the operands: as the sums, or pairs of bfloat16 of neighbouring
 // columns (blocksparse_bfloat16.cpp), which are read as they lie; a pair of columns counts as one.
@@ -110,6 +110,21 @@ void dot_rows(const W* dy, int64_t dy_stride, const W* x, int64_t x_stride, int6
   put_sums<C>(sum, to, step, fresh);
 }
 
+// One row of dy by eight of x: the dot products of `count` numbers, in twos of four.
+template <class C>
+void dot_entries(const C* dy, const C* const* x, int64_t count, typename Four<C>::V (&total)[2]) {
+  constexpr int N = Lanes<C>::N;
+  typename Lanes<C>::V sum[2][4] = {};
+  const auto add = [&](auto load, int64_t c) {
+    const typename Lanes<C>::V left = load(dy + c);
+    for (int k = 0; k < 8; ++k) sum[k / 4][k % 4] += left * load(x[k] + c);
+  };
+  int64_t c = 0;
+  for (; c + N <= count; c += N) add([](const C* from) { return load_lanes<C>(from); }, c);
+  if (c < count) add([=](const C* from) { return load_part<C>(from, count - c); }, c);
+  for (int half = 0; half < 2; ++half) total[half] = add_up<C>(sum[half]);
+}
+
 template <class T, class W = typename Sum<T>::type>
 class RowGradient {
   typedef typename Sum<T>::type C;
@@ -177,6 +192,10 @@ class RowGradient {
   void add(int64_t row, int64_t last, const W* dy, int64_t first, const W* x, int64_t stride,
            int64_t count, bool fresh) const {
     const int64_t rows = p_.out_size, columns = p_.in_size;
+    if constexpr (K == 1) {
+      if (rows == 1 || columns == 1)
+        return add_entries(row, last, dy, first, x, stride, count, fresh);
+    }
     for (int64_t i = row; i < last; ++i) {
       const W* left = dy + (i - first) * rows * stride;
       for (int64_t e = p_.offsets[i], end = p_.offsets[i + 1]; e < end; ++e) {
@@ -188,6 +207,33 @@ class RowGradient {
           for (int64_t r = 0; r < rows; r += 4)
             dot_rows<C, W>(left + r * stride, stride, here, stride, count, r == 0 ? next : nullptr,
                            sums_ + e * p_.block() + r * columns + q, columns, fresh);
+        }
+      }
+    }
+  }
+
+  // The same where a side is 1: eight entries of a row at a time.
+  void add_entries(int64_t row, int64_t last, const C* dy, int64_t first, const C* x,
+                   int64_t stride, int64_t count, bool fresh) const {
+    const int64_t rows = p_.out_size, columns = p_.in_size;
+    for (int64_t i = row; i < last; ++i) {
+      const int64_t begin = p_.offsets[i], entries = (p_.offsets[i + 1] - begin) * columns;
+      for (int64_t r = 0; r < rows; ++r) {
+        const C* left = dy + ((i - first) * rows + r) * stride;
+        for (int64_t some = 0; some < entries; some += 8) {
+          const C* right[8];
+          C* to[8];
+          for (int k = 0; k < 8; ++k) {
+            const int64_t entry = std::min(some + k, entries - 1);
+            const int64_t e = columns == 1 ? begin + entry : begin + entry / columns;
+            const int64_t q = columns == 1 ? 0 : entry % columns;
+            right[k] = x + (p_.indices[e] * columns + q) * stride;
+            to[k] = sums_ + e * p_.block() + r * columns + q;
+          }
+          typename Four<C>::V total[2];
+          dot_entries<C>(left, right, count, total);
+          for (int k = 0; k < int(std::min<int64_t>(8, entries - some)); ++k)
+            *to[k] = fresh ? total[k / 4][k % 4] : *to[k] + total[k / 4][k % 4];
         }
       }
     }
