@@ -10,12 +10,14 @@ from typing import Annotated
 
 import typer
 
+from diffrender._files import readable
 from diffrender.errors import InputError
 from diffrender.tools.bench_choices import MeshFolder as MeshFolder
 from diffrender.tools.bench_choices import MoleculeRuns as MoleculeRuns
 from diffrender.tools.bench_choices import TechniqueChoice as TechniqueChoice
 from diffrender.tools.bench_format import Report
 from diffrender.tools.console import guarded, out, plain_table, print_json
+from diffrender.tools.given import path_of
 
 __all__ = ["BENCHMARKS", "MeshFolder", "MoleculeRuns", "TechniqueChoice", "bench", "run"]
 
@@ -116,10 +118,18 @@ def _load(found: Benchmark) -> Callable[..., Report]:
 bench = typer.Typer(no_args_is_help=True)
 
 _Quick = Annotated[bool, typer.Option("--quick", help="End within 50 s on two cores.")]
-_File = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON.")]
+_File = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", parser=path_of("--json"), help="Write it as JSON."),
+]
 _Raw = Annotated[bool, typer.Option("--print-json", help="Print JSON instead of tables.")]
 _Work = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Keep finished parts here and go on from them.")
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        parser=path_of("--work"),
+        help="Keep finished parts here and go on from them.",
+    ),
 ]
 
 
@@ -136,7 +146,7 @@ def _report(report: Report, json_file: Path | None, raw: bool) -> None:
         return
     _print(report)
     if json_file is not None:
-        out().print(f"wrote {json_file}")
+        out().print(f"wrote {readable(str(json_file))}", markup=False, soft_wrap=True)
 
 
 def _plain(name: str) -> Callable[..., None]:
@@ -151,7 +161,10 @@ def _of_meshes(name: str) -> Callable[..., None]:
         quick: _Quick = False,
         json_file: _File = None,
         raw: _Raw = False,
-        cars: Annotated[Path | None, typer.Option(metavar="DIR", help="Meshes of cars.")] = None,
+        cars: Annotated[
+            Path | None,
+            typer.Option(metavar="DIR", parser=path_of("--cars"), help="Meshes of cars."),
+        ] = None,
         scale: Annotated[float, typer.Option(help="Metres per unit of --cars.")] = 1.0,
         work: _Work = None,
         folds: Annotated[
@@ -167,20 +180,24 @@ def _ipu(
     quick: _Quick = False,
     json_file: _File = None,
     raw: _Raw = False,
-    figures: Annotated[Path, typer.Option(metavar="DIR", help="Folder for figures.")] = Path(
-        "out/ipu"
-    ),
+    figures: Annotated[
+        Path,
+        typer.Option(metavar="DIR", parser=path_of("--figures"), help="Folder for figures."),
+    ] = Path("out/ipu"),
 ) -> None:
     _report(run("ipu", quick=quick, choice=figures), json_file, raw)
     if not raw:
-        out().print(f"figures are in {figures}")
+        out().print(f"figures are in {readable(str(figures))}", markup=False, soft_wrap=True)
 
 
 def _molecules(
     quick: _Quick = False,
     json_file: _File = None,
     raw: _Raw = False,
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Molecules to train on.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", parser=path_of("--data"), help="Molecules to train on."),
+    ] = None,
     work: _Work = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 1,
     graphs: Annotated[

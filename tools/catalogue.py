@@ -107,7 +107,10 @@ def compare(
 @guarded
 def render(
     name: Annotated[str, typer.Argument(help="Of the technique.")],
-    mesh: Annotated[Path, typer.Argument(help="Triangles: .obj, .ply, .off, .stl or .glb.")],
+    mesh: Annotated[
+        Path,
+        typer.Argument(parser=path_of("MESH"), help="Triangles: .obj, .ply, .off, .stl or .glb."),
+    ],
     png: Annotated[
         Path,
         typer.Option(
@@ -147,7 +150,11 @@ def gallery(
     ],
     results: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="What `bench catalogue --work DIR` measured."),
+        typer.Option(
+            metavar="DIR",
+            parser=path_of("--results"),
+            help="What `bench catalogue --work DIR` measured.",
+        ),
     ] = None,
 ) -> None:
     """One page a technique, an index, a comparison and a table of libraries."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from diffrender._files import readable, writable_folder
 from diffrender.tools.console import guarded, out, plain_table
+from diffrender.tools.given import path_of, refuse_empty
 from diffrender.tools.inputs import DepthChoice, from_files
 from diffrender.tools.reconstruct import run, settings_for
 from diffrender.tools.reconstruct_frame import Fit
@@ -26,7 +28,10 @@ __all__ = ["compare", "demo"]
 @guarded
 def demo(
     out_dir: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", parser=path_of("--out"), help="Folder for the results."
+        ),
     ] = Path("demo_out"),
     depth: Annotated[
         str | None,
@@ -40,8 +45,9 @@ def demo(
     """
     from diffrender.datasets import load_labels, sample_folder
 
+    refuse_empty({"--depth": depth, "--device": device})
     sample = sample_folder()
-    out_dir.mkdir(parents=True, exist_ok=True)
+    writable_folder(out_dir)
     choice = DepthChoice(depth or str(sample / "depth.png"), device=device)
     inputs = from_files(sample / "image.jpg", sample / "calib.txt", sample / "masks.png", choice)
     inputs = dataclasses.replace(inputs, name="sample")
@@ -50,7 +56,7 @@ def demo(
     print_scene(scene)
     _print_comparison(compare(scene, load_labels(sample / "label.txt")))
     out().print(f"{scene.timings['total']:.1f} s", markup=False)
-    print_written(files)
+    print_written([Path(readable(str(path))) for path in files])
 
 
 def compare(scene: Scene, truth: list[KittiLabel]) -> list[tuple[str, PoseError | None]]:

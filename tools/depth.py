@@ -8,8 +8,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from diffrender._files import readable, writable_folder
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out, plain_table
+from diffrender.tools.given import path_of, refuse_empty
 from diffrender.tools.inputs import CAMERA_HEIGHT, DEFAULT_NETWORK, create_network
 
 __all__ = ["depth"]
@@ -17,11 +19,16 @@ __all__ = ["depth"]
 
 @guarded
 def depth(
-    image: Annotated[Path | None, typer.Argument(help="The image.")] = None,
+    image: Annotated[
+        Path | None, typer.Argument(parser=path_of("IMAGE"), help="The image.")
+    ] = None,
     out_file: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help=".png (16 bit, metres x 256) or .npy (float32)."
+            "--out",
+            metavar="FILE",
+            parser=path_of("--out"),
+            help=".png (16 bit, metres x 256) or .npy (float32).",
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="See --list.")] = DEFAULT_NETWORK,
@@ -31,7 +38,11 @@ def depth(
     ] = None,
     calib: Annotated[
         Path | None,
-        typer.Option(help="Calibration; gives the scale that a network without one lacks."),
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--calib"),
+            help="Calibration; gives the scale that a network without one lacks.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     allow_non_commercial: Annotated[
@@ -42,6 +53,7 @@ def depth(
     ] = False,
 ) -> None:
     """Predict a depth map: metres, or what the network gives where its scale is unknown."""
+    refuse_empty({"--model": model, "--weights": weights, "--device": device})
     if list_models:
         _print_cards()
         return
@@ -49,6 +61,7 @@ def depth(
         raise InputError("expected IMAGE and --out FILE (or --list)")
     if out_file.suffix.lower() not in (".png", ".npy"):
         raise InputError(f"--out {out_file}: expected a name that ends in .png or .npy")
+    writable_folder(out_file.parent)  # before the network, which takes longer
     values, kind = _predict(image, model, weights, calib, device, allow_non_commercial)
     if kind == "metric":
         known = values[values > 0]
@@ -56,7 +69,8 @@ def depth(
     else:
         said = f"{kind}, scale unknown; --calib FILE gives metres"
     _write(out_file, values, kind)
-    out().print(f"wrote {out_file}: {values.shape[1]} x {values.shape[0]}, {said}", markup=False)
+    size = f"{values.shape[1]} x {values.shape[0]}"
+    out().print(f"wrote {readable(str(out_file))}: {size}, {said}", markup=False, soft_wrap=True)
 
 
 def _predict(

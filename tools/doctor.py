@@ -12,13 +12,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from diffrender.errors import InputError, MissingExtraError
 from diffrender.tools.bench_format import cpu_model
 from diffrender.tools.console import guarded, out, print_json
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Finding", "diagnose", "doctor"]
 
@@ -71,6 +74,9 @@ _EXTRA = {
     "rdkit": ("rdkit.Chem", "molecules"),
     "tblite": ("tblite.interface", "xtb"),
     "deodr": ("deodr", "bench"),
+    "mitsuba": ("mitsuba", "bench"),
+    "moderngl": ("moderngl", "bench"),
+    "sparse-dot-mkl": ("sparse_dot_mkl", "bench"),
     "torch-geometric": ("torch_geometric", "bench"),
 }
 _PRIORS = ("car", "car-autoencoder", "pedestrian", "cyclist", "free")
@@ -160,10 +166,18 @@ def _back_ends() -> list[Finding]:
     for before, backends in (("", raster.backends()), ("block-sparse ", blocksparse.backends())):
         for name, reason in backends.items():
             version = (instruction_set() or "") if name == "native" else ""
-            mend = _MEND_BACK_END.get(name, "") if reason else ""
+            mend = _mend_back_end(name, reason)
             record = (before + name, reason is None, version, reason or "", mend)
             found.append(Finding("back-end", *record))
     return [*found, _cuda()]
+
+
+def _mend_back_end(name: str, reason: str | None) -> str:
+    if reason is None:
+        return ""
+    if name == "native" and os.environ.get("DIFFRENDER_NATIVE") == "off":
+        return "unset DIFFRENDER_NATIVE"  # a compiler would change nothing
+    return _MEND_BACK_END.get(name, "")
 
 
 def _cuda() -> Finding:
@@ -179,18 +193,22 @@ def _cuda() -> Finding:
 
 
 def _assets() -> list[Finding]:
-    """The shipped network, priors and sample, loaded as a user would."""
+    """The shipped networks, priors and sample, loaded as a user would."""
     return [
         _asset("depth network dpt-timm", _load_network),
         *(_asset(f"shape prior {name}", partial(_load_prior, name)) for name in _PRIORS),
         _asset("predictor", _load_predictor),
+        _asset("heading network", _load_heading),
+        _asset("mesh denoiser", _load_denoiser),
+        _asset("mesh refiner", _load_refiner),
+        _asset("sample of demo", _load_sample),
     ]
 
 
 def _asset(name: str, load: Callable[[], str]) -> Finding:
     try:
         return Finding("asset", name, True, load())
-    except (InputError, MissingExtraError) as error:
+    except (InputError, MissingExtraError, OSError) as error:  # OSError: the file is not there
         return Finding("asset", name, False, "", str(error), "reinstall diffrender")
 
 
@@ -212,8 +230,43 @@ def _load_predictor() -> str:
     from diffrender.predict import load_predictor, shipped_predictor
 
     net = load_predictor(shipped_predictor())
-    weights = sum(parameter.numel() for parameter in net.parameters())
-    return f"{net.config.hypotheses} headings, {weights / 1e6:.2f} million weights"
+    return f"{net.config.hypotheses} headings, {_weights(net)}"
+
+
+def _load_heading() -> str:
+    from diffrender.heading import shipped_heading
+
+    return _weights(shipped_heading())
+
+
+def _load_denoiser() -> str:
+    from diffrender.graph.meshes import load_denoiser
+
+    return _weights(load_denoiser())
+
+
+def _load_refiner() -> str:
+    from diffrender.graph.meshes import load_refiner
+
+    return _weights(load_refiner())
+
+
+def _weights(net: torch.nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in net.parameters()) / 1e6:.2f} million weights"
+
+
+def _load_sample() -> str:
+    from diffrender.datasets import load_camera_file, load_labels, sample_folder
+    from diffrender.depth import read_depth
+    from diffrender.instances.reading import read_id_image, read_image
+
+    folder = sample_folder()
+    image = read_image(folder / "image.jpg")
+    load_camera_file(folder / "calib.txt")
+    read_id_image(folder / "masks.png")
+    read_depth(folder / "depth.png", 256.0)
+    labels = load_labels(folder / "label.txt")
+    return f"{image.shape[1]} x {image.shape[0]}, {len(labels)} objects"
 
 
 def _machine() -> dict[str, Any]:

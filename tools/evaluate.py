@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from diffrender._files import write_text_atomic
+from diffrender._files import readable, write_text_atomic
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out, plain_table, print_json, warn
 from diffrender.tools.evaluate_depth import depth
+from diffrender.tools.given import path_of
 
 if TYPE_CHECKING:
     from diffrender.evaluate import KittiReport
@@ -32,24 +33,47 @@ def _group() -> None:
 @guarded
 def kitti(
     labels: Annotated[
-        Path, typer.Option(metavar="DIR", help="Labels: a folder, zip or tar.gz of NAME.txt.")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            parser=path_of("--labels"),
+            help="Labels: a folder, zip or tar.gz of NAME.txt.",
+        ),
     ],
     results: Annotated[
-        Path, typer.Option(metavar="DIR", help="Results: a folder, zip or tar.gz of NAME.txt.")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            parser=path_of("--results"),
+            help="Results: a folder, zip or tar.gz of NAME.txt.",
+        ),
     ],
     split: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Frames to evaluate, one a line; else all with results."),
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--split"),
+            help="Frames to evaluate, one a line; else all with results.",
+        ),
     ] = None,
     classes: Annotated[str, typer.Option(help="Names with commas.")] = "Car,Pedestrian,Cyclist",
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", parser=path_of("--json"), help="Write everything as JSON."
+        ),
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write curves, pictures and report.html.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=path_of("--plots"), help="Write curves, pictures and report.html."
+        ),
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the tables as Markdown.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=path_of("--markdown"), help="Write the tables as Markdown."
+        ),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="A missing file is an error, not a warning.")
@@ -88,7 +112,7 @@ def kitti(
     for message in report.warnings:
         warn(message)
     for path in written:
-        out().print(f"wrote {path}", markup=False, soft_wrap=True)
+        out().print(f"wrote {readable(str(path))}", markup=False, soft_wrap=True)
 
 
 def print_report(report: KittiReport) -> None:
@@ -97,7 +121,7 @@ def print_report(report: KittiReport) -> None:
 
     console = out()
     for line in summary_lines(report):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(readable(line), markup=False, soft_wrap=True)
     for table in report_tables(report):
         console.print()
         console.print(table.title, markup=False)
@@ -112,10 +136,17 @@ def print_report(report: KittiReport) -> None:
 @evaluate.command()
 @guarded
 def lint(
-    results: Annotated[Path, typer.Argument(help="The zip to be submitted, or its folder.")],
+    results: Annotated[
+        Path,
+        typer.Argument(parser=path_of("RESULTS"), help="The zip to be submitted, or its folder."),
+    ],
     split: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Frames expected, one a line; else the 7518 test ones."),
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--split"),
+            help="Frames expected, one a line; else the 7518 test ones.",
+        ),
     ] = None,
     to_stdout: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
 ) -> None:
@@ -130,13 +161,13 @@ def lint(
     else:
         kinds = ", ".join(f"{name} {n}" for name, n in report.classes.items()) or "none"
         console = out()
-        console.print(f"{report.source}: {report.files} files, {report.empty} of them empty",
-                      markup=False, soft_wrap=True)  # fmt: skip
+        what = f"{report.source}: {report.files} files, {report.empty} of them empty"
+        console.print(readable(what), markup=False, soft_wrap=True)
         console.print(f"{report.rows} rows: {kinds}", markup=False, soft_wrap=True)
         for finding in report.findings:
             first = f", first {finding.first}" if finding.first else ""
             line = f"{finding.level:<8} {finding.count:>7}  {finding.what}{first}"
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(readable(line), markup=False, soft_wrap=True)
         if not report.findings:
             console.print("nothing to mend")
     if report.errors:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from diffrender._files import write_text_atomic
+from diffrender._files import readable, write_text_atomic
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out, plain_table, warn
+from diffrender.tools.given import path_of
 
 if TYPE_CHECKING:
     from diffrender.evaluate import DepthMetrics, DepthSummary
@@ -41,14 +42,28 @@ class _Truth:
 @guarded
 def depth(
     pred: Annotated[
-        Path, typer.Option(metavar="DIR", help="Depth maps NAME.png (16 bit), .npy or .pfm.")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            parser=path_of("--pred"),
+            help="Depth maps NAME.png (16 bit), .npy or .pfm.",
+        ),
     ],
     truth: Annotated[
-        Path, typer.Option(metavar="DIR", help="KITTI depth NAME.png, or velodyne NAME.bin.")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            parser=path_of("--truth"),
+            help="KITTI depth NAME.png, or velodyne NAME.bin.",
+        ),
     ],
     split: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Frames to evaluate, one a line; else all predicted."),
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--split"),
+            help="Frames to evaluate, one a line; else all predicted.",
+        ),
     ] = None,
     crop: Annotated[str, typer.Option(help="garg, eigen or none.")] = "garg",
     cap: Annotated[float, typer.Option(help="Metres; truth at or beyond is left out.")] = 80.0,
@@ -62,13 +77,19 @@ def depth(
         float, typer.Option(help="Value of one metre in a PNG that was predicted.")
     ] = _KITTI_UNITS,
     calib: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="For velodyne; else ../calib beside it.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=path_of("--calib"), help="For velodyne; else ../calib beside it."
+        ),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="A missing file is an error, not a warning.")
     ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write every frame as JSON.")
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", parser=path_of("--json"), help="Write every frame as JSON."
+        ),
     ] = None,
 ) -> None:
     """Errors of depth maps: abs-rel, sq-rel, RMSE, RMSE-log, δ; the mean over frames."""
@@ -112,7 +133,7 @@ def depth(
         record = {"schema": 1, "benchmark": "depth", "summary": dataclasses.asdict(summary)}
         record["frames"] = {name: dataclasses.asdict(one) for name, one in frames.items()}
         write_text_atomic(json_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
-        out().print(f"wrote {json_file}", markup=False, soft_wrap=True)
+        out().print(f"wrote {readable(str(json_file))}", markup=False, soft_wrap=True)
 
 
 def _named(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

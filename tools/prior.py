@@ -40,7 +40,10 @@ def learn(
     ],
     meshes: Annotated[
         list[Path] | None,
-        typer.Argument(help="Meshes of one topology, .obj or .ply; none with --family."),
+        typer.Argument(
+            parser=path_of("MESHES"),
+            help="Meshes of one topology, .obj or .ply; none with --family.",
+        ),
     ] = None,
     kind: Annotated[
         Literal["pca", "autoencoder"],

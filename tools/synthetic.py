@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from diffrender._files import readable
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out
+from diffrender.tools.given import path_of
 from diffrender.tools.synthetic_molecules import molecules
 
 __all__ = ["synthetic"]
@@ -24,7 +26,10 @@ def _group() -> None:
 @synthetic.command()
 @guarded
 def write(
-    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write into.")],
+    out_dir: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", parser=path_of("--out"), help="Folder to write into."),
+    ],
     count: Annotated[int, typer.Option(help="Number of frames.")] = 10,
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 1,
 ) -> None:
@@ -36,7 +41,7 @@ def write(
         raise InputError(f"--count is {count}, expected at least 1")
     root = write_kitti(SyntheticStreets(seed, count), out_dir)
     line = f"wrote {count} frames below {root}: try --kitti {root} --frame 000000"
-    out().print(line, markup=False, soft_wrap=True)
+    out().print(readable(line), markup=False, soft_wrap=True)
 
 
 synthetic.command()(molecules)

@@ -9,6 +9,7 @@ import typer
 
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, print_json
+from diffrender.tools.given import path_of
 
 __all__ = ["molecules"]
 
@@ -16,7 +17,10 @@ __all__ = ["molecules"]
 @guarded
 def molecules(
     out_dir: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder of the set; goes on.")
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", parser=path_of("--out"), help="Folder of the set; goes on."
+        ),
     ],
     count: Annotated[int, typer.Option(help="Molecules with labels.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Of growth, conformers and split.")] = 0,

@@ -15,7 +15,7 @@ from diffrender.meshes import vertex_normals
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Content", "Light", "Rendering", "Scene", "Triangles", "as_triangles"]
+__all__ = ["Content", "Light", "Rendering", "Scene", "Triangles", "as_triangles", "with_a_face"]
 
 
 class Content(Protocol):
@@ -164,6 +164,24 @@ def as_triangles(scene: Scene) -> Triangles:
             "give it the scene from before `prepare`"
         )
     return scene.content
+
+
+def with_a_face(scene: Scene) -> Scene:
+    """The scene; one of a mesh without faces gets a face without area, which covers nothing.
+
+    Techniques that look up the faces of pixels need not ask whether there are any.
+    """
+    mesh = as_triangles(scene)
+    if len(mesh.faces):
+        return scene
+    faces = mesh.faces.new_zeros(1, 3)
+    if len(mesh.vertices):
+        return dataclasses.replace(scene, content=dataclasses.replace(mesh, faces=faces))
+    corner, uv = mesh.vertices.new_zeros(1, 3), None
+    if mesh.uv is not None:
+        uv = mesh.uv.new_zeros(1, 2)
+    content = Triangles(corner, faces, mesh.colours.new_zeros(1, 3), uv, mesh.texture)
+    return dataclasses.replace(scene, content=content)
 
 
 def _field(fields: dict[str, str], name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
-from diffrender.losses.records import Evidence, Rendering
+from diffrender.losses.records import Evidence, Rendering, check_alike
 from diffrender.losses.tangents import Tangents
 
 __all__ = ["Algebra", "Curved", "Loss", "LossValue", "Term"]
@@ -47,10 +48,20 @@ class Loss:
 
     def __post_init__(self) -> None:
         names = [term.name for _, term in self.parts]
+        for weight, term in self.parts:
+            if isinstance(weight, float) and not math.isfinite(weight):
+                raise InputError(f"the weight of {term.name} is {weight}, expected a finite number")
         if len(set(names)) != len(names):
             raise InputError(f"a loss holds each term once, got {names}: add up their weights")
 
     def __call__(self, rendering: Rendering, evidence: Evidence) -> LossValue:
+        """Every term, and their sum.
+
+        Raises:
+            InputError: rendering and evidence are not of the same objects and windows, or do not
+                hold what a term needs.
+        """
+        check_alike(rendering, evidence)
         terms = {term.name: term.value(rendering, evidence) for _, term in self.parts}
         total = torch.zeros_like(rendering.depth[:, 0, 0])
         for weight, term in self.parts:

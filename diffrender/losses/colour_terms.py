@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from diffrender.errors import InputError
+from diffrender.errors import InputError, check_shape
 from diffrender.losses.algebra import Algebra
 from diffrender.losses.colour import srgb_to_lab
 from diffrender.losses.records import Evidence, Rendering
@@ -70,6 +71,15 @@ class Photometric(Algebra):
     bend: float | None = None
     name: str = dataclasses.field(default="photometric", init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        _check_palette(self.palette, self.spread)
+        if not 0 < self.noise < math.inf:
+            raise InputError(f"Photometric.noise is {self.noise}, expected a positive number")
+        if self.bend is not None and not 0 < self.bend < math.inf:
+            raise InputError(f"Photometric.bend is {self.bend}, expected a positive number or None")
+        if self.space not in ("rgb", "lab"):
+            raise InputError(f"Photometric.space is {self.space!r}, expected 'rgb' or 'lab'")
+
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
         fitted = self._fit(rendering, evidence)
         squares = ((_parts(rendering) @ fitted.colours - fitted.image) ** 2).sum(-1)
@@ -94,6 +104,7 @@ class Photometric(Algebra):
     @torch.no_grad()
     def _fit(self, rendering: Rendering, evidence: Evidence) -> _Colours:
         parts = _parts(rendering)
+        check_shape("Rendering.parts", rendering.parts, None, None, None, len(self.palette))
         weight = (evidence.mask * evidence.care).flatten(1)  # (B, N)
         image = evidence.image.flatten(1, 2)
         mean = torch.tensor(self.palette).to(parts)
@@ -125,7 +136,8 @@ class Structure(Algebra):
     """1 - SSIM of the image's lightness and of the drawn parts in their best shades.
 
     It asks where things are darker and lighter, not how dark: wheels, windows and roof must lie
-    where the image has edges. Inside the mask, windows of 7 x 7 pixels. In [0, 2].
+    where the image has edges. Inside the mask, windows of 7 x 7 pixels. In [0, 2]. The
+    gradient holds the shades fixed, and is not quite that of the value.
 
     Attributes:
         palette, spread: as `Photometric`.
@@ -137,6 +149,9 @@ class Structure(Algebra):
     palette: tuple[tuple[float, float, float], ...]
     spread: tuple[float, ...]
     name: str = dataclasses.field(default="structure", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_palette(self.palette, self.spread)
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
         fitted = Photometric(self.palette, self.spread, space="lab")._fit(rendering, evidence)
@@ -161,7 +176,19 @@ class Structure(Algebra):
         return (share * (1 - alike)).sum((-2, -1))
 
 
+def _check_palette(
+    palette: tuple[tuple[float, float, float], ...], spread: tuple[float, ...]
+) -> None:
+    if not palette or len(palette) != len(spread) or any(len(colour) != 3 for colour in palette):
+        raise InputError(
+            f"palette has {len(palette)} colours and spread {len(spread)} deviations, expected one "
+            "RGB colour and one deviation for each part"
+        )
+    if not all(0 < one < math.inf for one in spread):
+        raise InputError(f"spread is {spread}, expected positive deviations")
+
+
 def _parts(rendering: Rendering) -> Tensor:
     if rendering.parts is None:
-        raise InputError("Photometric needs Rendering.parts, got None: render the parts")
+        raise InputError("this term of colours needs Rendering.parts, got None: render the parts")
     return rendering.parts.flatten(1, 2)

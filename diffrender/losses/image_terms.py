@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from diffrender.errors import InputError
 from diffrender.losses.algebra import Algebra
 from diffrender.losses.records import Evidence, Rendering
 from diffrender.losses.tangents import Tangents
@@ -21,6 +23,20 @@ def _length(x: Tensor, y: Tensor) -> Tensor:
     return torch.sqrt(x * x + y * y)
 
 
+def _whole(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
+
+
+def _fits(evidence: Evidence, least: int, what: str) -> None:
+    height, width = evidence.mask.shape[-2:]
+    if min(height, width) < least or not len(evidence.mask):
+        raise InputError(
+            f"{what} got {len(evidence.mask)} windows of {height} x {width} pixels, expected at "
+            f"least one of {least} x {least}"
+        )
+
+
 def _charbonnier(x: Tensor) -> Tensor:
     """Quadratic near zero, linear beyond one."""
     return torch.sqrt(1 + x * x) - 1
@@ -31,12 +47,17 @@ class Silhouette(Algebra):
     """1 - IoU of coverage and mask over `levels` resolutions, where it is cared for.
 
     Coarse levels feel a mismatch several pixels away; the gradient of coverage reaches one pixel.
+    Each level halves the window; what is left over of an odd side does not count there.
     """
 
     levels: int = 3
     name: str = dataclasses.field(default="silhouette", init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        _whole("Silhouette.levels", self.levels)
+
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
+        _fits(evidence, 2 ** (self.levels - 1), f"Silhouette with {self.levels} levels")
         ours, theirs = rendering.coverage * evidence.care, evidence.mask * evidence.care
         losses = []
         for level in range(self.levels):
@@ -67,6 +88,10 @@ class Box(Algebra):
 
     margin: float = 0.02
     name: str = dataclasses.field(default="box", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < math.inf:
+            raise InputError(f"Box.margin is {self.margin}, expected a share of the box from 0 on")
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
         return self._miss(rendering, evidence)[0].sum(-1)
@@ -119,7 +144,7 @@ class Depth(Algebra):
         scale: standard deviation of s.
         common: mean of s, for example what the objects of an image agree on.
         samples: how many of an object's patches err independently.
-        patch: side of a patch, pixels of the window.
+        patch: side of a patch, pixels of the window; what no whole patch covers does not count.
     """
 
     scale: float = 0.05
@@ -127,6 +152,11 @@ class Depth(Algebra):
     patch: int = 4
     common: float = 0.0
     name: str = dataclasses.field(default="depth", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _whole("Depth.patch", self.patch)
+        if not 0 < self.samples < math.inf:
+            raise InputError(f"Depth.samples is {self.samples}, expected a positive number")
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
         compared = self._compare(rendering, evidence)
@@ -157,10 +187,14 @@ class Depth(Algebra):
         return normal - mixed @ mixed.mT / own[:, None, None]
 
     def _compare(self, rendering: Rendering, evidence: Evidence) -> _Patches:
-        known = (evidence.depth > 0) & (rendering.depth > 0)
+        _fits(evidence, self.patch, f"Depth with patches of {self.patch}")
+        seen = (evidence.depth > 0) & (evidence.depth < math.inf)
+        known = seen & (rendering.depth > 0)
         weight = known * evidence.mask * evidence.care
         facing = torch.ones_like(weight) if rendering.facing is None else rendering.facing.detach()
-        layers = weight * torch.stack([torch.ones_like(weight), evidence.depth, facing])
+        layers = weight * torch.stack(
+            [torch.ones_like(weight), evidence.depth.where(seen, 0), facing]
+        )
         amount, observed, facing = avg_pool2d(layers, self.patch)
         per_amount = 1 / amount.clamp(min=1e-6)
         drawn = avg_pool2d(weight * rendering.depth, self.patch) * per_amount

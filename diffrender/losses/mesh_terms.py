@@ -48,6 +48,8 @@ def mesh_edges(faces: Tensor, vertices: int) -> MeshEdges:  # (F, 3)
         InputError: no faces, none that names three vertices, or an index outside the vertices.
     """
     check_shape("faces", faces, None, 3)
+    if faces.is_floating_point() or faces.is_complex() or faces.dtype == torch.bool:
+        raise InputError(f"faces is {faces.dtype}, expected whole numbers such as torch.int64")
     if not len(faces):
         raise InputError("faces is empty, expected at least one triangle")
     if int(faces.min()) < 0 or int(faces.max()) >= vertices:
@@ -101,6 +103,7 @@ def edge_length(vertices: Tensor, mesh: MeshEdges, rest: Tensor) -> Tensor:  # (
     Differentiable to the vertices, also where an edge has no length.
     """
     _check(vertices, mesh)
+    check_shape("rest", rest, "...", mesh.vertices, 3)
     now, then = _lengths(vertices, mesh), _lengths(rest, mesh).detach()
     return ((now - then) ** 2).mean(-1) / (then.mean(-1) ** 2 + _TINY)
 

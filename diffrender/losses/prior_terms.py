@@ -47,7 +47,8 @@ class LatentPrior(Algebra):
 class GroundContact(Algebra):
     """Half the squared height of the object's bottom over the road, in standard deviations.
 
-    The deviation grows with distance (`Road.sigma`): roads bend, and cameras pitch.
+    The deviation grows with distance (`Road.sigma`): roads bend, and cameras pitch. It is held
+    constant in the gradient, or objects would flee to where less is asked of them.
     """
 
     road: Road = dataclasses.field(default_factory=Road)

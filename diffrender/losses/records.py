@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Evidence", "Rendering"]
+from diffrender.errors import check_shape
+
+__all__ = ["Evidence", "Rendering", "check_alike"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Evidence:
     Attributes:
         mask: (B, H, W) share of each pixel inside the instance, in [0, 1].
         care: (B, H, W) 0 where nothing can be said: other instances, outside the image.
-        depth: (B, H, W) metres, 0 = unknown or not trusted.
+        depth: (B, H, W) metres; 0, NaN and infinity = unknown or not trusted.
         depth_sigma: (B,) metres, standard deviation of the mean depth of a patch. Not of each
             patch's own depth: weights that follow the noise pull to what the noise made near.
         depth_floor: (B,) metres across the surface: the shape itself is not better known.
@@ -67,3 +69,23 @@ class Evidence:
         """The evidence of some of the objects, or of one object repeated."""
         picked = {f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)}
         return Evidence(**picked)
+
+
+def check_alike(rendering: Rendering, evidence: Evidence) -> None:
+    """Raise InputError unless both are of the same objects and windows: nothing is broadcast."""
+    check_shape("Rendering.coverage", rendering.coverage, None, None, None)
+    count, height, width = rendering.coverage.shape
+    check_shape("Rendering.depth", rendering.depth, count, height, width)
+    for name in ("mask", "care", "depth"):
+        check_shape(f"Evidence.{name}", getattr(evidence, name), count, height, width)
+    check_shape("Evidence.image", evidence.image, count, height, width, 3)
+    if rendering.facing is not None:
+        check_shape("Rendering.facing", rendering.facing, count, height, width)
+    if rendering.parts is not None:
+        check_shape("Rendering.parts", rendering.parts, count, height, width, None)
+    for name, last in (("box", 4), ("location", 3), ("size", 3), ("latent", None)):
+        check_shape(f"Rendering.{name}", getattr(rendering, name), count, last)
+    for name in ("depth_sigma", "depth_floor"):
+        check_shape(f"Evidence.{name}", getattr(evidence, name), count)
+    for name, last in (("box", 4), ("open_sides", 4), ("size_mean", 3), ("size_sigma", 3)):
+        check_shape(f"Evidence.{name}", getattr(evidence, name), count, last)

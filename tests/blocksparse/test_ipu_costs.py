@@ -140,6 +140,11 @@ def test_bucket_capacities() -> None:
         ({"tiles": 3}, "multiple of the 2 tiles"),
         ({"tiles": 0}, "tiles is 0"),
         ({"clock": -1.0}, "clock is -1.0"),
+        ({"clock": math.inf}, "clock is inf"),
+        ({"tiles": True}, "tiles is True, expected a whole number"),
+        ({"workers": 1.5}, "workers is 1.5, expected a whole number"),
+        ({"tile_bytes": math.inf}, "tile_bytes is inf, expected a whole number"),
+        ({"path_bytes": 2}, "path_bytes is 2, expected a multiple of 4"),
     ],
 )
 def test_broken_machines_are_refused(settings: dict[str, float], words: str) -> None:

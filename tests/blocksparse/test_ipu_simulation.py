@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from ipu_cases import run, whole_operands
 
 from diffrender.blocksparse import BlockPattern, ipu
-from diffrender.blocksparse.ipu import IpuMachine, SimulationSettings, simulate
+from diffrender.blocksparse.ipu import (
+    IpuMachine,
+    SimulationSettings,
+    plan_dense,
+    plan_dynamic,
+    simulate,
+)
 from diffrender.blocksparse.ipu.chip import Chip, TileMemory, Transfer
 from diffrender.errors import InputError
 
@@ -188,6 +194,29 @@ def test_wrong_arguments_are_refused() -> None:
         simulate(pattern, 3, values=values[:2], x=x)
     with pytest.raises(InputError, match="float64"):
         simulate(pattern, 3, dtype=torch.float64)
+    for columns in (3.0, True, "3", 0):
+        with pytest.raises(InputError, match=f"columns is {columns!r}, expected a whole number"):
+            simulate(pattern, columns)  # type: ignore[arg-type]
+    for name in ("splits", "bands"):
+        with pytest.raises(InputError, match=f"{name} is 2.5, expected a whole number"):
+            SimulationSettings(**{name: 2.5})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="x is torch.complex64, expected real numbers"):
+        simulate(pattern, 3, values=values, x=x.to(torch.complex64))
+
+
+def test_planners_refuse_what_the_kernels_do_not_have() -> None:
+    assert plan_dynamic((64, 64), 4, 256, 8).cycles > 0
+    with pytest.raises(InputError, match="in blocks of side 3"):
+        plan_dynamic((63, 63), 3, 10, 8)
+    with pytest.raises(InputError, match="in blocks of side 16 and torch.float32"):
+        plan_dynamic((64, 64), 16, 10, 8, dtype=torch.float32)
+    with pytest.raises(InputError, match=r"shape \(66, 64\) in blocks of side 4"):
+        plan_dynamic((66, 64), 4, 10, 8)
+    with pytest.raises(InputError, match="max_blocks is 257, expected 0 to 256"):
+        plan_dynamic((64, 64), 4, 257, 8)
+    for shape in ((0, 64), (64, -16)):
+        with pytest.raises(InputError, match="a side of shape is"):
+            plan_dense(shape, 8)
 
 
 def test_the_snippet_of_the_page_runs() -> None:

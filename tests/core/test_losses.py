@@ -19,6 +19,7 @@ from diffrender.losses import (
     Rendering,
     Silhouette,
     SizePrior,
+    Structure,
 )
 from diffrender.road import Road
 
@@ -215,3 +216,64 @@ def test_the_ground_does_not_care_where_on_the_road_an_object_stands() -> None:
         assert value(term, drawn, seen) == pytest.approx(0.0, abs=1e-12)
         sunk = dataclasses.replace(drawn, location=feet + torch.tensor([0.0, 0.5, 0.0]))
         assert value(term, sunk, seen) > 0.1
+
+
+def test_nothing_is_broadcast() -> None:
+    seen, drawn = evidence(square(2, 6)), rendering(square(2, 6))
+    loss = Silhouette(levels=1) + SizePrior()
+    assert torch.isfinite(loss(drawn, seen).total).all()
+    fields = {f.name: getattr(drawn, f.name) for f in dataclasses.fields(drawn)}
+    twice = Rendering(**{k: None if v is None else torch.cat([v, v]) for k, v in fields.items()})
+    with pytest.raises(
+        InputError, match=r"Evidence.mask has shape \(1, 8, 8\), expected \(2, 8, 8\)"
+    ):
+        loss(twice, seen)
+    for name in ("mask", "care", "depth", "image", "size_sigma"):
+        flat = dataclasses.replace(seen, **{name: getattr(seen, name)[0]})
+        with pytest.raises(InputError, match=f"Evidence.{name} has shape"):
+            loss(drawn, flat)
+    with pytest.raises(InputError, match="Rendering.box has shape"):
+        loss(dataclasses.replace(drawn, box=drawn.box[0]), seen)
+
+
+@pytest.mark.parametrize("unknown", [math.nan, math.inf, -math.inf, -1.0])
+def test_depth_that_is_no_number_is_unknown(unknown: float) -> None:
+    mask, drawn = square(2, 6), rendering(square(2, 6))
+    half = square(2, 4)
+    seen = dataclasses.replace(evidence(mask), depth=torch.where(half > 0, 11.0, 0.0).double())
+    holes = torch.where(half > 0, 11.0, unknown).double()
+    term = Depth(patch=2)
+    surface = drawn.depth.clone().requires_grad_(True)
+    found = term.value(
+        dataclasses.replace(drawn, depth=surface), dataclasses.replace(seen, depth=holes)
+    )
+    assert float(found.detach()) == value(term, drawn, seen)
+    (slope,) = torch.autograd.grad(found.sum(), surface)
+    assert torch.isfinite(slope).all()
+
+
+def test_terms_refuse_what_they_cannot_work_with() -> None:
+    palette, spread = ((0.1, 0.1, 0.1), (0.5, 0.5, 0.5)), (0.1, 0.2)
+    for make, words in (
+        (lambda: Silhouette(levels=0), "levels is 0"),
+        (lambda: Box(margin=math.nan), "margin is nan"),
+        (lambda: Depth(patch=0), "patch is 0"),
+        (lambda: Depth(samples=-1.0), "samples is -1.0"),
+        (lambda: Photometric(palette, spread, noise=0.0), "noise is 0.0"),
+        (lambda: Photometric(palette, spread, bend=0.0), "bend is 0.0"),
+        (lambda: Photometric(palette, spread, space="hsv"), "space is 'hsv'"),  # type: ignore[arg-type]
+        (lambda: Photometric(palette, spread[:1]), "2 colours and spread 1 deviations"),
+        (lambda: Structure(palette, (0.0, 0.1)), "expected positive deviations"),
+        (lambda: math.nan * Silhouette(), "weight of silhouette is nan"),
+    ):
+        with pytest.raises(InputError, match=words):
+            make()  # type: ignore[no-untyped-call]
+    seen, drawn = evidence(square(2, 6)), rendering(square(2, 6))
+    with pytest.raises(InputError, match="5 levels got 1 windows of 8 x 8 pixels"):
+        Silhouette(levels=5)(drawn, seen)
+    with pytest.raises(InputError, match="patches of 16 got 1 windows of 8 x 8 pixels"):
+        Depth(patch=16)(drawn, seen)
+    with pytest.raises(InputError, match=r"Rendering.parts has shape \(1, 8, 8, 3\)"):
+        Photometric(palette, spread)(
+            dataclasses.replace(drawn, parts=torch.zeros(1, 8, 8, 3).double()), seen
+        )

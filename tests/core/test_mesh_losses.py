@@ -106,3 +106,7 @@ def test_broken_topologies_are_refused() -> None:
         mesh_edges(FACES, 3)
     with pytest.raises(InputError, match="vertices"):
         laplacian_smoothness(SQUARE[:3], MESH)
+    with pytest.raises(InputError, match="faces is torch.float32, expected whole numbers"):
+        mesh_edges(FACES.float(), 4)
+    with pytest.raises(InputError, match=r"rest has shape \(3, 3\)"):
+        edge_length(SQUARE, MESH, SQUARE[:3])

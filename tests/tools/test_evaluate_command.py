@@ -208,3 +208,16 @@ def test_bad_depth_calls_are_one_line(tmp_path: Path, more: list[str], message: 
     pred = _depth_maps(tmp_path / "pred", {"a": np.full((20, 30), 10.0)})
     command = ["evaluate", "depth", "--pred", pred, "--truth", pred, *more]
     refused(CliRunner().invoke(app, command), message)
+
+
+def test_names_that_are_not_utf8_are_printed_all_the_same(tmp_path: Path) -> None:
+    labels, results = tmp_path / "labels", tmp_path / "r\udcff"
+    for folder, row in ((labels, LABEL), (results, RESULT)):
+        folder.mkdir()
+        (folder / "000000.txt").write_text(row + "\n")
+    code, stdout, _ = _kitti((str(labels), str(results)), "--json", f"{results}.json")
+    assert code == 0
+    assert "r\ufffd" in stdout
+    result = CliRunner().invoke(app, ["evaluate", "lint", str(results)])
+    assert result.exit_code == 2
+    assert "r\ufffd: 1 files" in result.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,47 @@ def test_doctor_prints_plain_lines_and_fails_where_something_required_is_broken(
     assert f"yes numpy {np.__version__}" in lines
     assert "no absent not installed" in lines
     assert "get it: pip install absent" in lines
+
+
+def test_doctor_looks_at_every_shipped_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffrender import datasets, heading
+    from diffrender.graph import meshes
+    from diffrender.shape_priors import files
+
+    monkeypatch.setattr(doctor, "_REQUIRED", {})
+    monkeypatch.setattr(doctor, "_EXTRA", {})
+
+    def assets() -> dict[str, str]:
+        result = CliRunner().invoke(app, ["doctor", "--json"])
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)["findings"]
+        return {one["name"]: one["reason"] for one in found if one["group"] == "asset"}
+
+    assert set(assets().values()) == {""}
+
+    def absent() -> None:
+        raise InputError("this build holds none")
+
+    monkeypatch.setattr(heading, "shipped_heading", absent)
+    monkeypatch.setattr(meshes, "load_denoiser", absent)
+    monkeypatch.setattr(meshes, "load_refiner", absent)
+    monkeypatch.setattr(datasets, "sample_folder", lambda: Path("absent"))
+    monkeypatch.setattr(files, "prior_path", lambda name: Path(f"absent/{name}"))
+    broken = {name for name, reason in assets().items() if reason}
+    assert broken == {
+        "heading network", "mesh denoiser", "mesh refiner", "sample of demo", "shape prior car",
+        "shape prior car-autoencoder", "shape prior pedestrian", "shape prior cyclist",
+    }  # fmt: skip
+
+
+def test_doctor_does_not_ask_for_a_compiler_where_kernels_are_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert doctor._mend_back_end("native", None) == ""
+    assert "compiler" in doctor._mend_back_end("native", "was not built at install")
+    monkeypatch.setenv("DIFFRENDER_NATIVE", "off")
+    off = doctor._mend_back_end("native", "switched off by DIFFRENDER_NATIVE=off")
+    assert off == "unset DIFFRENDER_NATIVE"
 
 
 def test_prior_is_learned_and_looked_at(tmp_path: Path) -> None:
@@ -208,3 +250,52 @@ def test_unknown_benchmark_is_refused() -> None:
 def test_version() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert result.stdout == "diffrender 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("depth '' --out a.npy", "IMAGE"),
+        ("depth a.png --out ''", "--out"),
+        ("depth a.png --out a.npy --calib ''", "--calib"),
+        ("depth a.png --out a.npy --weights ''", "--weights"),
+        ("depth a.png --out a.npy --model ''", "--model"),
+        ("demo --out ''", "--out"),
+        ("demo --depth ''", "--depth"),
+        ("evaluate kitti --labels '' --results r", "--labels"),
+        ("evaluate kitti --labels r --results ''", "--results"),
+        ("evaluate kitti --labels r --results r --split ''", "--split"),
+        ("evaluate kitti --labels r --results r --json ''", "--json"),
+        ("evaluate kitti --labels r --results r --markdown ''", "--markdown"),
+        ("evaluate kitti --labels r --results r --plots ''", "--plots"),
+        ("evaluate depth --pred '' --truth r", "--pred"),
+        ("evaluate depth --pred r --truth ''", "--truth"),
+        ("evaluate depth --pred r --truth r --calib ''", "--calib"),
+        ("evaluate lint ''", "RESULTS"),
+        ("prior learn '' --out a.safetensors", "MESHES"),
+        ("synthetic write --out ''", "--out"),
+        ("synthetic molecules --out ''", "--out"),
+        ("catalogue render gendr '' --out a.png", "MESH"),
+        ("catalogue gallery --out site --results ''", "--results"),
+        ("bench ipu --json ''", "--json"),
+        ("bench ipu --figures ''", "--figures"),
+        ("bench catalogue --work ''", "--work"),
+        ("bench priors --cars ''", "--cars"),
+        ("bench molecules --data ''", "--data"),
+    ],
+)
+def test_an_empty_value_is_refused_and_writes_nothing(
+    line: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where "" would be looked for, and written to
+    refused(CliRunner().invoke(app, shlex.split(line)), f"{option} is empty")
+    assert not list(tmp_path.iterdir())
+
+
+def test_depth_that_cannot_be_written_is_refused_before_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(depth_command, "create_network", lambda *_: pytest.fail("loaded first"))
+    files = write_street(tmp_path)
+    place = files["street.png"] + "/depth.npy"
+    refused(CliRunner().invoke(app, ["depth", files["street.png"], "--out", place]), "street.png")

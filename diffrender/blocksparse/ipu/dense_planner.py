@@ -23,7 +23,7 @@ from diffrender.blocksparse.ipu.costs import (
     static_cycles,
 )
 from diffrender.blocksparse.ipu.grids import equal_grids
-from diffrender.blocksparse.ipu.machine import BOW, DoesNotFitError, IpuMachine
+from diffrender.blocksparse.ipu.machine import BOW, DoesNotFitError, IpuMachine, require_whole
 from diffrender.blocksparse.ipu.settings import SimulationSettings, check_problem
 
 __all__ = ["DensePlan", "plan_dense"]
@@ -88,9 +88,11 @@ def plan_dense(
 
     Raises:
         DoesNotFitError: no grid fits a tile's memory.
-        InputError: the columns or dtype are not ones that the kernels have.
+        InputError: the shape, columns or dtype are not ones that the kernels have.
     """
     check_problem(columns, dtype)
+    for side in shape:
+        require_whole("a side of shape", side)
     settings = settings or SimulationSettings()
     rows, cols = ceil_div(shape[0], SIDE), ceil_div(shape[1], SIDE)
     size, wide = dtype.itemsize, machine.vector_width(dtype)

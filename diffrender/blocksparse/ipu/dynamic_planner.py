@@ -10,6 +10,7 @@ import torch
 
 from diffrender.blocksparse.ipu.bands import Interval
 from diffrender.blocksparse.ipu.costs import ceil_div, exchange_cycles, shared_exchange
+from diffrender.blocksparse.ipu.counts import native_side
 from diffrender.blocksparse.ipu.dynamic_costs import (
     bucket_blocks,
     bucket_words,
@@ -21,6 +22,7 @@ from diffrender.blocksparse.ipu.dynamic_costs import (
 from diffrender.blocksparse.ipu.grids import equal_grids
 from diffrender.blocksparse.ipu.machine import BOW, DoesNotFitError, IpuMachine
 from diffrender.blocksparse.ipu.settings import SimulationSettings, check_problem
+from diffrender.errors import InputError
 
 __all__ = ["DynamicPlan", "plan_dynamic"]
 
@@ -134,13 +136,20 @@ def plan_dynamic(
 
     Raises:
         DoesNotFitError: no grid fits a tile's memory or the kernels' 16-bit offsets.
-        InputError: the columns or dtype are not ones that the kernels have.
+        InputError: the shape, side, blocks, columns or dtype are not ones that the kernels have.
 
     Source: popsparse.md, sections 1.5.2 and 1.5.5 (poplibs `FullyConnectedPlan.cpp`).
     """
     check_problem(columns, dtype)
-    settings = settings or SimulationSettings()
+    if native_side((side, side), dtype, dynamic=True) != side or any(s % side for s in shape):
+        raise InputError(
+            f"shape {shape} in blocks of side {side} and {dtype} is not one of the kernels: "
+            "expected sides of shape that are multiples of side 1, 4, 8 or (float16 only) 16"
+        )
     rows, cols = shape[0] // side, shape[1] // side
+    if not 0 <= max_blocks <= rows * cols or not rows * cols:
+        raise InputError(f"max_blocks is {max_blocks}, expected 0 to {rows * cols}: all blocks")
+    settings = settings or SimulationSettings()
     wide = machine.vector_width(dtype)
     grains = ceil_div(columns, wide)
     x, y, z = equal_grids(rows, cols, grains, machine.tiles, even=True)

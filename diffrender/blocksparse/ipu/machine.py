@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 
 from diffrender.errors import InputError
 
-__all__ = ["BOW", "MK2", "DoesNotFitError", "IpuMachine"]
+__all__ = ["BOW", "MK2", "DoesNotFitError", "IpuMachine", "require_whole"]
+
+
+def require_whole(name: str, value: object) -> None:
+    """Raise InputError unless the value is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
 
 
 class DoesNotFitError(InputError):
@@ -50,8 +58,16 @@ class IpuMachine:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name != "name" and not value > 0:
-                raise InputError(f"IpuMachine.{name} is {value}, expected a positive number")
+            if name == "clock":
+                if not 0 < value < math.inf:
+                    raise InputError(f"IpuMachine.clock is {value}, expected cycles a second")
+            elif name != "name":
+                require_whole(f"IpuMachine.{name}", value)
+        if self.path_bytes % 4:
+            raise InputError(
+                f"IpuMachine.path_bytes is {self.path_bytes}, expected a multiple of 4: a vector "
+                "holds whole floats"
+            )
         if self.tiles > 1 and self.tiles % self.bus_tiles:
             raise InputError(
                 f"IpuMachine.tiles is {self.tiles}, expected 1 or a multiple of the "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from diffrender.blocksparse.ipu.machine import require_whole
 from diffrender.errors import InputError
 
 __all__ = ["SimulationSettings", "check_problem"]
@@ -40,8 +41,8 @@ class SimulationSettings:
             )
         for name in ("splits", "bands"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"SimulationSettings.{name} is {value}, expected at least 1")
+            if value is not None:
+                require_whole(f"SimulationSettings.{name}", value)
         if not 0 <= self.oversize <= 10:
             raise InputError(f"SimulationSettings.oversize is {self.oversize}, expected in [0, 10]")
         if self.max_density is not None and not 0 < self.max_density <= 1:
@@ -52,8 +53,7 @@ class SimulationSettings:
 
 def check_problem(columns: int, dtype: torch.dtype) -> None:
     """Raise InputError unless the columns and the storage are ones that the kernels have."""
-    if columns < 1:
-        raise InputError(f"columns is {columns}, expected at least 1")
+    require_whole("columns", columns)
     if dtype not in DTYPES:
         raise InputError(
             f"dtype is {dtype}, expected torch.float16 or torch.float32: the machine has no other"

@@ -154,6 +154,9 @@ def simulate(
     if values is not None and x is not None:
         check_shape("values", values, *pattern.values_shape)
         check_shape("x", x, pattern.shape[1], columns)
+        for name, given in (("values", values), ("x", x)):
+            if given.is_complex():
+                raise InputError(f"{name} is {given.dtype}, expected real numbers")
         values, x = (t.detach().to("cpu", dtype) for t in (values, x))
     settings = settings or SimulationSettings()
     run = _MODES[mode]

@@ -131,6 +131,7 @@ def initial_layers(widths: tuple[int, ...], generator: torch.Generator) -> Tenso
     return torch.cat(rows)
 
 
+@torch.inference_mode(False)  # it is fitted, whoever asks
 def field_scene(
     scene: Scene, architecture: Architecture, fitting: Fitting, resolution: int
 ) -> Scene:

@@ -79,8 +79,8 @@ class SdfGrid:
 
     def slope(self, points: Tensor) -> Tensor:  # (..., 3)
         """The trilinear distance's own gradient, without a graph. (..., 3) -> (..., 3)."""
-        with torch.enable_grad():
-            moving = points.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            moving = points.detach().clone().requires_grad_()
             still = dataclasses.replace(self, values=self.values.detach())
             return torch.autograd.grad(still.distance(moving).sum(), moving)[0]
 
@@ -136,7 +136,8 @@ def sdf_scene(scene: Scene, resolution: int) -> Scene:
         resolution: nodes along the longest side of the box around the scene.
 
     Raises:
-        InputError: the scene holds neither triangles nor a grid, or the resolution is out of range.
+        InputError: the scene holds neither triangles nor a grid, no faces or no extent, or the
+            resolution is out of range.
     """
     if isinstance(scene.content, SdfGrid):
         return scene
@@ -158,8 +159,12 @@ def as_sdf(scene: Scene) -> SdfGrid:
 
 
 def _from_triangles(mesh: Triangles, resolution: int) -> SdfGrid:
+    if not len(mesh.faces):
+        raise InputError("the mesh has no faces to measure distances to")
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
     spacing = float((high - low).max()) / (resolution - 2 - 2 * _MARGIN)
+    if not spacing > 0:
+        raise InputError("the scene has no extent: all its vertices are one point")
     solid = thicken(mesh.vertices, mesh.faces, _SHEET * spacing)
     low, high = solid.vertices.amin(0), solid.vertices.amax(0)
     counts = ((high - low) / spacing).ceil().long() + 2 + 2 * _MARGIN

@@ -15,7 +15,7 @@ from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.light._materials import Lamp, Lit, TracedScene, reflected
 from diffrender.catalogue.light._paths import Geometry, Step, walk
 from diffrender.catalogue.light._replay import radiance, replayed_radiance
-from diffrender.catalogue.scene import Rendering, Scene, Triangles, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, Triangles, as_triangles, with_a_face
 from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "PathReplay"]
@@ -94,6 +94,7 @@ class PathReplay:
         """
         if isinstance(scene.content, TracedScene):
             return scene
+        scene = with_a_face(scene)
         mesh: Triangles = as_triangles(scene)
         if mesh.texture is not None:
             raise InputError(

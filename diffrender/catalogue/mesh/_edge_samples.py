@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from diffrender.catalogue.mesh._outlines import Outlines, clip_to_image
+from diffrender.errors import InputError
 
 __all__ = ["EdgeSamples", "add_jumps", "sample_edges"]
+
+_MOST = 1 << 24  # samples
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,18 @@ def stratify(
     """Samples at random places within equal steps along all edges laid end to end.
 
     (S,) int64 the edge, (S,) the place on it in [0, 1].
+
+    Raises:
+        InputError: there would be more samples than memory is meant for.
     """
     ends = length.cumsum(0)
-    count = int(ends[-1].item() * per_unit) if len(ends) else 0
+    wanted = ends[-1].item() * per_unit if len(ends) else 0.0
+    if not wanted <= _MOST:
+        raise InputError(
+            f"edges of {wanted / per_unit:.3g} in length, at {per_unit:g} samples a unit, are more "
+            f"than {_MOST} samples; scale the scene down (it is in metres), or take fewer a unit"
+        )
+    count = int(wanted)
     jitter = torch.rand(count, generator=generator, dtype=length.dtype)
     place = (torch.arange(count) + jitter) * (ends[-1:] / max(count, 1))
     edge = torch.searchsorted(ends, place).clamp(max=max(len(ends) - 1, 0))

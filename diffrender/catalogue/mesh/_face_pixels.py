@@ -73,7 +73,11 @@ def face_pixels(mesh: Triangles, camera: Camera, reach: float) -> FacePixels:
         face, pixel, centre = face[near], pixel[near], centre[near]
     squared, edges = _outline(corners[face], centre)
     share = edges / z[face]
-    share = (share / share.sum(-1, keepdim=True)).clamp(0, 1)
+    total = share.sum(-1, keepdim=True)
+    # On the face's vanishing line they are infinite: there they are taken as seen in the image.
+    lost = total.abs() < 1e-6 * share.abs().sum(-1, keepdim=True)
+    share = torch.where(lost, edges / edges.sum(-1, keepdim=True), share)
+    share = (share / torch.where(lost, 1.0, total)).clamp(0, 1)
     share = share / share.sum(-1, keepdim=True)
     return FacePixels(
         face,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.mesh._rays import RayCaster
-from diffrender.catalogue.scene import Rendering, Scene, Triangles, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, Triangles, as_triangles, with_a_face
 from diffrender.raster import rasterize, sample_texture
 from diffrender.raster.fragments import NEAR
 
@@ -39,6 +39,7 @@ class View:
     @classmethod
     def of(cls, scene: Scene, camera: Camera) -> View:
         """Project and shade the vertices. Differentiable to scene and camera."""
+        scene = with_a_face(scene)
         mesh = as_triangles(scene)
         pixels, depth = camera.project(mesh.vertices)
         homogeneous = torch.cat([pixels * depth[:, None], depth[:, None]], dim=1)

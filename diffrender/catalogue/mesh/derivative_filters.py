@@ -125,7 +125,7 @@ def _slopes(
 
     def spread(pairs: Tensor) -> Tensor:
         """What each pixel gets of the pairs that it belongs to."""
-        none = pairs.new_zeros(pairs.narrow(along, 0, 1).shape)
+        none = pairs.new_zeros([1 if d == along else n for d, n in enumerate(pairs.shape)])
         return torch.cat([pairs, none], dim=along) + torch.cat([none, pairs], dim=along)
 
     within = same[..., None].to(maps)

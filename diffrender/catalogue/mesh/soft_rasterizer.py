@@ -46,7 +46,8 @@ class SoftRasterizer:
         paper="Soft Rasterizer: A Differentiable Renderer for Image-based 3D Reasoning",
         venue="IEEE/CVF International Conference on Computer Vision (ICCV)",
         arxiv="1904.01786",
-        sections="paper section 3, coverage and aggregation; survey section 2.1.3",
+        sections="paper section 3, coverage and aggregation, with the background by coverage "
+        "instead of in the softmax; survey section 2.1.3",
         equations=(
             "D_j = sigmoid(±d²(p, j) / σ), + inside face j, d the distance to its outline",
             "A = 1 - Π_j (1 - D_j)",

@@ -134,6 +134,8 @@ class TranslucentGaussians:
         if isinstance(scene.content, GaussianDensity):
             return scene
         mesh = as_triangles(scene)
+        if not len(mesh.faces):
+            raise InputError("the mesh has no faces to put Gaussians on")
         corners = mesh.vertices[mesh.faces]  # (F, 3, 3)
         made = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():

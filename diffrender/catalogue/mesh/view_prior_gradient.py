@@ -110,7 +110,7 @@ def _one_axis(maps: Tensor, gradient: Tensor, tie: float) -> Tensor:  # (N, M, C
 
 def _both(pairs: Tensor) -> Tensor:  # (N - 1, M)
     """(N, M): every pair's number goes to both of its pixels."""
-    none = torch.zeros_like(pairs[:1])
+    none = pairs.new_zeros(1, *pairs.shape[1:])
     return torch.cat([pairs, none]) + torch.cat([none, pairs])
 
 

@@ -121,6 +121,7 @@ class DeferredNeuralTexture:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
 
+    @torch.inference_mode(False)  # it is fitted, whoever asks
     def prepare(self, scene: Scene) -> Scene:
         """Fit texture and network to hard pictures of the triangles: some seconds.
 

@@ -74,13 +74,16 @@ def voxelize(scene: Scene, resolution: int) -> Scene:
         resolution: voxels along the scene's longest side, at least 4.
 
     Raises:
-        InputError: the resolution is too small or too large, or the content is of another family.
+        InputError: the resolution is too small or too large, the mesh has no faces or no extent, or
+            the content is of another family.
     """
     if isinstance(scene.content, VoxelGrid):
         return scene
     mesh = as_triangles(scene)
     if resolution < 4:
         raise InputError(f"resolution is {resolution}, expected at least 4 voxels")
+    if not len(mesh.faces):
+        raise InputError("the mesh has no faces to fill voxels with")
     fixed = mesh.vertices.detach()
     low, high = fixed.amin(0), fixed.amax(0)
     edge = float((high - low).max()) / resolution
@@ -88,7 +91,7 @@ def voxelize(scene: Scene, resolution: int) -> Scene:
         raise InputError("the scene has no extent: all its vertices are one point")
     solid, corners = thicken_open_parts(fixed, mesh.faces, 2 * edge)
     low = solid.amin(0) - edge
-    counts = ((solid.amax(0) - low) / edge).ceil().long() + 1
+    counts = (((solid.amax(0) - low) / edge).ceil().long() + 1).clamp(min=3)
     width, height, depth = counts.tolist()
     occupancy = filled_share(solid, corners, low, edge, (depth, height, width))
     content = VoxelGrid(low, edge, occupancy, _baked(scene, mesh, low, edge, occupancy.shape))

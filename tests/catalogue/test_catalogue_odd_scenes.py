@@ -1,0 +1,114 @@
+"""Scenes at the edge of what can be drawn: no faces, one pixel, faces seen along their plane."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffrender.catalogue import (
+    Light,
+    Rendering,
+    Scene,
+    Triangles,
+    find_technique,
+    list_techniques,
+)
+from diffrender.catalogue.mesh.edge_sampling_shadows import EdgeSamplingShadows
+from diffrender.catalogue.standard import look_at
+from diffrender.errors import InputError
+
+_OF_TRIANGLES = [
+    name
+    for name in list_techniques()
+    if find_technique(name).card.family.startswith(("mesh", "global"))
+    and name not in ("translucent-gaussians", "plateau-reduced")  # sees Gaussians, sees poses
+]
+_CUBE = [[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)]
+_SIDES = [
+    [0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1],
+    [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3],
+]  # fmt: skip
+
+
+def scene_of(vertices: list[list[float]], faces: list[list[int]]) -> Scene:
+    corners = torch.tensor(vertices).view(-1, 3)
+    mesh = Triangles(
+        corners, torch.tensor(faces, dtype=torch.int64).view(-1, 3), torch.full_like(corners, 0.6)
+    )
+    light = Light(torch.tensor([-0.5, -1.0, -0.7]), torch.full((3,), 0.75), torch.full((3,), 0.35))
+    return Scene(mesh, light, torch.tensor([0.1, 0.2, 0.3]))
+
+
+def drawn(name: str, scene: Scene, size: tuple[int, int]) -> tuple[Rendering, torch.Tensor]:
+    """The rendering along the z axis, and the gradient of its sum to the vertices."""
+    technique = find_technique(name)
+    camera = look_at(torch.tensor([0.0, 0.0, -4.0]), torch.zeros(3), size)
+    prepared = technique.prepare(scene)
+    names = prepared.parameters()
+    moved = "vertices" if "vertices" in names else "attributes"
+    leaf = names[moved].detach().clone().requires_grad_()
+    found = technique.render(prepared.replaced(moved, leaf), camera)
+    total = found.image.sum() + found.silhouette.sum() + found.depth.sum()
+    gradient = torch.zeros_like(leaf)
+    if total.requires_grad:
+        (given,) = torch.autograd.grad(total, leaf, allow_unused=True)
+        gradient = gradient if given is None else given
+    return found, gradient
+
+
+@pytest.mark.parametrize("name", _OF_TRIANGLES)
+@pytest.mark.parametrize("vertices", [[], _CUBE[:3]])
+def test_a_mesh_without_faces_is_the_background(name: str, vertices: list[list[float]]) -> None:
+    scene = scene_of(vertices, [])
+    found, gradient = drawn(name, scene, (6, 8))
+    assert found.silhouette.abs().max() == 0 and found.depth.abs().max() == 0
+    assert torch.allclose(found.image, scene.background.expand(6, 8, 3))
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("name", _OF_TRIANGLES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1)])
+def test_a_picture_of_one_row_or_pixel(name: str, size: tuple[int, int]) -> None:
+    # The cube's sides lie along the view, and the middle pixel's centre on their vanishing line.
+    found, gradient = drawn(name, scene_of(_CUBE, _SIDES), size)
+    assert found.image.shape == (*size, 3)
+    for values in (found.image, found.silhouette, found.depth, gradient):
+        assert torch.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", ["absorption-only", "translucent-gaussians", "soft-discs", "dvr"])
+def test_what_fills_a_mesh_asks_for_faces(name: str) -> None:
+    for vertices in ([], _CUBE[:3]):
+        with pytest.raises(InputError, match="the mesh has no faces to"):
+            find_technique(name).prepare(scene_of(vertices, []))
+
+
+def test_a_sheet_with_two_sides_fills_no_voxel_and_stops_nothing() -> None:
+    flat = [[-1.0, 0.0, -1.0], [1.0, 0.0, -1.0], [1.0, 0.0, 1.0], [-1.0, 0.0, 1.0]]
+    sides = [[0, 1, 2], [0, 2, 3], [2, 1, 0], [3, 2, 0]]
+    found, _ = drawn("absorption-only", scene_of(flat, sides), (6, 8))
+    assert torch.isfinite(found.image).all()
+
+
+def test_a_scene_that_asks_for_too_many_samples_is_refused() -> None:
+    camera = look_at(torch.tensor([0.0, 0.0, -4e6]), torch.zeros(3), (6, 8))
+    scene = scene_of([[1e6 * v for v in corner] for corner in _CUBE], _SIDES)
+    with pytest.raises(InputError, match="scale the scene down"):
+        EdgeSamplingShadows().render(scene, camera)
+
+
+def test_distances_need_an_extent() -> None:
+    with pytest.raises(InputError, match="no extent"):
+        find_technique("dvr").prepare(scene_of([[1.0, 2.0, 3.0]] * 3, [[0, 1, 2]]))
+
+
+@pytest.mark.parametrize("name", ["dvr", "dist", "neus"])
+def test_inference_mode_draws_the_same(name: str) -> None:
+    technique = find_technique(name)
+    camera = look_at(torch.tensor([0.0, 0.0, -4.0]), torch.zeros(3), (6, 8))
+    with torch.no_grad():
+        expected = technique.render(scene_of(_CUBE, _SIDES), camera)
+    with torch.inference_mode():
+        scene = scene_of(_CUBE, _SIDES)
+        found = technique.render(technique.prepare(scene), camera)
+        assert torch.equal(found.image, expected.image)
