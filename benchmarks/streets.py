@@ -70,14 +70,26 @@ def depth_map(kind: str, frame: SyntheticFrame, draw: np.random.Generator) -> np
     return np.asarray(prediction.values, dtype=np.float32)
 
 
+def whole_scenes(path: Path) -> set[int]:
+    """Scenes that the file holds to their last line; what a kill cut short is taken out of it."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    if lines and not lines[-1].endswith("\n"):
+        del lines[-1]
+    found = [json.loads(line) for line in lines]
+    done = {row["scene"] for row in found if row["name"] is None}
+    kept = [line for line, row in zip(lines, found, strict=True) if row["scene"] in done]
+    if path.exists():
+        write_text_atomic(path, "".join(kept))
+    return done
+
+
 def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], ReconstructSettings]) -> None:
     """Append the cars of every scene that the file does not hold yet."""
     from diffrender.predict import load_start
     from diffrender.shape_priors import load_prior
 
     path: Path = asked.path
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    done = {json.loads(line)["scene"] for line in lines}
+    done = whole_scenes(path)
     prior, started = load_prior("car"), time.monotonic()
     start = load_start(beside_box_fits=True) if asked.init == "both" else None
     streets = SyntheticStreets(asked.seed, asked.scenes)
@@ -98,9 +110,7 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
             Run(frame.name, start=start),
         )  # fmt: skip
         found = {item.name: item for item in scene.objects}
-        out: list[dict[str, Any]] = [
-            {"scene": index, "kind": kind, "name": None, "seconds": scene.timings["total"]}
-        ]
+        out: list[dict[str, Any]] = []
         for car in frame.truth:
             if car.name not in given:
                 continue  # wholly hidden: no mask, so nothing to reconstruct
@@ -114,6 +124,8 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
                 assert item.agreement is not None
                 row["agreement"] = dataclasses.asdict(item.agreement)
             out.append(row)
+        seconds = scene.timings["total"]  # last: the scene is whole
+        out.append({"scene": index, "kind": kind, "name": None, "seconds": seconds})
         with path.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(row) + "\n" for row in out))
     print(f"all {asked.scenes} scenes done")

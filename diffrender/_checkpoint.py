@@ -25,6 +25,7 @@ __all__ = [
 _KEY = "diffrender.training"
 _HEADER = {"identity": str, "step": int, "seconds": float, "rows": list}
 _MAX_BYTES = 4 << 30
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # Adam's, of every parameter
 
 
 @dataclass
@@ -93,14 +94,34 @@ def restore_optimizer(
     optimizer: torch.optim.Optimizer,
     moments: dict[str, Tensor],
     groups: list[dict[str, Any]] | None = None,
+    path: Path | None = None,
 ) -> None:
-    """Give an optimizer over the same parameters its moments back, and other groups' options."""
+    """Give Adam over the same parameters its moments back, and other groups' options.
+
+    Raises:
+        InputError: moments of other parameters, or not all of one; `path` is named.
+    """
+    shapes = [tuple(p.shape) for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in moments.items():
         moment, _, index = name.rpartition(".")
-        state.setdefault(int(index), {})[moment] = tensor
+        place = int(index) if index.isdecimal() else -1
+        known = moment in _MOMENTS and 0 <= place < len(shapes)
+        if not known or tuple(tensor.shape) != (() if moment == "step" else shapes[place]):
+            raise _unfit(path, f"'{name}' of shape {tuple(tensor.shape)}")
+        state.setdefault(place, {})[moment] = tensor
+    for place, held in state.items():  # none at all: a parameter without a gradient so far
+        if set(held) != _MOMENTS:
+            raise _unfit(path, f"of parameter {place} only {', '.join(sorted(held))}")
     groups = optimizer.state_dict()["param_groups"] if groups is None else groups
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _unfit(path: Path | None, found: str) -> InputError:
+    return InputError(
+        f"{path or 'the checkpoint'}: the moments do not fit the optimizer ({found}); the file is "
+        "broken, delete it to start anew"
+    )
 
 
 def load_state(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -23,7 +23,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The suffix is kept, because image writers choose the format by it. Missing parent folders
     are made. If the block raises, the temporary file goes and an older `path` stays as it was.
-    An operating-system error names `path`: nobody knows the temporary file.
+    An operating-system error names `path`: nobody knows the temporary file, and a full disk names
+    none.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +34,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if str(error.filename) != str(temporary):
+        unnamed = error.filename is None and error.errno is not None
+        if not unnamed and str(error.filename) != str(temporary):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:

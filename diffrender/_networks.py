@@ -107,7 +107,7 @@ def read_config(path: Path, text: str, make: Callable[[dict[str, Any]], _Config]
         if not isinstance(values, dict):
             raise TypeError("not an object")
         return make(tuples(values))
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{path}: its configuration cannot be read ({error})") from error
 
 

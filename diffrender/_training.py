@@ -8,9 +8,12 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,11 +35,14 @@ __all__ = [
     "epoch_places",
     "is_late",
     "keep_freed_memory",
+    "read_arrays",
     "set_rate",
     "stream",
     "stream_seed",
     "training_files",
 ]
+
+_ZIP = (zipfile.BadZipFile, zlib.error)
 
 Report = Callable[[dict[str, float]], None]  # told every row of the log
 
@@ -75,6 +81,29 @@ def training_files(folders: Sequence[Path], pattern: str, maker: str) -> list[Pa
                 f"{folder}: no {pattern}; make some with `python -m {maker} --out FOLDER`"
             )
         found += some
+    return found
+
+
+def read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
+    """The arrays of those names in an .npz file; nothing in it is run.
+
+    Raises:
+        InputError: not such a file, a broken one, or one that lacks a name or holds no numbers.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            missing = set(names) - set(arrays.files)
+            if missing:
+                raise InputError(f"{path}: holds {arrays.files}, expected {', '.join(names)}")
+            found = {name: arrays[name] for name in names}
+    except InputError:
+        raise
+    # What numpy and zipfile raise for files that are cut short, overwritten or something else.
+    except (EOFError, OSError, RuntimeError, TypeError, ValueError, *_ZIP) as error:
+        raise InputError(f"{path}: not a readable .npz file ({error}); make it again") from error
+    for name, array in found.items():
+        if array.dtype.kind not in "buif":
+            raise InputError(f"{path}: '{name}' is {array.dtype}, expected numbers")
     return found
 
 
@@ -150,7 +179,7 @@ class RunFolder:
             self.state = read_checkpoint(self.checkpoint, identity, (*nets, "moments"))
             for name, net in nets.items():
                 load_state(net, self.state.parts[name], self.checkpoint)
-            restore_optimizer(optimizer, self.state.parts["moments"])
+            restore_optimizer(optimizer, self.state.parts["moments"], path=self.checkpoint)
         self._board = Board(folder / "board", self.state.step) if board else None
 
     @property

@@ -86,6 +86,8 @@ def _cases(only: str | None) -> list[Variant]:
         return found
     wanted = [word.strip() for word in only.split(",") if word.strip()]
     groups = list(dict.fromkeys(case.group for case in found if case is not BASE))
+    if not wanted:
+        raise InputError(f"--only is {only!r}, expected some of: {', '.join(groups)}")
     for word in wanted:
         if word not in groups:
             raise InputError(f"--only names {word!r}, expected some of: {', '.join(groups)}")

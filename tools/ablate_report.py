@@ -11,7 +11,7 @@ import numpy as np
 
 from diffrender._files import atomic_path
 from diffrender.evaluate import PoseError, PoseSummary, summarise
-from diffrender.tools.ablate_run import Line
+from diffrender.tools.ablate_run import REAL, Line
 from diffrender.tools.ablate_variants import BASE, Variant
 from diffrender.tools.bench_format import Report, Row
 
@@ -34,10 +34,8 @@ def summary(lines: Sequence[Line], cases: Sequence[Variant]) -> Report:
     scenes.
     """
     report = Report(rows=[])
-    for place in ("synthetic streets", "real frames, lidar"):
-        mine = [
-            line for line in lines if (line["where"] == place) == (place != "synthetic streets")
-        ]
+    for place in ("synthetic streets", REAL):
+        mine = [line for line in lines if (line["where"] == REAL) == (place == REAL)]
         base = _ious(mine, BASE.key)
         for case in cases:
             own = [line for line in mine if line["case"] == case.key]

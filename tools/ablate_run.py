@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from diffrender.datasets import KittiFrame
     from diffrender.datasets.synthetic import SyntheticStreets
 
-__all__ = ["Job", "Line", "read_lines", "real_lines", "street_lines", "write_lines"]
+__all__ = ["REAL", "Job", "Line", "read_lines", "real_lines", "street_lines", "write_lines"]
 
+REAL = "real frames, lidar"  # where a line of one is; one of a street is at "seed N"
 Line = dict[str, Any]
 Job = tuple[str, Callable[[], list[Line]]]  # a place and what gives its lines
 
@@ -53,13 +54,15 @@ class _Truth:
 def read_lines(path: Path) -> list[Line]:
     """The finished lines of a file; one that a kill cut short at its end is left out.
 
+    What two processes have written counts once.
+
     Raises:
         InputError: another line is no JSON of a car.
     """
     if not path.exists():
         return []
     rows = path.read_text(encoding="utf-8").split("\n")
-    found = []
+    found: dict[tuple[str, str | None], Line] = {}
     for number, row in enumerate(rows, 1):
         if not row:
             continue
@@ -71,8 +74,8 @@ def read_lines(path: Path) -> list[Line]:
             if number == len(rows):
                 continue
             raise InputError(f"{path}, line {number}, is no line of an ablation: {error}") from None
-        found.append(line)
-    return found
+        found[line["place"], line["name"]] = line
+    return list(found.values())
 
 
 def write_lines(
@@ -80,7 +83,12 @@ def write_lines(
 ) -> int:
     """Append what the jobs give and the file lacks, for `limit` seconds; how many are left.
 
-    A job's lines begin with one without a name that marks it as done, written together with them.
+    One of a job's lines has no name and marks it as done: it is written last, so that cars of a job
+    that a kill or a full disk cut short do not count.
+
+    Raises:
+        InputError: a job that its inputs do not allow, by its place, or lines of another file.
+        OSError: the file cannot be written; it is named.
     """
     lines = read_lines(path)
     done = {line["place"] for line in lines if line["name"] is None}
@@ -98,9 +106,15 @@ def write_lines(
         if time.monotonic() - started > limit:
             left += 1
             continue
-        made = work()
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in made))
+        try:
+            made = sorted(work(), key=lambda line: line["name"] is None)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from error
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(line) + "\n" for line in made))
+        except OSError as error:  # a full disk names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
     return left
 
 
@@ -147,22 +161,34 @@ def _street(
 
 
 def real_lines(cases: list[Variant], root: Path) -> Iterator[Job]:
-    """Jobs of real frames in the KITTI layout that have lidar and instance masks."""
+    """Jobs of real frames in the KITTI layout that have lidar and instance masks.
+
+    Raises:
+        InputError: there is no such frame with a car to score.
+    """
     from diffrender.datasets import KittiObject
 
-    frames = KittiObject(root)
+    frames, used = KittiObject(root), 0
     for name in frames.names:
         frame = frames[name]
         if not (frame.folder / "velodyne" / f"{name}.bin").is_file():
             continue
+        if not any((frame.folder / "instance_2").glob(f"{name}.*")):
+            continue
         if not any(counts(label) for label in frame.labels):
             continue
+        used += 1
         for case in cases:
             if not case.of_real_frames:
                 continue
             place = f"frame {name}, {case.key}"
 
             yield place, functools.partial(_real, case, root, frame, place)
+    if not used:
+        raise InputError(
+            f"{frames.folder} holds no frame with velodyne, instance_2 and a car to score in "
+            "label_2; leave --kitti out, or name another folder"
+        )
 
 
 def _real(case: Variant, root: Path, frame: KittiFrame, place: str) -> list[Line]:
@@ -179,7 +205,7 @@ def _real(case: Variant, root: Path, frame: KittiFrame, place: str) -> list[Line
     settings = ReconstructSettings(depth_noise=depth_noise_of("lidar"))
     instances = _masks(case.change, inputs.instances, np.random.default_rng(0))
     seen = (inputs.image, inputs.camera, instances, inputs.depth)
-    return _lines(case, place, "real frames, lidar", seen, settings, truth)
+    return _lines(case, place, REAL, seen, settings, truth)
 
 
 def _lines(

@@ -149,12 +149,15 @@ def _measure(report: Report, case: _Case, repeats: int) -> None:
         own[f"ours, block-sparse {case.sparsity.density:g}"] = sparse
     named = {_title(n, p): p for n, p in networks.items()}
     mine = {_title(n, p): p for n, p in own.items()}
-    for what, ours_of, peer_of in (
-        ("training step", lambda p: _our_step(p, case), lambda p: _peer_step(p, case.batch)),
-        ("inference", lambda p: _our_inference(p, case), lambda p: _peer_inference(p, case.batch)),
+    batch = case.batch
+    steps = {n: _our_step(p, case) for n, p in mine.items()}
+    passes = {n: _our_inference(p, case) for n, p in mine.items()}
+    peer_steps = {n: _peer_step(p, batch) for n, p in named.items()}
+    peer_passes = {n: _peer_inference(p, batch) for n, p in named.items()}
+    for what, ours_calls, peer_calls in (
+        ("training step", steps, peer_steps),
+        ("inference", passes, peer_passes),
     ):
-        ours_calls = {n: ours_of(p) for n, p in mine.items()}
-        peer_calls = {n: peer_of(p) for n, p in named.items()}
         _take_turns(report, case, what, ours_calls, peer_calls, repeats)
         if case.half and multiplies(torch.bfloat16):
             halves = [{n: _half(c) for n, c in d.items()} for d in (ours_calls, peer_calls)]

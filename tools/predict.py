@@ -59,7 +59,7 @@ def _lines(path: Path | None) -> list[str]:
     if path.stat().st_size > _LARGEST_LIST:
         raise InputError(f"{path}: more than {_LARGEST_LIST} bytes, expected a list of SMILES")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file ({error.reason})") from error
     return [line.strip() for line in text.splitlines() if line.strip()]

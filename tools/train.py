@@ -92,6 +92,7 @@ def predictor(
         SampleSettings,
         Trainer,
         TrainSettings,
+        left_out,
         load_samples,
         prepare,
         split_shards,
@@ -121,6 +122,7 @@ def predictor(
         shards = load_samples(source, folder, wanted)
         learned, checked = split_shards(shards, settings.check)
         if chief:
+            _say_left_out(left_out(source, folder, wanted))
             _say(f"{len(learned)} objects to learn from, {len(checked)} to check on")
         trainer = Trainer(
             (learned, checked), out_dir, config, settings, shape, group,
@@ -193,6 +195,13 @@ def _all(ready: bool, group: Group) -> bool:
 
 def _say(text: str) -> None:
     note().print(text, markup=False)
+
+
+def _say_left_out(reasons: list[str]) -> None:
+    for reason in reasons[:10]:
+        _say(f"left out: {reason}")
+    if len(reasons) > 10:
+        _say(f"... and {len(reasons) - 10} more")
 
 
 def _report(row: dict[str, float]) -> None:

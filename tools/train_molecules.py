@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,8 +85,7 @@ def molecules(
         noise=NoiseSettings(masking=_ratio(masking), categories=denoising),
         sparsity=None if density is None else SparsityConfig(density),
     )
-    if schedule not in ("step", "epoch"):
-        raise InputError(f"--schedule is '{schedule}', expected step or epoch")
+    _check_schedule(schedule, epochs, minutes)
     learned, failures = molecule_data(
         PcqmFolder(data),
         cache or out_dir / "graphs",
@@ -124,9 +124,23 @@ def molecules(
 def _ratio(text: str) -> tuple[float, float, float]:
     try:
         first, second, third = (float(part) for part in text.split(":"))
+        if not all(math.isfinite(part) for part in (first, second, third)):
+            raise ValueError("not finite")
     except ValueError as error:
         raise InputError(f"--masking is '{text}', expected three numbers as 1:3:1") from error
     return first, second, third
+
+
+def _check_schedule(schedule: str, epochs: float | None, minutes: float | None) -> None:
+    if schedule not in ("step", "epoch"):
+        raise InputError(f"--schedule is '{schedule}', expected step or epoch")
+    if epochs is not None and not 0 < epochs < math.inf:
+        raise InputError(f"--epochs is {epochs}, expected a number above 0")
+    if schedule == "epoch" and (minutes is not None or (epochs or 100) < 2):
+        raise InputError(
+            "--schedule epoch, whose first epoch has the rate 0, goes with --epochs of at least 2; "
+            "leave it out for another budget"
+        )
 
 
 def _budget(epochs: float | None, minutes: float | None, count: int) -> GraphsSeen | Minutes:

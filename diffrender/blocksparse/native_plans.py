@@ -234,7 +234,7 @@ def _columns_of_rows(
             return 512
         return 1024 if n <= 1024 else 0  # rows far apart push each other out of the caches
     if not features_last and dtype != torch.float16:  # read as they lie
-        return 1024 if least == 4 or uses <= (128 if n >= 512 else 64) else 0
+        return 1024 if least == 4 or uses <= (128 if 512 <= n <= 1024 else 64) else 0
     # Turned around, or widened, once. Pairs of bfloat16 cannot be.
     narrow = least == 4 or (least == 8 and uses <= 64)
     return 512 if narrow and dtype != torch.bfloat16 else 0

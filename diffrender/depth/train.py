@@ -48,8 +48,8 @@ def train(
     (`load_backbone`).
 
     Raises:
-        InputError: `start` or the checkpoint is of another configuration, both `start` and
-            `backbone` are given, or the run had ended.
+        InputError: `start` or the checkpoint is of another configuration or broken, or both `start`
+            and `backbone` are given.
     """
     if start is not None and backbone is not None:
         raise InputError(
@@ -70,7 +70,7 @@ def train(
 
         def prepare(step: int) -> Any:
             draw = np.random.default_rng([settings.seed, step])
-            now = config if run.progress() >= settings.small else _smaller(config)
+            now = config if run.progress(step) >= settings.small else _smaller(config)
             return ahead.submit(make_batch, frames, now, Augmentation(), settings.batch, draw)
 
         coming = prepare(run.step)
@@ -79,12 +79,12 @@ def train(
             run.learn(batch)
             if run.step % settings.every == 0 or run.progress() >= 1:
                 run.note(check_errors(run.mean.module, check))
-                run.save(out / "checkpoint.pt")
                 write_text_atomic(out / "log.csv", run.table())
                 save_dpt(run.mean.module, weights, half=True)
+                run.save(out / "checkpoint.pt")  # last: it is what counts
         coming.cancel()
-    if not weights.is_file():
-        raise InputError(f"{out}: the run in its checkpoint had already ended; nothing to do")
+    if not weights.is_file():  # of a run that had ended
+        save_dpt(run.mean.module, weights, half=True)
     return weights
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffrender._training import training_files
+from diffrender._training import read_arrays, training_files
 from diffrender.depth.dpt import DptConfig
 from diffrender.depth.train_augment import Augmentation, recolour
 from diffrender.errors import InputError
@@ -67,18 +67,18 @@ def load_frames(*folders: Path, limit: int | None = None) -> FrameSet:
         size += path.stat().st_size
         if size > _MAX_BYTES:
             raise InputError(f"{path}: more than {_MAX_BYTES} bytes of frames; use a limit")
-        with np.load(path, allow_pickle=False) as arrays:
-            if not {"image", "depth", "focal"} <= set(arrays.files):
-                raise InputError(f"{path}: holds {arrays.files}, expected image, depth and focal")
-            images.append(arrays["image"])
-            depths.append(arrays["depth"].astype(np.float16))
-            focals.append(arrays["focal"].astype(np.float32))
+        arrays = read_arrays(path, ("image", "depth", "focal"))
+        images.append(arrays["image"])
+        depths.append(arrays["depth"].astype(np.float16))
+        focals.append(arrays["focal"].astype(np.float32))
         image, depth = images[-1], depths[-1]
         same = image.shape[1:] == images[0].shape[1:] and depth.shape == image.shape[:3]
-        if image.dtype != np.uint8 or image.ndim != 4 or not same or len(focals[-1]) != len(image):
+        same = same and focals[-1].shape == image.shape[:1]
+        if image.dtype != np.uint8 or image.ndim != 4 or image.shape[3] != 3 or not same:
             raise InputError(
-                f"{path}: image is {image.dtype} of shape {image.shape}, depth {depth.shape}; "
-                "expected (N, H, W, 3) uint8 and (N, H, W), alike in all files"
+                f"{path}: image is {image.dtype} of shape {image.shape}, depth {depth.shape}, "
+                f"focal {focals[-1].shape}; expected (N, H, W, 3) uint8, (N, H, W) and (N,), alike "
+                "in all files"
             )
         total += len(image)
         if limit is not None and total >= limit:

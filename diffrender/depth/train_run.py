@@ -97,10 +97,10 @@ class Run:
         """Time spent, with the runs before."""
         return self.before + time.monotonic() - self.begin
 
-    def progress(self) -> float:
-        """Share of the run that is over."""
+    def progress(self, step: int | None = None) -> float:
+        """Share of the run that is over, or will be at a step; the clock tells no step."""
         if self.settings.steps is not None:
-            return self.step / self.settings.steps
+            return (self.step if step is None else step) / self.settings.steps
         return self.seconds() / (60 * self.settings.minutes)
 
     def learn(self, batch: Batch) -> None:
@@ -169,14 +169,41 @@ class Run:
         self.mean.module.load_state_dict(self.net.state_dict())
 
     def restore(self, path: Path) -> None:
-        """Go on from a file of `save`."""
-        state = torch.load(path, weights_only=True)
+        """Go on from a file of `save`; rates and decays are those of these settings.
+
+        Raises:
+            InputError: not such a file, a broken one, or one of another configuration.
+        """
+        state = _read(path)
         if state["config"] != _plain(asdict(self.net.config)):
             raise InputError(f"{path}: made with another configuration: {state['config']}")
-        self.net.load_state_dict(state["net"])
-        self.mean.load_state_dict(state["mean"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        try:
+            self.net.load_state_dict(state["net"])
+            self.mean.load_state_dict(state["mean"])
+            moments = state["optimizer"]["state"]
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: does not fit the network ({error})") from error
         self.step, self.before, self.rows = state["step"], state["seconds"], state["rows"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises what it likes on a broken file
+        said = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{path}: not a readable checkpoint ({said}); delete it to start anew"
+        ) from error
+    kinds = {
+        "net": dict, "mean": dict, "optimizer": dict, "step": int, "seconds": float, "rows": list,
+        "config": dict,
+    }  # fmt: skip
+    known = isinstance(state, dict)
+    if not known or not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
+        raise InputError(f"{path}: not a checkpoint of this training; delete it to start anew")
+    return state
 
 
 def _groups(net: DptNet, settings: TrainSettings) -> list[dict[str, Any]]:

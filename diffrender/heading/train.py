@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from diffrender._backbones import classifier_colours, classifier_weights
-from diffrender._training import keep_freed_memory, training_files
+from diffrender._training import keep_freed_memory, read_arrays, training_files
 from diffrender.depth.train_augment import Augmentation, recolour
 from diffrender.errors import InputError
 from diffrender.heading.crops import to_tensors
@@ -84,10 +84,8 @@ def load_crops(*folders: Path) -> CropSet:
     paths = training_files(folders, "crops_*.npz", "diffrender.datasets.heading_crops")
     images, masks, alphas = [], [], []
     for path in paths:
-        with np.load(path, allow_pickle=False) as arrays:
-            if set(arrays.files) != {"image", "mask", "alpha"}:
-                raise InputError(f"{path}: holds {arrays.files}, expected image, mask and alpha")
-            image, mask, alpha = arrays["image"], arrays["mask"], arrays["alpha"]
+        arrays = read_arrays(path, ("image", "mask", "alpha"))
+        image, mask, alpha = arrays["image"], arrays["mask"], arrays["alpha"]
         side = image.shape[1] if image.ndim == 4 else 0
         rows = (alpha.size, side, side)
         fits = alpha.ndim == 1 and image.shape == (*rows, 3) and mask.shape == rows
@@ -124,8 +122,9 @@ def train_heading(
     net.feature_std.copy_(features.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3))
     head = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(head, settings.rate, weight_decay=settings.decay)
+    rising = 0.2 if settings.steps == 10 else 0.1  # torch divides by the rising steps less one
     cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.rate, settings.steps, pct_start=0.1
+        optimizer, settings.rate, settings.steps, pct_start=rising
     )
     wanted = _target(alpha, config.bins)
     draw = torch.Generator().manual_seed(settings.seed)

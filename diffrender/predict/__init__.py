@@ -9,6 +9,7 @@ Trained by the rendering objective alone (`hindsight`); there is no 3D label in 
 from diffrender.predict.cache import Frame as Frame
 from diffrender.predict.cache import FrameSource as FrameSource
 from diffrender.predict.cache import SampleSettings as SampleSettings
+from diffrender.predict.cache import left_out as left_out
 from diffrender.predict.cache import load_samples as load_samples
 from diffrender.predict.cache import prepare as prepare
 from diffrender.predict.cache import samples_of as samples_of
@@ -55,6 +56,7 @@ __all__ = [
     "Trainer",
     "decode",
     "hindsight",
+    "left_out",
     "load_predictor",
     "load_samples",
     "load_start",

@@ -26,7 +26,15 @@ from diffrender.reconstruct.crops import crop_evidence
 from diffrender.reconstruct.observations import DepthNoise, observe
 from diffrender.road import CAMERA_HEIGHT
 
-__all__ = ["Frame", "FrameSource", "SampleSettings", "load_samples", "prepare", "samples_of"]
+__all__ = [
+    "Frame",
+    "FrameSource",
+    "SampleSettings",
+    "left_out",
+    "load_samples",
+    "prepare",
+    "samples_of",
+]
 
 _KEY = "diffrender.samples"
 _MAX_BYTES = 1 << 30
@@ -165,8 +173,6 @@ def load_samples(source: FrameSource, folder: Path, settings: SampleSettings) ->
     stamp = _stamp(source, settings)
     shards, refused = [], []
     for path in _paths(source, folder, settings):
-        if not path.is_file():
-            raise InputError(f"{path} is not there: prepare the samples first")
         refused += _header(path, stamp)
         try:
             with safe_open(path, framework="pt") as file:
@@ -184,6 +190,16 @@ def load_samples(source: FrameSource, folder: Path, settings: SampleSettings) ->
     return shards
 
 
+def left_out(source: FrameSource, folder: Path, settings: SampleSettings) -> list[str]:
+    """Frames and objects that prepared samples do not hold, each with the reason.
+
+    Raises:
+        InputError: a shard is absent, broken or of another source.
+    """
+    stamp = _stamp(source, settings)
+    return [why for path in _paths(source, folder, settings) for why in _header(path, stamp)]
+
+
 def _paths(source: FrameSource, folder: Path, settings: SampleSettings) -> list[Path]:
     count = -(-len(source) // settings.frames_per_file)
     return [folder / f"samples_{number:05d}.safetensors" for number in range(count)]
@@ -198,6 +214,8 @@ def _header(path: Path, stamp: str) -> list[str]:
     """Reasons for what was left out, after the check that the shard is of these samples."""
     from safetensors import SafetensorError, safe_open
 
+    if not path.is_file():
+        raise InputError(f"{path} is not there: prepare the samples first")
     if path.stat().st_size > _MAX_BYTES:
         raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_BYTES}")
     try:

@@ -153,6 +153,8 @@ class Trainer:
             RuntimeError: the loss is not finite.
         """
         settings, begin = self.settings, time.monotonic() - self.state.seconds
+        if self.done and self.group.rank == 0 and not self.weights.is_file():
+            save_predictor(self.mean, self.weights, half=True)  # of a run that had ended
         while not self.done:
             with small_tensors():
                 self._run.count(self._step(self.state.step))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -105,6 +106,23 @@ def test_a_checkpoint_of_another_network(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(other.parameters(), 0.1)
     with pytest.raises(InputError, match="does not fit the network"):
         RunFolder(tmp_path, "a line", {"net": other}, optimizer, board=False)
+
+
+@pytest.mark.parametrize("part", ["exp_avg.0", "exp_avg_sq.1", "step.0"])
+@pytest.mark.parametrize("how", ["absent", "shape", "unknown"])
+def test_moments_that_do_not_fit(tmp_path: Path, part: str, how: str) -> None:
+    _learn(*_run(tmp_path), 1)
+    path = tmp_path / "checkpoint.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensor = tensors.pop(f"moments.{part}")
+    if how != "absent":
+        name = f"moments.{part}" if how == "shape" else f"moments.{part}x"
+        tensors[name] = torch.ones(7) if how == "shape" else tensor
+    save_file(tensors, path, metadata)
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors: the moments do not fit"):
+        _run(tmp_path)
 
 
 def test_every_epoch_is_a_permutation() -> None:

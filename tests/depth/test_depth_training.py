@@ -17,7 +17,7 @@ from diffrender.depth.train_augment import Augmentation, _patched, recolour
 from diffrender.depth.train_check import check_errors
 from diffrender.depth.train_data import FrameSet, load_frames, make_batch, whole_frames
 from diffrender.depth.train_loss import depth_loss
-from diffrender.depth.train_run import schedule
+from diffrender.depth.train_run import Run, schedule
 from diffrender.errors import InputError
 
 TINY = DptConfig(backbone="test_convnext", channels=8, size=(64, 96), depth_range=(1.0, 100.0))
@@ -167,6 +167,62 @@ def test_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
         train(frames, frames, tmp_path, DptConfig(backbone="test_vit", channels=8), more)
 
 
+def test_a_killed_run_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed where pictures become larger, after the checkpoint and before anything else."""
+    frames = planes()
+    settings = TrainSettings(steps=4, batch=2, every=2, small=0.5)
+    whole = train(frames, frames, tmp_path / "whole", TINY, settings)
+    save = Run.save
+
+    def save_and_stop(run: Run, path: Path) -> None:
+        save(run, path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save", save_and_stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(frames, frames, tmp_path / "cut", TINY, settings)
+    monkeypatch.undo()
+    cut = train(frames, frames, tmp_path / "cut", TINY, settings)
+    assert cut.read_bytes() == whole.read_bytes()
+    cut.unlink()  # a run that has ended writes it again
+    assert train(frames, frames, tmp_path / "cut", TINY, settings).read_bytes() == (
+        whole.read_bytes()
+    )
+
+
+def test_a_resumed_run_has_the_rates_that_are_given(tmp_path: Path) -> None:
+    Run(TINY, TrainSettings(backbone_rate=0.25, decay=0.02)).save(tmp_path / "checkpoint.pt")
+    run = Run(TINY, TrainSettings(backbone_rate=0.5, decay=0.01))
+    run.restore(tmp_path / "checkpoint.pt")
+    assert [group["share"] for group in run.optimizer.param_groups] == [0.5, 0.5, 1.0, 1.0]
+    assert [group["weight_decay"] for group in run.optimizer.param_groups] == [0.0, 0.01] * 2
+
+
+def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    run = Run(TINY, TrainSettings())
+    run.save(path)
+    good = path.read_bytes()
+    for broken in (b"", good[: len(good) // 2], good[:-30], b"nothing like it"):
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match="checkpoint.pt: not a readable checkpoint"):
+            Run(TINY, TrainSettings()).restore(path)
+    for foreign in (run.net.state_dict(), [1], {"net": {}, "config": {}}):
+        torch.save(foreign, path)
+        with pytest.raises(InputError, match="checkpoint.pt: not a checkpoint of this training"):
+            Run(TINY, TrainSettings()).restore(path)
+    path.write_bytes(good)
+    for part in ("net", "mean", "optimizer"):
+        state = torch.load(path, weights_only=True)
+        state[part] = {}
+        torch.save(state, tmp_path / "other.pt")
+        with pytest.raises(InputError, match="other.pt: does not fit the network"):
+            Run(TINY, TrainSettings()).restore(tmp_path / "other.pt")
+
+
 def test_a_run_begins_with_the_weights_of_a_file(tmp_path: Path) -> None:
     frames = planes()
     torch.manual_seed(1)
@@ -214,7 +270,18 @@ def test_unfit_frames_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="alike in all files"):
         load_frames(folder)
     np.savez(bad, picture=np.zeros(3))
-    with pytest.raises(InputError, match="expected image, depth and focal"):
+    with pytest.raises(InputError, match="expected image, depth, focal"):
+        load_frames(folder)
+    good = (folder / "frames_00000.npz").read_bytes()
+    flipped = bytearray(good)
+    flipped[len(good) // 3] ^= 255
+    for broken in (b"", b"no archive", good[: len(good) // 2], bytes(flipped)):
+        bad.write_bytes(broken)
+        with pytest.raises(InputError, match="frames_00001.npz: not a readable .npz file"):
+            load_frames(folder)
+    with np.load(folder / "frames_00000.npz") as arrays:
+        np.savez(bad, **{**arrays, "focal": np.array(["a", "b", "c"])})
+    with pytest.raises(InputError, match="'focal' is <U1, expected numbers"):
         load_frames(folder)
 
 

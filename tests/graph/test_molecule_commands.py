@@ -42,7 +42,7 @@ def test_grow_train_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert set(said["molecules"][0]) == {"smiles", "value", "spread"}
     assert said["molecules"][0]["spread"] == pytest.approx(0, abs=1e-6)
     assert set(said["molecules"][1]) == {"smiles", "error"}
-    (tmp_path / "list.txt").write_text("CCO\n\nCC\n")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfCCO\r\n\r\nCC\r\n")
     listed = RUN.invoke(
         app, ["predict", "molecules", "--weights", weights, "--list", str(tmp_path / "list.txt")]
     )
@@ -58,6 +58,41 @@ def test_grow_train_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (
             ["train", "molecules", "--data", "none", "--out", "o", "--masking", "1:2"],
             "three numbers as 1:3:1",
+        ),
+        (["train", "molecules", "--data", "none", "--out", "o", "--masking", "nan:1:1"], "1:3:1"),
+        (
+            ["train", "molecules", "--data", "none", "--out", "o", "--epochs", "inf"],
+            "--epochs is inf",
+        ),
+        (
+            [
+                "train",
+                "molecules",
+                "--data",
+                "none",
+                "--out",
+                "o",
+                "--schedule",
+                "epoch",
+                "--epochs",
+                "1",
+            ],
+            "goes with --epochs of at least 2",
+        ),
+        (
+            [
+                "train",
+                "molecules",
+                "--data",
+                "none",
+                "--out",
+                "o",
+                "--schedule",
+                "epoch",
+                "--minutes",
+                "5",
+            ],
+            "goes with --epochs of at least 2",
         ),
         (["bench", "molecules"], "give the molecules with --data"),
         (["bench", "molecules", "--size", "huge"], "one of: full"),

@@ -55,6 +55,10 @@ def test_networks_on_disk(sparsity: SparsityConfig | None, tmp_path: Path) -> No
         ({"scale": {"mean": 0.0, "std": 0.0}}, "mean 0.0 and deviation 0.0"),
         ({"layers": 5000}, "5000 layers"),
         ({"unknown": 1}, "cannot be read"),
+        ({"dropouts": {"lost": 1}}, "cannot be read"),
+        ({"edge_vocabulary": [4, 4, 4]}, "not those of feature set '1'"),
+        ({"edge_inputs": -1}, "continuous inputs"),
+        ({"global_width": float("nan")}, "net.safetensors: its network cannot be built"),
     ],
 )
 def test_networks_that_cannot_be_used(
@@ -73,6 +77,21 @@ def test_networks_that_cannot_be_used(
         target[name] = value  # type: ignore[index]
     save_file(load_file(path), path, metadata={"diffrender.molecules": json.dumps(values)})
     with pytest.raises(InputError, match=message):
+        load_molecule_network(path)
+
+
+@pytest.mark.parametrize("absent", ["network", "features", "scale", "noise", "sparsity"])
+def test_a_configuration_that_lacks_something(tmp_path: Path, absent: str) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    made = MoleculeNetwork(GraphNetwork(SMALL), "1", "gap", LabelScale(5.0, 1.2))
+    path = save_molecule_network(made, tmp_path / "net.safetensors")
+    with safe_open(path, "pt") as file:
+        values = json.loads(file.metadata()["diffrender.molecules"])
+    del (values if absent in values else values["network"])[absent]
+    save_file(load_file(path), path, metadata={"diffrender.molecules": json.dumps(values)})
+    with pytest.raises(InputError, match=f"configuration cannot be read .*'{absent}'"):
         load_molecule_network(path)
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
+import io
 import itertools
 import json
+import os
 import pickle
 import shutil
+import signal
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +30,12 @@ from diffrender.graph.molecules import (
     PrepareSettings,
     SyntheticMolecules,
     conformer_positions,
+    labelled,
     load_molecules,
+    molecule_data,
     molecule_graphs,
     parse_smiles,
+    pipeline,
     prepare_molecules,
     scaffold,
     write_molecules,
@@ -136,6 +146,54 @@ def test_two_processes_make_the_same_files(made: Path, tmp_path: Path) -> None:
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
 
 
+# A run with one process, which has begun and waits for more.
+KILLED = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from diffrender.graph.molecules.{module} import _one_thread
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _one_thread)
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a matter of POSIX")
+@pytest.mark.parametrize("module", ["pipeline", "labelled"])
+def test_processes_end_with_a_killed_parent(tmp_path: Path, module: str) -> None:
+    (tmp_path / "run.py").write_text(KILLED.format(module=module))
+    words = [sys.executable, str(tmp_path / "run.py")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        try:
+            parent.communicate(timeout=60)  # the worker holds the pipe's other end
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+            pytest.fail(f"process {worker} outlived its killed parent")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a matter of POSIX")
+def test_a_killed_process_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _table(tmp_path, "smiles,homolumogap\n" + "C,1\n" * 9)
+    (tmp_path / "split.json").write_text('{"train": [0], "valid": [1]}')
+    monkeypatch.setattr(pipeline, "_write", _die)
+    monkeypatch.setattr(labelled, "_write_part", _die)
+    with pytest.raises(InputError, match="a worker process was ended from outside"):
+        prepare_molecules(PcqmFolder(tmp_path), tmp_path, PrepareSettings(shard=3), workers=2)
+    with pytest.raises(InputError, match="the same call goes on, with fewer workers"):
+        list(labelled.label_parts(tmp_path / "parts", 0, GrowSettings(), [0], 2))
+
+
+def _die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_bad_rows_are_reported_and_the_rest_goes_on() -> None:
     block = chem.MolToMolBlock(chem.MolFromSmiles("CCO"))
     rows = [
@@ -200,6 +258,67 @@ def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
         list(folder.rows())
 
 
+def test_tables_that_are_broken(tmp_path: Path) -> None:
+    _table(tmp_path, "\ufeffidx,smiles,homolumogap\n0,C,1.5\n1,CC,2\n")  # as spreadsheets begin it
+    folder = PcqmFolder(tmp_path)
+    assert [row.smiles for row in folder.rows(conformers=False)] == ["C", "CC"]
+    good = folder.table.read_bytes()
+    latin = gzip.compress("smiles,homolumogap\nCé,1\n".encode("latin-1"))
+    long = gzip.compress(b'smiles,homolumogap\n"' + b"C" * 200_000 + b'",1\n')
+    for broken in (good[:-9], b"smiles,homolumogap\nC,1\n", latin, long):
+        folder.table.write_bytes(broken)
+        with pytest.raises(InputError, match="data.csv.gz: not a readable csv.gz"):
+            list(folder.rows(conformers=False))
+    folder.table.write_bytes(gzip.compress(b"idx,smiles,homolumogap\n0,C,1\n1\n"))
+    with pytest.raises(InputError, match="row 1: ends before its smiles"):
+        list(folder.rows(conformers=False))
+
+
+def test_a_broken_archive_of_conformers(tmp_path: Path) -> None:
+    _table(tmp_path, "smiles,homolumogap\n" + "C,1\n" * 40)
+    (tmp_path / "split.json").write_text(json.dumps({"train": list(range(40))}))
+    noise = np.random.default_rng(0)
+    records = "".join(f"{noise.bytes(2000).hex()}\n$$$$\n" for _ in range(40)).encode()
+    path = tmp_path / "pcqm4m-v2-train.sdf.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("train.sdf")
+        member.size = len(records)
+        tar.addfile(member, io.BytesIO(records))
+    assert len(list(PcqmFolder(tmp_path).rows())) == 40
+    good = path.read_bytes()
+    refused = 0
+    for place in range(1000, len(good) - 1000, len(good) // 60):
+        path.write_bytes(good[:place] + b"\0\xff\0\xff" + good[place + 4 :])
+        try:
+            list(PcqmFolder(tmp_path).rows())  # some such bytes are other letters of a record
+        except InputError as error:
+            refused += "not a readable tar.gz" in str(error)
+    assert refused > 0
+
+
+def test_a_split_of_another_set_is_refused(tmp_path: Path) -> None:
+    _table(tmp_path, "smiles,homolumogap\nC,1\nC1CC,1\nCC,2\n")
+    split = tmp_path / "split.json"
+    split.write_text('{"train": [0, 1], "valid": [2, 7, 9]}')
+    with pytest.raises(InputError, match="workers is 0, expected at least 1"):
+        molecule_data(PcqmFolder(tmp_path), tmp_path / "cache", PrepareSettings(), workers=0)
+    with pytest.raises(InputError, match="has no row 7, which the split .* nor 1 more"):
+        molecule_data(PcqmFolder(tmp_path), tmp_path / "cache", PrepareSettings())
+    split.write_text('{"train": [0, 1], "valid": [2]}')
+    data, failures = molecule_data(PcqmFolder(tmp_path), tmp_path / "cache", PrepareSettings())
+    assert (list(data.train), list(data.valid), failures[0].row) == ([0], [1], 1)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "message"),
+    [("Cé", "holds U[+]00E9"), ("C\u200bCO", "holds U[+]200B"), ("C\udce9", "holds U[+]DCE9")],
+)
+def test_letters_that_rdkit_would_pass_over(smiles: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_smiles(smiles)
+    assert parse_smiles("CCO éthanol\udce9").GetNumAtoms() == 3  # a name
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -239,6 +358,23 @@ def test_the_published_split_is_read_and_nothing_in_it_runs(
     with pytest.raises(InputError, match="without running"):
         PcqmFolder(tmp_path).split()
     assert not (tmp_path / "harmed").exists()
+    torch.save(parts, path)
+    good = path.read_bytes()
+    for broken in (good[: len(good) // 2], good.replace(b"train", b"tr\xffin"), b"", b"\x80\x02}q"):
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match="without running"):
+            PcqmFolder(tmp_path).split()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [(["a"], "'train' is no list"), (None, "'train' is no list"), ([1.5], "holds torch.float32")],
+)
+def test_published_splits_of_no_rows(tmp_path: Path, rows: object, message: str) -> None:
+    _table(tmp_path, "smiles,homolumogap\nC,1\n")
+    torch.save({"train": rows}, tmp_path / "split_dict.pt")
+    with pytest.raises(InputError, match=message):
+        PcqmFolder(tmp_path).split()
 
 
 def test_files_that_are_no_shards(made: Path, tmp_path: Path) -> None:

@@ -106,6 +106,12 @@ def test_the_command_writes_a_network(
     assert load_heading(out).config.backbone == "test_efficientnet"
 
 
+@pytest.mark.parametrize("steps", [1, 9, 10, 11])
+def test_a_head_is_trained_for_any_number_of_steps(backbone: Path, steps: int) -> None:
+    net = train_heading(crops(4), backbone, TINY, HeadingTrainSettings(1, steps, 2))
+    assert all(torch.isfinite(value).all() for value in net.state_dict().values())
+
+
 def test_unfit_crops_are_refused(tmp_path: Path, backbone: Path) -> None:
     with pytest.raises(InputError, match="make some with"):
         load_crops(tmp_path)
@@ -116,8 +122,12 @@ def test_unfit_crops_are_refused(tmp_path: Path, backbone: Path) -> None:
     with pytest.raises(InputError, match=r"crops_00001.npz: image is float64"):
         load_crops(folder)
     np.savez(folder / "crops_00001.npz", picture=0)
-    with pytest.raises(InputError, match="expected image, mask and alpha"):
+    with pytest.raises(InputError, match="expected image, mask, alpha"):
         load_crops(folder)
+    for broken in (b"", b"no archive", (folder / "crops_00000.npz").read_bytes()[:-40]):
+        (folder / "crops_00001.npz").write_bytes(broken)
+        with pytest.raises(InputError, match=r"crops_00001.npz: not a readable .npz file"):
+            load_crops(folder)
     with pytest.raises(InputError, match="crops have side 64, the network 128"):
         train_heading(crops(4), backbone)
     with pytest.raises(InputError, match="expected positive numbers"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 from street_set import write_streets
@@ -29,6 +30,21 @@ def test_no_evaluation_of_an_earlier_list_stays(tmp_path: Path) -> None:
     assert "expected 15 or 16 columns" in summary.not_evaluated
     assert not (out / "evaluation.json").exists()
     assert out / "evaluation.json" not in summary.files
+
+
+def test_a_frame_that_fails_has_no_rows_of_an_earlier_try(tmp_path: Path) -> None:
+    """Rows without a record are of a frame that a kill cut short; the zip is of what is known."""
+    root, out = write_streets(tmp_path / "kitti", 2), tmp_path / "out"
+    settings = ReconstructSettings(method="box")
+    job = DatasetJob(str(root), depth=DepthChoice("depth_2"), settings=settings)
+    frames = choose_frames(root, "val")
+    reconstruct_dataset(job, frames, out)
+    (out / "frames" / "000001.json").unlink()
+    (root / "training" / "calib" / "000001.txt").write_text("P2: 1\n")
+    assert list(reconstruct_dataset(job, frames, out).failures) == ["000001"]
+    with zipfile.ZipFile(out / "results.zip") as archive:
+        assert archive.read("000000.txt") and archive.read("000001.txt") == b""
+    assert [path.name for path in (out / "data").iterdir()] == ["000000.txt"]
 
 
 def test_names_that_no_encoding_holds_are_written(tmp_path: Path) -> None:

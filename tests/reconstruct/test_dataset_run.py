@@ -11,6 +11,7 @@ import zipfile
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from street_set import write_streets
@@ -263,6 +264,36 @@ def test_a_frame_that_kills_its_process_is_given_up(monkeypatch: pytest.MonkeyPa
         "the worker died 3 times while it had this frame (terminated abruptly)"
     )
     assert found["a"].attempts == found["c"].attempts == 1
+
+
+def test_a_process_that_died_between_two_frames_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its pool refuses the next frame at once; neither the run nor the frame suffers from that."""
+
+    class Idle:
+        made: ClassVar[list[Idle]] = []
+
+        def __init__(self, *_: object, **__: object) -> None:
+            self.made.append(self)
+            self.frames = 0
+
+        def submit(self, work: object, job: object, name: str) -> Future[FrameOutcome]:
+            if self is self.made[0] and self.frames:
+                raise BrokenProcessPool("a process was terminated abruptly")
+            self.frames += 1
+            future: Future[FrameOutcome] = Future()
+            future.set_result(FrameOutcome(name, "", {}))
+            return future
+
+        def shutdown(self, **_: object) -> None:
+            pass
+
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Idle)
+    found = list(processes.run_processes(job_of(Path()), "abcde", 2, 2))
+    assert sorted(one.frame for one in found) == list("abcde")
+    assert all(one.attempts == 1 for one in found)
+    assert len(Idle.made) == 3
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,23 @@ def test_the_temporary_file_lies_beside_its_place_with_the_same_suffix(tmp_path:
     assert len(list(target.parent.iterdir())) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="limits of files are a matter of POSIX")
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    import resource
+
+    target = write_bytes_atomic(tmp_path / "weights.safetensors", b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a disk with so much room
+    try:
+        with pytest.raises(OSError) as refused:
+            write_bytes_atomic(target, bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused.value.filename == str(target)
+    assert target.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.skipif(os.name == "nt", reason="file modes are a matter of POSIX")
 def test_a_written_file_has_the_modes_of_an_ordinary_one(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")

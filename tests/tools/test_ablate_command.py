@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from diffrender.reconstruct import ReconstructSettings, StageSettings
 from diffrender.reconstruct.classes import CLASS_SIZES
 from diffrender.tools import ablate_run
 from diffrender.tools.ablate_report import markdown, plot, summary
-from diffrender.tools.ablate_run import Line, read_lines, write_lines
+from diffrender.tools.ablate_run import REAL, Line, read_lines, real_lines, write_lines
 from diffrender.tools.ablate_variants import BASE, Variant, variants
 from diffrender.tools.app import app
 
@@ -70,6 +71,69 @@ def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
         read_lines(path)
 
 
+def test_a_job_cut_short_between_its_cars_is_done_again(tmp_path: Path) -> None:
+    """A kill or a full disk may keep the first of a job's lines alone."""
+    path, made = tmp_path / "cars.jsonl", []
+
+    def job() -> list[Line]:
+        made.append(1)
+        return [car(BASE, "street 1/0", name, 0.5) for name in (None, "a", "b")]
+
+    jobs = [(f"street 1/0, {BASE.key}", job)]
+    write_lines(path, jobs, 60.0)
+    whole = path.read_text()
+    for kept in range(3):
+        path.write_text("".join(whole.splitlines(keepends=True)[:kept]))
+        write_lines(path, jobs, 60.0)
+        assert path.read_text() == whole
+        assert len(made) == 2 + kept
+    path.write_text(2 * whole)  # as two processes write it
+    assert [line["name"] for line in read_lines(path)] == ["a", "b", None]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of files are a matter of POSIX")
+def test_a_full_disk_names_the_file_and_loses_no_car(tmp_path: Path) -> None:
+    import resource
+
+    path = tmp_path / "cars.jsonl"
+    lines = [car(BASE, "street 1/0", name, 0.5) for name in (None, *map(str, range(9)))]
+    jobs = [(f"street 1/0, {BASE.key}", lambda: lines)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError) as refused:
+            write_lines(path, jobs, 60.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused.value.filename == str(path)
+    assert write_lines(path, jobs, 60.0) == 0
+    assert len(read_lines(path)) == 10
+
+
+def test_a_case_that_its_inputs_do_not_allow_is_named(tmp_path: Path) -> None:
+    def job() -> list[Line]:
+        raise InputError("no road was found")
+
+    with pytest.raises(InputError, match=f"street 1/0, {BASE.key}: no road was found"):
+        write_lines(tmp_path / "cars.jsonl", [(f"street 1/0, {BASE.key}", job)], 60.0)
+
+
+def test_real_frames_need_lidar_and_masks(tmp_path: Path) -> None:
+    root, row = tmp_path, "Car 0.00 0 0.7 100 190 228 358 1.50 1.65 3.91 -6.24 1.72 7.54 0.01\n"
+    kinds = {"image_2": ".png", "velodyne": ".bin", "instance_2": ".png", "label_2": ".txt"}
+    for kind, suffix in kinds.items():
+        (root / "training" / kind).mkdir(parents=True)
+        for number in range(3):
+            (root / "training" / kind / f"00000{number}{suffix}").write_text(row)
+    assert len(list(real_lines([BASE], root))) == 3
+    (root / "training" / "instance_2" / "000000.png").unlink()
+    (root / "training" / "velodyne" / "000001.bin").unlink()
+    assert [place for place, _ in real_lines([BASE], root)] == [f"frame 000002, {BASE.key}"]
+    (root / "training" / "instance_2" / "000002.png").unlink()
+    with pytest.raises(InputError, match="no frame with velodyne, instance_2 and a car to score"):
+        list(real_lines([BASE], root))
+
+
 def test_figures_and_their_spread(tmp_path: Path) -> None:
     case = variants()[1]
     lines = []
@@ -95,6 +159,21 @@ def test_figures_and_their_spread(tmp_path: Path) -> None:
     assert plot(report, tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_real_frames_do_not_count_among_streets() -> None:
+    case = variants()[1]
+    street = [car(c, "street 1/0", n, iou) for c, iou in ((BASE, 0.8), (case, 0.6)) for n in "ab"]
+    real = [
+        car(c, "frame 000002", n, iou) | {"where": REAL}
+        for c, iou in ((BASE, 0.5), (case, 0.1))
+        for n in "abc"
+    ]
+    both, alone = (summary(lines, [BASE, case]).rows for lines in (street + real, street))
+    assert [row for row in both if row.case.startswith("synthetic")] == alone
+    assert "synthetic streets, 2 cars, " + case.key in {row.case for row in both}
+    titles = {row.case: row.value for row in both if row.operation.startswith("mean 3D IoU")}
+    assert titles[f"{REAL}, 3 cars, {case.key}"] == pytest.approx(-0.4)
+
+
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablate_run, "class_sizes", lambda: dict(CLASS_SIZES))
     monkeypatch.setattr(ablate_run, "ReconstructSettings", Short)
@@ -111,6 +190,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "message"),
     [
         (["--only", "weather"], "--only names 'weather', expected some of: loss off"),
+        (["--only", ","], "--only is ',', expected some of: loss off"),
         (["--seeds", "one"], "--seeds is 'one', expected numbers"),
         (["--scenes", "0"], "--scenes is 0, expected at least 1"),
         (["--limit", "0"], "--limit is 0"),

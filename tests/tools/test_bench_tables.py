@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,3 +49,20 @@ def test_only_what_stands_between_the_marks_changes(pages: ModuleType, tmp_path:
 def test_machines_say_what_they_know(pages: ModuleType) -> None:
     machine = {"cpu": "fast", "threads": 2, "gpu": None}
     assert pages.machine({"machine": machine}) == "cpu fast, threads 2"
+
+
+def test_a_street_cut_short_is_reconstructed_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    streets = importlib.import_module("streets")
+    path = tmp_path / "cars.jsonl"
+    assert streets.whole_scenes(path) == set()
+    lines = [json.dumps({"scene": scene, "name": name}) + "\n"
+             for scene in (0, 1) for name in ("a", "b", None)]  # fmt: skip
+    path.write_text("".join(lines))
+    assert streets.whole_scenes(path) == {0, 1}
+    for kept in ("".join(lines[:5]), "".join(lines[:4]) + '{"scene": 1, "na'):
+        path.write_text(kept)
+        assert streets.whole_scenes(path) == {0}
+        assert path.read_text() == "".join(lines[:3])

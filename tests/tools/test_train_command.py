@@ -28,6 +28,7 @@ def folder(root: Path) -> Path:
 
 def test_from_a_folder_in_pieces(tmp_path: Path) -> None:
     root = folder(tmp_path / "kitti")
+    (root / "training" / "depth_2" / "000003.png").unlink()
     arguments = ["train", "predictor", "--kitti", str(root), "--out", str(tmp_path / "run"),
                  *OPTIONS, "--density", "0.5"]  # fmt: skip
     runner = CliRunner()
@@ -36,11 +37,17 @@ def test_from_a_folder_in_pieces(tmp_path: Path) -> None:
     assert "the same command goes on" in first.output
     done = runner.invoke(app, arguments)
     assert done.exit_code == 0, done.output
+    assert "left out: frame 3: " in done.stderr
+    assert "has no depth map of frame 000003" in " ".join(done.stderr.split())
     assert "predictor.safetensors" in done.output
     config = load_predictor(tmp_path / "run" / "predictor.safetensors").config
     assert config.sparsity is not None and config.sparsity.density == 0.5
+    weights = tmp_path / "run" / "predictor.safetensors"
+    bits = weights.read_bytes()
+    weights.unlink()
     again = runner.invoke(app, arguments)
     assert "already ended" in again.output
+    assert weights.read_bytes() == bits  # what it says it wrote is there
     other = runner.invoke(app, [*arguments, "--rate", "0.01"])
     assert other.exit_code == 2
     assert "run with other settings" in " ".join(other.output.split())

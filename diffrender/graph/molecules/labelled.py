@@ -9,10 +9,12 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from diffrender._files import write_bytes_atomic
+from diffrender._processes import begin_worker, ended_worker
 from diffrender.errors import InputError
 from diffrender.graph.molecules.conformers import ConformerError, embed
 from diffrender.graph.molecules.gaps import GapError, huckel_gap, xtb_gap
@@ -53,6 +55,7 @@ def label_parts(
     conformer drawn from its own number: neither the workers nor an interruption changes anything.
 
     Raises:
+        InputError: a worker was killed.
         MissingExtraError: RDKit or tblite is not installed.
     """
     paths = {part: folder / f"part-{part:05d}.jsonl.gz" for part in parts}
@@ -83,6 +86,8 @@ def label_parts(
                 if part in jobs:
                     jobs[part].result()
                 yield paths[part]
+        except BrokenProcessPool as error:
+            raise ended_worker(error) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -125,4 +130,5 @@ def _label(grown: str, seed: int, number: int) -> LabelledMolecule:
 
 
 def _one_thread() -> None:
+    begin_worker()
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"

@@ -54,7 +54,10 @@ def load_molecule_network(path: str | Path) -> MoleculeNetwork:
 
     def make(text: str) -> GraphNetwork:
         found.append(read_config(Path(path), text, _from))
-        return GraphNetwork(found[-1][0])
+        try:
+            return GraphNetwork(found[-1][0])
+        except (RuntimeError, TypeError) as error:  # sizes that torch refuses
+            raise InputError(f"{path}: its network cannot be built ({error})") from error
 
     net = _FILE.load(path, make)
     _, features, label, scale = found[-1]
@@ -89,8 +92,11 @@ def _from(values: dict[str, Any]) -> tuple[GraphSettings, str, str, LabelScale]:
             f"{_WIDEST}"
         )
     features = feature_set(values["features"])
-    if settings.node_vocabulary != features.node_vocabulary:
+    vocabularies = (settings.node_vocabulary, settings.edge_vocabulary)
+    if vocabularies != (features.node_vocabulary, features.edge_vocabulary):
         raise InputError(f"its vocabularies are not those of feature set '{features.name}'")
+    if settings.node_inputs or settings.edge_inputs:
+        raise InputError("it has continuous inputs, which molecules have none of")
     scale = LabelScale(**values["scale"])
     if not (math.isfinite(scale.mean) and 0 < scale.std < math.inf):
         raise InputError(f"its labels have mean {scale.mean} and deviation {scale.std}")

@@ -8,6 +8,7 @@ import json
 import math
 import tarfile
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,31 +96,41 @@ class PcqmFolder:
         """Rows in the table's order, each with its conformer where it has one.
 
         Raises:
-            InputError: no such column, a label that is no number, or conformers that end early.
+            InputError: a broken table, no such column, a row that ends early, a label that is no
+                number, or conformers that end early.
         """
         blocks = self._blocks() if conformers else iter(())
         trained = sorted(self.split()["train"]) if conformers and self.conformers else []
         pending = iter(trained)
         following = next(pending, None)
-        with gzip.open(self.table, "rt", encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = {"smiles", label} - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(
-                    f"{self.table} has the columns {', '.join(reader.fieldnames or ())}; expected "
-                    f"{' and '.join(sorted(missing))} too"
-                )
-            for index, values in enumerate(reader):
-                block = None
-                if index == following:
-                    following = next(pending, None)
-                    block = next(blocks, None)
-                    if block is None:
-                        raise InputError(
-                            f"{self.conformers} ends before row {index}, expected a record for "
-                            f"each of the {len(trained)} training rows"
-                        )
-                yield MoleculeRow(index, values["smiles"], self._label(values[label], index), block)
+        for index, (smiles, text) in enumerate(self._table_rows(label)):
+            block = None
+            if index == following:
+                following = next(pending, None)
+                block = next(blocks, None)
+                if block is None:
+                    raise InputError(
+                        f"{self.conformers} ends before row {index}, expected a record for each of "
+                        f"the {len(trained)} training rows"
+                    )
+            yield MoleculeRow(index, smiles, self._label(text, index), block)
+
+    def _table_rows(self, label: str) -> Iterator[tuple[str, str]]:
+        try:
+            with gzip.open(self.table, "rt", encoding="utf-8-sig", newline="") as file:
+                reader = csv.DictReader(file)
+                missing = {"smiles", label} - set(reader.fieldnames or ())
+                if missing:
+                    raise InputError(
+                        f"{self.table} has the columns {', '.join(reader.fieldnames or ())}; "
+                        f"expected {' and '.join(sorted(missing))} too"
+                    )
+                for index, values in enumerate(reader):
+                    if values["smiles"] is None:
+                        raise InputError(f"{self.table}, row {index}: ends before its smiles")
+                    yield values["smiles"], values[label]
+        except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{self.table}: not a readable csv.gz ({error})") from error
 
     def _label(self, text: str, index: int) -> float | None:
         try:
@@ -145,7 +156,7 @@ class PcqmFolder:
                 if held is None:
                     raise InputError(f"{path} holds no .sdf file")
                 yield from _records(held, path)
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(f"{path}: not a readable tar.gz ({error})") from error
 
 
@@ -180,8 +191,6 @@ def _read_json_split(path: Path) -> dict[str, list[int]]:
 
 
 def _read_pickled_split(path: Path) -> dict[str, list[int]]:
-    import pickle
-
     import numpy as np
 
     _check_size(path)
@@ -194,7 +203,7 @@ def _read_pickled_split(path: Path) -> dict[str, list[int]]:
         with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
             warnings.simplefilter("ignore")  # of pickle's versions, before it refuses them
             parts = torch.load(path, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # what it raises on a broken file is not said anywhere
         raise InputError(
             f"{path}: cannot be read without running what is in it "
             f"({' '.join(str(error).split())[:160]}); write its rows as split.json: "
@@ -202,10 +211,16 @@ def _read_pickled_split(path: Path) -> dict[str, list[int]]:
         ) from error
     if not isinstance(parts, dict):
         raise InputError(f"{path}: expected a dictionary of row numbers")
-    return {
-        str(name): [int(row) for row in torch.as_tensor(rows).reshape(-1).tolist()]
-        for name, rows in parts.items()
-    }
+    found = {}
+    for name, rows in parts.items():
+        try:
+            numbers = torch.as_tensor(rows).reshape(-1)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: '{name}' is no list of row numbers ({error})") from error
+        if len(numbers) and (numbers.is_floating_point() or numbers.dtype == torch.bool):
+            raise InputError(f"{path}: '{name}' holds {numbers.dtype}, expected row numbers")
+        found[str(name)] = [int(row) for row in numbers.tolist()]
+    return found
 
 
 def _check_size(path: Path) -> None:

@@ -10,11 +10,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from diffrender._processes import begin_worker, ended_worker
 from diffrender.errors import InputError, require
 from diffrender.graph.encodings import encode_graph
 from diffrender.graph.graphs import Graph, GraphEncodings
@@ -71,9 +73,12 @@ def prepare_molecules(
         report: called with the number of rows done after each shard.
 
     Raises:
-        InputError: the folder cannot be read (`PcqmFolder.rows`).
+        InputError: fewer than one worker, one that was killed, or the folder cannot be read
+            (`PcqmFolder.rows`).
         MissingExtraError: RDKit is not installed.
     """
+    if workers < 1:
+        raise InputError(f"workers is {workers}, expected at least 1")
     key = _key(folder, settings)
     home = Path(cache) / hashlib.sha256(key.encode()).hexdigest()[:16]
     files: list[Path] = []
@@ -105,6 +110,8 @@ def prepare_molecules(
                 report(done)
         for job in waiting:
             job.result()
+    except BrokenProcessPool as error:
+        raise ended_worker(error) from error
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
@@ -181,5 +188,6 @@ def _digest(path: Path) -> str:
 
 
 def _one_thread() -> None:
+    begin_worker()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffrender._files import readable
 from diffrender.errors import InputError, require
 
 __all__ = ["conformer_positions", "parse_smiles"]
@@ -18,8 +19,10 @@ _MOST_ATOMS = 512
 def parse_smiles(smiles: str) -> Any:
     """RDKit molecule of a SMILES string, stereocentres named; hydrogens are left out as OGB does.
 
+    A name may follow after a space.
+
     Raises:
-        InputError: it cannot be read, or has no atoms or more than 512.
+        InputError: it cannot be read, is not ASCII, or has no atoms or more than 512.
         MissingExtraError: RDKit is not installed.
     """
     chem = require("rdkit.Chem", "molecules")
@@ -28,7 +31,13 @@ def parse_smiles(smiles: str) -> Any:
         shown = f"'{smiles[:80]}'"
         if len(smiles) > _LONGEST:
             raise InputError(f"{shown}... has {len(smiles)} letters, expected at most {_LONGEST}")
-        mol = chem.MolFromSmiles(smiles)
+        word = "".join(smiles.split(maxsplit=1)[:1])
+        if not word.isascii():  # RDKit would end the molecule there
+            odd = next(letter for letter in word if not letter.isascii())
+            raise InputError(
+                f"{shown} holds U+{ord(odd):04X}, which no SMILES does; expected ASCII letters"
+            )
+        mol = chem.MolFromSmiles(readable(smiles))
         if mol is None:
             raise InputError(
                 f"{shown} cannot be read as SMILES: a letter, bracket or ring number is wrong, or "

@@ -37,7 +37,8 @@ def molecule_data(
         workers, report: of `prepare_molecules`.
 
     Raises:
-        InputError: the folder cannot be read, has no such part, or one without a label.
+        InputError: the folder cannot be read, has no such part, one without a label, or a split
+            that names rows that are not there.
         MissingExtraError: RDKit is not installed.
     """
     split = folder.split()
@@ -48,6 +49,12 @@ def molecule_data(
     files = prepare_molecules(folder, cache, settings, workers=workers, report=report)
     store, failures = load_molecules(files)
     wanted = set(split["train"]) | set(split[held_out])
+    absent = wanted - set(store.rows.tolist()) - {failure.row for failure in failures}
+    if absent:
+        raise InputError(
+            f"{folder.table} has no row {min(absent)}, which the split of {folder.root} names, nor "
+            f"{len(absent) - 1} more; give the table and the split of one set"
+        )
     parts = {name: store.subset(split[name]) for name in ("train", held_out)}
     for name, indices in parts.items():
         bare = int(store.labels[indices].isnan().sum())

@@ -96,6 +96,7 @@ class ResultFolder:
         if outcome.rows is None:
             record |= {"reason": outcome.reason, "details": outcome.details}
             write_text_atomic(failure, _json(record))
+            self.rows_file(outcome.frame).unlink(missing_ok=True)  # of a try that was cut short
             return record
         record |= outcome.record
         write_text_atomic(self.rows_file(outcome.frame), outcome.rows)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for
 
 import torch
 
+from diffrender._processes import begin_worker
 from diffrender.reconstruct.dataset.frame import (
     FrameOutcome,
     FrameReconstructor,
@@ -59,7 +56,13 @@ def run_processes(
             while waiting and free:
                 name, count = waiting.popleft()
                 slot = free.pop()
-                running[pools[slot].submit(_work, job, name)] = (slot, name, count)
+                try:
+                    future = pools[slot].submit(_work, job, name)
+                except BrokenProcessPool:  # it died between two frames, which costs none a try
+                    pools[slot].shutdown(wait=False)
+                    pools[slot] = _new_pool()
+                    future = pools[slot].submit(_work, job, name)
+                running[future] = (slot, name, count)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 slot, name, count = running.pop(future)
                 free.append(slot)
@@ -81,20 +84,7 @@ def _new_pool() -> ProcessPoolExecutor:
     # One process each: a pool of several is lost whole when one of them dies. Spawned, because
     # a fork of a process with threads (torch's, CUDA's) may hang.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
-
-
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed shuts no pool down: its processes would wait for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
-        os._exit(1)  # nothing here is to be kept: only the parent writes
+    return ProcessPoolExecutor(1, mp_context=context, initializer=begin_worker)
 
 
 _opened: list[FrameReconstructor] = []  # of this process: networks are loaded once
