@@ -10,6 +10,8 @@ features and 3D, and the released code.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -150,7 +152,7 @@ class FeatureEncoder(nn.Module):
         """Shapes: (M, A), (M, C) -> (M, width)."""
         if self.vocabulary and not self.inputs:
             # A batch has few kinds of atoms and bonds: each kind goes through the MLP once.
-            kinds, kind = torch.unique(categories, dim=0, return_inverse=True)
+            kinds, kind = _kinds(categories, self.vocabulary)
             rows = torch.arange(len(categories), device=kind.device)
             of_kind = make_links(kind, rows, len(kinds), len(rows))
             found = link_sum(self.mlp(self._embedded(kinds)), of_kind)
@@ -168,6 +170,20 @@ class FeatureEncoder(nn.Module):
         assert inputs is not None  # checked by the network
         linear = self.continuous(inputs.to(self.continuous.weight))
         return linear + self._embedded(categories) if self.vocabulary else linear
+
+
+def _kinds(categories: Tensor, vocabulary: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The different rows in their order, and which of them each row is: (K, A), (M,).
+
+    As torch.unique(categories, dim=0) has it, which compares rows number by number.
+    """
+    if math.prod(vocabulary) >= 2**63:
+        return torch.unique(categories, dim=0, return_inverse=True)
+    radix = torch.tensor(vocabulary, device=categories.device)
+    places = [math.prod(vocabulary[i + 1 :]) for i in range(len(vocabulary))]
+    place = torch.tensor(places, device=categories.device)
+    keys, kind = torch.unique((categories * place).sum(1), return_inverse=True)
+    return keys[:, None] // place % radix, kind
 
 
 class StructureEncoder(nn.Module):

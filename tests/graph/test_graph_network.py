@@ -25,6 +25,7 @@ from diffrender.graph import (
 )
 from diffrender.graph.block import Block, GraphState
 from diffrender.graph.dropout import keep_factors
+from diffrender.graph.input_encoders import _kinds
 from diffrender.graph.masking import clean_inputs, corrupt_inputs
 
 SIZES = [6, 3, 9, 1, 6]
@@ -295,3 +296,16 @@ def test_dropout_has_its_rate_and_keeps_the_mean(rate: float) -> None:
     kept = (found[:100_000].flatten() > 0).double()
     apart = kept[:-1] * kept[1:]
     assert apart.mean().item() == pytest.approx((1 - rate) ** 2, abs=6e-3)
+
+
+@pytest.mark.parametrize("vocabulary", [(5, 3, 2), (2**40, 2**40), (7,)])
+def test_rows_of_one_kind_are_found_in_order(vocabulary: tuple[int, ...]) -> None:
+    drawn = torch.rand(40, len(vocabulary), generator=seeded()) * torch.tensor(vocabulary).clamp(
+        max=4
+    )
+    rows = drawn.long()
+    rows[0] = torch.tensor(vocabulary) - 1  # the largest there can be
+    kinds, kind = _kinds(rows, vocabulary)
+    expected, inverse = torch.unique(rows, dim=0, return_inverse=True)
+    assert torch.equal(kinds, expected)
+    assert torch.equal(kind, inverse)
