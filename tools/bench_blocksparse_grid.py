@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -137,10 +138,20 @@ def row_of(one: Measured) -> Row:
 
 
 def timed(calls: dict[str, Callable[[], object]], budget: float) -> dict[str, list[float]]:
-    """Calls taking turns for about `budget` seconds, at least 3 and at most 30 rounds."""
+    """Calls taking turns for about `budget` seconds, at least 3 and at most 30 rounds.
+
+    Their order is drawn anew in each round: a call after a dense product finds the caches full of
+    its operands, and in one order that would always be the same one.
+    """
     first = time_calls(calls, repeats=1, warm_up=1)
     total = sum(values[0] for values in first.values())
-    return time_calls(calls, repeats=max(3, min(30, int(budget / total))), warm_up=0)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    order, draw = list(calls), random.Random(0)
+    for _ in range(max(3, min(30, int(budget / total)))):
+        draw.shuffle(order)
+        for name, one in time_calls({n: calls[n] for n in order}, repeats=1, warm_up=0).items():
+            seconds[name] += one
+    return seconds
 
 
 def with_limit(axes: Grid, seconds: float) -> Grid:

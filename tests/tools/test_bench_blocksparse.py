@@ -11,7 +11,15 @@ from diffrender.native import reason_missing
 from diffrender.tools import bench_blocksparse
 from diffrender.tools.bench_blocksparse_cells import Cell, calls_of, pattern_of
 from diffrender.tools.bench_blocksparse_goals import goals, worst
-from diffrender.tools.bench_blocksparse_grid import QUICK, Grid, Measured, grid, groups_of, row_of
+from diffrender.tools.bench_blocksparse_grid import (
+    QUICK,
+    Grid,
+    Measured,
+    grid,
+    groups_of,
+    row_of,
+    timed,
+)
 from diffrender.tools.bench_format import Report
 
 needs_kernels = pytest.mark.skipif(reason_missing() is not None, reason="no native kernels")
@@ -98,3 +106,14 @@ def test_without_kernels_there_is_one_row_and_no_goal_is_met(
         "not timed: the kernels are not compiled (absent)"
     ]
     assert not any(target.met for target in report.targets)
+
+
+def test_no_call_always_follows_the_same_one() -> None:
+    order: list[str] = []
+    calls = {name: (lambda name=name: order.append(name)) for name in "abc"}
+    seconds = timed(calls, 60.0)
+    assert {len(values) for values in seconds.values()} == {30}
+    counted = order[6:]  # a round that warms up and one that tells how long rounds take
+    assert all(sorted(counted[i : i + 3]) == list("abc") for i in range(0, len(counted), 3))
+    before_a = {counted[i - 1] for i in range(1, len(counted)) if counted[i] == "a"}
+    assert before_a >= {"b", "c"}
