@@ -176,37 +176,11 @@ class Gradient {
         for (int64_t i = row; i < last; ++i) {
           const int64_t begin = p_.begin(i, band), end = p_.begin(i, band + 1);
           if (begin == end) continue;
-          for (int64_t r = 0; r < p_.out_size; ++r)
-            add_entries(left + ((i - packed.first) * p_.out_size + r) * kWidth, right, begin, end, r,
-                        fresh && panel == 0);
+          const C* dy = left + (i - packed.first) * p_.out_size * kWidth;
+          add_entries<C, 1, kWidth>(p_, begin, end, dy, right, kWidth, kWidth, sums_,
+                                    fresh && panel == 0);
         }
       }
-    }
-  }
-
-  // Row r of blocks [begin, end): their entries are numbered block by block.
-  void add_entries(const C* dy, const C* right, int64_t begin, int64_t end, int64_t r,
-                   bool fresh) const {
-    typedef typename Lanes<C>::V Vector;
-    const int64_t size = p_.in_size, entries = (end - begin) * size;
-    for (int64_t first = 0; first < entries; first += 4) {
-      const C* x[4];
-      C* to[4];
-      for (int i = 0; i < 4; ++i) {
-        const int64_t entry = std::min(first + i, entries - 1);
-        const int64_t e = size == 1 ? begin + entry : begin + entry / size;
-        const int64_t q = size == 1 ? 0 : entry % size;
-        x[i] = right + (p_.indices[e] * size + q) * kWidth;
-        to[i] = sums_ + e * p_.block() + r * size + q;
-      }
-      Vector sum[4] = {};
-      for (int v = 0; v < kVectors; ++v) {
-        const Vector weight = load_lanes<C>(dy + v * N);
-        for (int i = 0; i < 4; ++i) sum[i] += weight * load_lanes<C>(x[i] + v * N);
-      }
-      const typename Four<C>::V total = add_up<C>(sum);
-      const int64_t count = std::min<int64_t>(4, entries - first);
-      for (int i = 0; i < count; ++i) *to[i] = fresh ? total[i] : *to[i] + total[i];
     }
   }
 

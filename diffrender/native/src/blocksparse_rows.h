@@ -24,23 +24,6 @@ namespace {
 // Rows of x at a time, so that the sums fill the registers.
 constexpr int kAcross = kLaneBytes == 64 ? 4 : 2;
 
-// The first `count` numbers of a vector, and zeros: nothing beyond them is read.
-template <class W>
-inline typename Lanes<W>::V load_part(const W* from, int64_t count) {
-#if defined(__AVX512F__)
-  const uint32_t some = (uint32_t(1) << count) - 1;
-  if constexpr (sizeof(W) == 4) {
-    return (typename Lanes<W>::V)_mm512_maskz_loadu_epi32(__mmask16(some), from);
-  } else {
-    return (typename Lanes<W>::V)_mm512_maskz_loadu_epi64(__mmask8(some), from);
-  }
-#else
-  typename Lanes<W>::V v{};
-  for (int64_t i = 0; i < count; ++i) v[i] = from[i];
-  return v;
-#endif
-}
-
 // to[r * step + q] (+)= the sum of all numbers of sum[q][r].
 template <class C>
 inline void put_sums(const typename Lanes<C>::V (&sum)[kAcross][4], C* to, int64_t step,
@@ -110,21 +93,6 @@ void dot_rows(const W* dy, int64_t dy_stride, const W* x, int64_t x_stride, int6
   put_sums<C>(sum, to, step, fresh);
 }
 
-// One row of dy by eight of x: the dot products of `count` numbers, in twos of four.
-template <class C>
-void dot_entries(const C* dy, const C* const* x, int64_t count, typename Four<C>::V (&total)[2]) {
-  constexpr int N = Lanes<C>::N;
-  typename Lanes<C>::V sum[2][4] = {};
-  const auto add = [&](auto load, int64_t c) {
-    const typename Lanes<C>::V left = load(dy + c);
-    for (int k = 0; k < 8; ++k) sum[k / 4][k % 4] += left * load(x[k] + c);
-  };
-  int64_t c = 0;
-  for (; c + N <= count; c += N) add([](const C* from) { return load_lanes<C>(from); }, c);
-  if (c < count) add([=](const C* from) { return load_part<C>(from, count - c); }, c);
-  for (int half = 0; half < 2; ++half) total[half] = add_up<C>(sum[half]);
-}
-
 template <class T, class W = typename Sum<T>::type>
 class RowGradient {
   typedef typename Sum<T>::type C;
@@ -192,12 +160,15 @@ class RowGradient {
   void add(int64_t row, int64_t last, const W* dy, int64_t first, const W* x, int64_t stride,
            int64_t count, bool fresh) const {
     const int64_t rows = p_.out_size, columns = p_.in_size;
-    if constexpr (K == 1) {
-      if (rows == 1 || columns == 1)
-        return add_entries(row, last, dy, first, x, stride, count, fresh);
-    }
     for (int64_t i = row; i < last; ++i) {
       const W* left = dy + (i - first) * rows * stride;
+      if constexpr (K == 1) {
+        if (rows == 1 || columns == 1) {
+          add_entries<C, 2, 0>(p_, p_.offsets[i], p_.offsets[i + 1], left, x, stride, count,
+                               sums_, fresh);
+          continue;
+        }
+      }
       for (int64_t e = p_.offsets[i], end = p_.offsets[i + 1]; e < end; ++e) {
         const W* right = x + p_.indices[e] * columns * stride;
         const W* after = x + p_.indices[std::min(e + 1, end - 1)] * columns * stride;
@@ -207,33 +178,6 @@ class RowGradient {
           for (int64_t r = 0; r < rows; r += 4)
             dot_rows<C, W>(left + r * stride, stride, here, stride, count, r == 0 ? next : nullptr,
                            sums_ + e * p_.block() + r * columns + q, columns, fresh);
-        }
-      }
-    }
-  }
-
-  // The same where a side is 1: eight entries of a row at a time.
-  void add_entries(int64_t row, int64_t last, const C* dy, int64_t first, const C* x,
-                   int64_t stride, int64_t count, bool fresh) const {
-    const int64_t rows = p_.out_size, columns = p_.in_size;
-    for (int64_t i = row; i < last; ++i) {
-      const int64_t begin = p_.offsets[i], entries = (p_.offsets[i + 1] - begin) * columns;
-      for (int64_t r = 0; r < rows; ++r) {
-        const C* left = dy + ((i - first) * rows + r) * stride;
-        for (int64_t some = 0; some < entries; some += 8) {
-          const C* right[8];
-          C* to[8];
-          for (int k = 0; k < 8; ++k) {
-            const int64_t entry = std::min(some + k, entries - 1);
-            const int64_t e = columns == 1 ? begin + entry : begin + entry / columns;
-            const int64_t q = columns == 1 ? 0 : entry % columns;
-            right[k] = x + (p_.indices[e] * columns + q) * stride;
-            to[k] = sums_ + e * p_.block() + r * columns + q;
-          }
-          typename Four<C>::V total[2];
-          dot_entries<C>(left, right, count, total);
-          for (int k = 0; k < int(std::min<int64_t>(8, entries - some)); ++k)
-            *to[k] = fresh ? total[k / 4][k % 4] : *to[k] + total[k / 4][k % 4];
         }
       }
     }
