@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import re
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
-from pages import DOCS, RESULTS, goals, machine, markdown_table, read_report, write_below
+from pages import (
+    DOCS,
+    RESULTS,
+    goals,
+    machine,
+    markdown_table,
+    paths_given,
+    read_report,
+    write_below,
+)
 
 MARK = "<!-- tables below: written by benchmarks/blocksparse_tables.py -->\n"
 CASE = re.compile(r"m=k=(\d+), n=(\d+), d=([\d.]+), b=(\d+), x (\(\w, \w\)), threads: (\d+)")
@@ -106,6 +114,5 @@ def main(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    names = [Path(name) for name in sys.argv[1:]]
-    default = [RESULTS / "blocksparse.json", DOCS / "benchmarks-blocksparse.md"]
-    main(*(names if len(names) == 2 else default))
+    usual = {"report": RESULTS / "blocksparse.json", "page": DOCS / "benchmarks-blocksparse.md"}
+    main(*paths_given(__doc__, usual))

@@ -6,11 +6,10 @@ python benchmarks/catalogue_tables.py     # rewrites what stands below the page'
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
-from pages import DOCS, RESULTS, machine, markdown_table, read_report, write_below
+from pages import DOCS, RESULTS, machine, markdown_table, paths_given, read_report, write_below
 
 MARK = "<!-- tables below: written by benchmarks/catalogue_tables.py -->\n"
 PARAMETERS = ("vertices", "attributes", "texture", "pose", "intrinsics", "light", "density")
@@ -117,5 +116,4 @@ def main(results: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    names = [Path(name) for name in sys.argv[1:]]
-    main(*(names if len(names) == 2 else (RESULTS, DOCS / "catalogue.md")))
+    main(*paths_given(__doc__, {"results": RESULTS, "page": DOCS / "catalogue.md"}))

@@ -30,6 +30,10 @@ def read(path: Path) -> tuple[list[Agreement], np.ndarray, np.ndarray]:
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     cars = [row for row in found if row["name"] is not None and row["error"] is not None]
     right = np.array([row["error"]["iou"] >= RIGHT for row in cars], dtype=float)
+    if not cars:
+        raise SystemExit(
+            f"{path} holds no car with an error; expected rows of streets.py with some"
+        )
     scenes = np.array([row["scene"] for row in cars])
     return [Agreement(**row["agreement"]) for row in cars], right, scenes
 

@@ -6,11 +6,10 @@ python benchmarks/decoder_tables.py     # rewrites what stands below the page's 
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
-from pages import DOCS, RESULTS, machine, markdown_table, read_report, write_below
+from pages import DOCS, RESULTS, machine, markdown_table, paths_given, read_report, write_below
 
 MARK = "<!-- below: written by benchmarks/decoder_tables.py -->\n"
 ERROR, CHAMFER = "held-out vertex error", "held-out Chamfer distance"
@@ -128,10 +127,9 @@ def main(source: Path, page: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    names = [Path(name) for name in sys.argv[1:]]
-    default = [
-        RESULTS / "decoder.json",
-        DOCS / "blocksparse-decoder.md",
-        DOCS / "images" / "blocksparse_decoder.png",
-    ]
-    main(*(names if len(names) == 3 else default))
+    usual = {
+        "report": RESULTS / "decoder.json",
+        "page": DOCS / "blocksparse-decoder.md",
+        "picture": DOCS / "images" / "blocksparse_decoder.png",
+    }
+    main(*paths_given(__doc__, usual))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pages import DOCS, RESULTS, markdown_table, read_report, write_between
+from pages import DOCS, RESULTS, markdown_table, paths_given, read_report, write_between
 
 PAGE = DOCS / "graph.md"
 REPORTS = {
@@ -40,4 +40,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    paths_given(__doc__, {})
     main()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pages import DOCS, RESULTS, goals, markdown_table, read_report, write_between
+from pages import DOCS, RESULTS, goals, markdown_table, paths_given, read_report, write_between
 
 PAGE = DOCS / "molecules.md"
 REPORTS = {"molecules.json": "table", "molecules-full.json": "full"}  # file, mark on the page
@@ -70,4 +70,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    paths_given(__doc__, {})
     main()

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs"
+
+
+def paths_given(about: str | None, usual: Mapping[str, Path]) -> list[Path]:
+    """The paths on the command line by their names in its help: all of them, or none and the usual.
+
+    Asked for help, or given paths of another number, it says so and leaves.
+    """
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, path in usual.items():
+        parser.add_argument(name, type=Path, nargs="?", help=f"left out, {path.name}")
+    given = [path for path in vars(parser.parse_args()).values() if path is not None]
+    if given and len(given) != len(usual):
+        parser.error(f"expected all of {' '.join(usual)}, or none")
+    return given or list(usual.values())
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -5,11 +5,10 @@ python benchmarks/priors_tables.py     # rewrites what stands between the page's
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from pages import DOCS, RESULTS, machine, markdown_table, read_report, write_between
+from pages import DOCS, RESULTS, machine, markdown_table, paths_given, read_report, write_between
 from tables import others
 
 BEGIN = "<!-- below: written by benchmarks/priors_tables.py -->\n"
@@ -47,6 +46,5 @@ def main(source: Path, page: Path) -> None:
 
 
 if __name__ == "__main__":
-    names = [Path(name) for name in sys.argv[1:]]
-    default = [RESULTS / "priors.json", DOCS / "results.md"]
-    main(*(names if len(names) == 2 else default))
+    usual = {"report": RESULTS / "priors.json", "page": DOCS / "results.md"}
+    main(*paths_given(__doc__, usual))

@@ -5,11 +5,19 @@ python benchmarks/raster_tables.py     # rewrites what stands below the page's l
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from pages import DOCS, RESULTS, goals, machine, markdown_table, read_report, write_below
+from pages import (
+    DOCS,
+    RESULTS,
+    goals,
+    machine,
+    markdown_table,
+    paths_given,
+    read_report,
+    write_below,
+)
 
 MARK = "<!-- tables below: written by benchmarks/raster_tables.py -->\n"
 FULL = "full (rasterize + interpolate + antialias) forward + backward"
@@ -99,6 +107,5 @@ def main(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    names = [Path(name) for name in sys.argv[1:]]
-    default = [RESULTS / "raster.json", DOCS / "benchmarks.md"]
-    main(*(names if len(names) == 2 else default))
+    usual = {"report": RESULTS / "raster.json", "page": DOCS / "benchmarks.md"}
+    main(*paths_given(__doc__, usual))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diffrender._commands import run_module
 from diffrender._files import atomic_path
 from diffrender.datasets.numbered_files import write_numbered
 from diffrender.datasets.synthetic import TRAINING_SEED, StreetSettings, SyntheticStreets
@@ -113,4 +114,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

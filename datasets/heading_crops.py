@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diffrender._commands import run_module
 from diffrender._files import atomic_path
 from diffrender.datasets.depth_frames import STREETS, add_streets
 from diffrender.datasets.numbered_files import write_numbered
@@ -106,4 +107,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

@@ -18,6 +18,7 @@ __all__ = [
     "load_state",
     "moments_of",
     "read_checkpoint",
+    "restore_generator",
     "restore_optimizer",
     "write_checkpoint",
 ]
@@ -64,7 +65,8 @@ def read_checkpoint(path: Path, identity: str, parts: Collection[str]) -> Checkp
     """
     header, tensors = read_tensors(path, _KEY, _MAX_BYTES, "a readable checkpoint")
     sound = isinstance(header, dict) and set(header) - {"facts"} == set(_HEADER)
-    if not sound or not all(isinstance(header[name], kind) for name, kind in _HEADER.items()):
+    kinds = _HEADER | {"facts": dict}
+    if not sound or not all(isinstance(value, kinds[name]) for name, value in header.items()):
         raise InputError(f"{path}: a safetensors file, but not a checkpoint of this package")
     if header["identity"] != identity:
         raise InputError(
@@ -114,7 +116,26 @@ def restore_optimizer(
         if set(held) != _MOMENTS:
             raise _unfit(path, f"of parameter {place} only {', '.join(sorted(held))}")
     groups = optimizer.state_dict()["param_groups"] if groups is None else groups
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unfit(path, f"its groups: {error}") from error
+
+
+def restore_generator(generator: torch.Generator, tensors: dict[str, Tensor], path: Path) -> None:
+    """Give a generator the state that a part of a checkpoint holds as "state".
+
+    Raises:
+        InputError: it is not there, or no state of such a generator.
+    """
+    if "state" not in tensors:
+        raise InputError(f"{path}: holds no state of the generator; delete it to start anew")
+    try:
+        generator.set_state(tensors["state"])
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"{path}: the generator's state cannot be used ({error}); delete it to start anew"
+        ) from error
 
 
 def _unfit(path: Path | None, found: str) -> InputError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +54,8 @@ class NetworkFile:
     def load(self, path: str | Path, make: Callable[[str], _Net]) -> _Net:
         """The network that `make` builds by the configuration, with the weights, for evaluation.
 
+        In float32, whatever the default type of torch is.
+
         Raises:
             InputError: no such file, not safetensors, too large, no configuration in it, or
                 tensors that do not fit the network.
@@ -72,7 +75,8 @@ class NetworkFile:
                         f"{path}: its metadata holds no '{self.key}', so it is not a file written "
                         f"by {self.writer}"
                     )
-                net = make(text)
+                with _float32():
+                    net = make(text)
                 expected = net.state_dict()
                 _check_names(path, set(file.keys()), set(expected))
                 for name, old in expected.items():
@@ -94,6 +98,17 @@ class NetworkFile:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: the weights cannot be used ({reason})") from error
         return net.eval().requires_grad_(False)
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Modules that are made in here have float32 parameters."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def read_config(path: Path, text: str, make: Callable[[dict[str, Any]], _Config]) -> _Config:

@@ -10,6 +10,8 @@ import diffrender as dr
 from diffrender.datasets import KittiObject, sample_frame
 from diffrender.shape_priors import load_prior
 
+if len(sys.argv) == 2 or len(sys.argv) > 4:
+    sys.exit(__doc__)
 frame = KittiObject(sys.argv[1])[sys.argv[2]] if len(sys.argv) > 2 else sample_frame()
 scene = dr.reconstruct(
     frame.image,  # (H, W, 3) uint8

@@ -20,6 +20,7 @@ from diffrender._checkpoint import (
     load_state,
     moments_of,
     read_checkpoint,
+    restore_generator,
     restore_optimizer,
     write_checkpoint,
 )
@@ -106,8 +107,14 @@ class _Phase:
         groups = self.optimizer.state_dict()["param_groups"]
         return {"groups": groups, "schedule": self.schedule.state_dict()}
 
-    def load(self, moments: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        restore_optimizer(self.optimizer, moments, facts["groups"])
+    def load(self, moments: dict[str, Tensor], facts: Any, path: Path) -> None:
+        kinds = {"groups": list, "schedule": dict}
+        given = facts if isinstance(facts, dict) else {}
+        if not all(isinstance(given.get(name), kind) for name, kind in kinds.items()):
+            raise InputError(
+                f"{path}: holds no options and schedule of its optimizers; delete it to start anew"
+            )
+        restore_optimizer(self.optimizer, moments, facts["groups"], path)
         self.schedule.load_state_dict(facts["schedule"])
 
 
@@ -221,9 +228,9 @@ class _Run:
         state = read_checkpoint(path, self._what(), ("net", "generator", "pair", "encoder"))
         self.step = state.step
         load_state(self.net, state.parts["net"], path)
-        self.pair_phase.load(state.parts["pair"], state.facts["pair"])
-        self.encoder_phase.load(state.parts["encoder"], state.facts["encoder"])
-        self.generator.set_state(state.parts["generator"]["state"])
+        for name, phase in (("pair", self.pair_phase), ("encoder", self.encoder_phase)):
+            phase.load(state.parts[name], state.facts.get(name), path)
+        restore_generator(self.generator, state.parts["generator"], path)
 
     def _what(self) -> str:
         """What a checkpoint must agree with: settings, and the shapes by their sum."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from python_runs import run_python
@@ -21,6 +23,14 @@ def test_reconstruct_example_writes_a_scene(tmp_path: Path) -> None:
     assert expected < written
     record = json.loads((tmp_path / "out" / "result.json").read_text())
     assert len(record["objects"]) == 5
+
+
+def test_reconstruct_example_asks_for_a_frame(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "reconstruct.py"), "KITTI"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "reconstruct.py KITTI 000114 DIR" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_sparse_training_example_learns(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, print_json
 from diffrender.tools.console import out as standard_out
+from diffrender.tools.given import path_of, refuse_empty
 
 if TYPE_CHECKING:
     from diffrender.tools.ablate_variants import Variant
@@ -19,16 +20,21 @@ __all__ = ["ablate"]
 
 @guarded
 def ablate(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path(
-        "ablation"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", parser=path_of("--out"), help="Folder for the results."),
+    ] = Path("ablation"),
     scenes: Annotated[int, typer.Option(help="Synthetic streets of each seed.")] = 4,
     seeds: Annotated[
         str, typer.Option(metavar="N,N", help="Seeds of the streets; 1 and 2 are for development.")
     ] = "1,2",
     kitti: Annotated[
         Path | None,
-        typer.Option(metavar="ROOT", help="Also real frames with lidar and instance_2."),
+        typer.Option(
+            metavar="ROOT",
+            parser=path_of("--kitti"),
+            help="Also real frames with lidar and instance_2.",
+        ),
     ] = None,
     only: Annotated[
         str | None, typer.Option(metavar="GROUP,GROUP", help="Only these groups of cases.")
@@ -47,6 +53,7 @@ def ablate(
     from diffrender.tools.ablate_report import markdown, plot, summary
     from diffrender.tools.ablate_run import read_lines, real_lines, street_lines, write_lines
 
+    refuse_empty({"--seeds": seeds, "--only": only})
     cases = _cases(only)
     numbers = _seeds(seeds)
     if scenes < 0 or (scenes == 0 and kitti is None):

@@ -160,8 +160,9 @@ def _measure(report: Report, case: _Case, repeats: int) -> None:
     ):
         _take_turns(report, case, what, ours_calls, peer_calls, repeats)
         if case.half and multiplies(torch.bfloat16):
-            halves = [{n: _half(c) for n, c in d.items()} for d in (ours_calls, peer_calls)]
-            _take_turns(report, case, f"{what} in bfloat16", *halves, repeats)
+            ours_half = {n: _half(call) for n, call in ours_calls.items()}
+            peers_half = {n: _half(call) for n, call in peer_calls.items()}
+            _take_turns(report, case, f"{what} in bfloat16", ours_half, peers_half, repeats)
 
 
 def _take_turns(

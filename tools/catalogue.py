@@ -11,7 +11,7 @@ import typer
 
 from diffrender._files import atomic_path, readable, write_text_atomic
 from diffrender.errors import InputError
-from diffrender.tools.console import guarded, out, plain_table
+from diffrender.tools.console import guarded, out, plain_table, warn
 from diffrender.tools.given import path_of
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def gallery(
     """One page a technique, an index, a comparison and a table of libraries."""
     from diffrender.catalogue.gallery import build_site
 
-    pages = build_site(folder, results)
+    pages = build_site(folder, results, warn)
     _print_written(f"{len(pages)} pages, start at {folder / 'index.html'}")
 
 

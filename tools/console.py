@@ -14,14 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from diffrender.errors import InputError, MissingExtraError
+from diffrender._commands import BAD_INPUT, mendable
 
 __all__ = ["fail", "guarded", "note", "out", "plain_table", "print_json", "warn"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-BAD_INPUT = 2
 
 
 def out() -> Console:
@@ -59,20 +57,16 @@ def print_json(value: Any) -> None:
 
 
 def guarded(command: Callable[P, T]) -> Callable[P, T]:
-    """Wrap a subcommand: what the user can mend becomes one line; a bug keeps its traceback.
-
-    InputError, MissingExtraError and operating-system errors that name a file are the user's.
-    """
+    """Wrap a subcommand: what is `mendable` becomes one line; a bug keeps its traceback."""
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
-        except (InputError, MissingExtraError) as error:
-            fail(str(error))
-        except OSError as error:
-            if error.filename is None:
+        except Exception as error:
+            message = mendable(error)
+            if message is None:
                 raise
-            fail(f"{error.filename}: {error.strerror or error}")
+            fail(message)
 
     return wrapper

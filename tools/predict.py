@@ -10,6 +10,7 @@ import typer
 
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, print_json
+from diffrender.tools.given import path_of, refuse_empty
 
 __all__ = ["predict"]
 
@@ -28,11 +29,19 @@ def _group() -> None:
 def molecules(
     weights: Annotated[
         list[Path],
-        typer.Option("--weights", metavar="FILE", help="A network; several: their mean."),
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            parser=path_of("--weights"),
+            help="A network; several: their mean.",
+        ),
     ],
     smiles: Annotated[list[str] | None, typer.Argument(help="Molecules.")] = None,
     listing: Annotated[
-        Path | None, typer.Option("--list", metavar="FILE", help="SMILES, one a line.")
+        Path | None,
+        typer.Option(
+            "--list", metavar="FILE", parser=path_of("--list"), help="SMILES, one a line."
+        ),
     ] = None,
     shares: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Weights of the networks in the mean.")
@@ -44,6 +53,7 @@ def molecules(
     """
     from diffrender.graph.molecules import load_molecule_network, predict_molecules
 
+    refuse_empty({"--shares": shares})
     asked = list(smiles or []) + _lines(listing)
     if not asked:
         raise InputError("no molecules: give SMILES, or a file of them with --list")

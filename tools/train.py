@@ -12,6 +12,7 @@ import typer
 
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
+from diffrender.tools.given import path_of, refuse_empty
 from diffrender.tools.inputs import DEFAULT_NETWORK, DepthChoice
 from diffrender.tools.train_meshes import mesh_denoiser, mesh_refiner
 from diffrender.tools.train_molecules import molecules
@@ -37,10 +38,21 @@ def _group() -> None:
 @guarded
 def predictor(
     out_dir: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Checkpoint, log and weights; goes on.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            parser=path_of("--out"),
+            help="Checkpoint, log and weights; goes on.",
+        ),
     ],
     kitti: Annotated[
-        Path | None, typer.Option(metavar="ROOT", help="Learn from a folder in KITTI's layout.")
+        Path | None,
+        typer.Option(
+            metavar="ROOT",
+            parser=path_of("--kitti"),
+            help="Learn from a folder in KITTI's layout.",
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of --kitti.")] = "training",
     listing: Annotated[
@@ -64,7 +76,11 @@ def predictor(
     ] = None,
     samples: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where samples are kept; DIR/samples."),
+        typer.Option(
+            metavar="DIR",
+            parser=path_of("--samples"),
+            help="Where samples are kept; DIR/samples.",
+        ),
     ] = None,
     backbone: Annotated[str, typer.Option(help="timm model with strides 8 and 16.")] = "resnet10t",
     hypotheses: Annotated[int, typer.Option(help="Yaw bins, each with its own head.")] = 8,
@@ -99,6 +115,11 @@ def predictor(
     )
     from diffrender.shape_priors import load_prior
 
+    refuse_empty(
+        {"--split": split, "--list": listing, "--masks": masks, "--depth": depth,
+         "--depth-weights": depth_weights, "--backbone": backbone, "--prior": prior,
+         "--device": device}
+    )  # fmt: skip
     until = deadline(pause_after)
     source = _source(kitti, split, listing, masks, DepthChoice(depth, depth_weights), streets)
     shape = load_prior(prior)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffrender.tools.console import guarded, note, out
+from diffrender.tools.given import path_of
 from diffrender.tools.train_options import Pause, deadline
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["mesh_denoiser", "mesh_refiner"]
 
 _Out = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="Checkpoint and weights; goes on.")
+    Path,
+    typer.Option(
+        "--out", metavar="DIR", parser=path_of("--out"), help="Checkpoint and weights; goes on."
+    ),
 ]
 _Steps = Annotated[int, typer.Option(help="Gradient steps.")]
 _Seed = Annotated[int, typer.Option(help="Of weights and examples.")]

@@ -10,6 +10,7 @@ import typer
 
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
+from diffrender.tools.given import path_of, refuse_empty
 from diffrender.tools.train_options import Pause, Tensorboard, deadline
 
 if TYPE_CHECKING:
@@ -22,13 +23,25 @@ __all__ = ["molecules"]
 @guarded
 def molecules(
     data: Annotated[
-        Path, typer.Option("--data", metavar="DIR", help="PCQM4Mv2, or a set of our own.")
+        Path,
+        typer.Option(
+            "--data", metavar="DIR", parser=path_of("--data"), help="PCQM4Mv2, or a set of our own."
+        ),
     ],
     out_dir: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Checkpoint, log and weights; goes on.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            parser=path_of("--out"),
+            help="Checkpoint, log and weights; goes on.",
+        ),
     ],
     cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where graphs are kept; OUT/graphs.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=path_of("--cache"), help="Where graphs are kept; OUT/graphs."
+        ),
     ] = None,
     label: Annotated[str, typer.Option(help="Column of the table.")] = "homolumogap",
     features: Annotated[str, typer.Option(help="Feature set: original, 1, 2 or 3.")] = "1",
@@ -75,6 +88,10 @@ def molecules(
         save_molecule_network,
     )
 
+    refuse_empty(
+        {"--label": label, "--features": features, "--block": block, "--masking": masking,
+         "--schedule": schedule}
+    )  # fmt: skip
     until = deadline(pause_after)
     chosen = feature_set(features)
     network = GraphSettings(

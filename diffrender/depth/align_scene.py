@@ -1,8 +1,9 @@
 """Scale and shift of a depth prediction without lidar: from the road and from known object sizes.
 
 The road lies `camera_height` below the camera, so on it h / z = n . ray with n the road's unit
-normal (pointing down) and ray = K^-1 (u, v, 1): inverse depth is linear in the pixel. An object of
-height H that covers h pixels is at z = f H / h. Both are linear in the scale and shift sought.
+normal (pointing down) and ray = K^-1 (u, v, 1), with the lens's distortion taken out: inverse depth
+is linear in the ray. An object of height H that covers h pixels is at z = f H / h. Both are linear
+in the scale and shift sought.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from diffrender.cameras import Camera
 from diffrender.depth.align import Aligned, Anchor, apply_alignment
@@ -90,7 +92,7 @@ def align_to_scene(
         )
     intrinsics = camera.intrinsics.detach().cpu().double().numpy()
     measured, refused = _measure(prediction, instances, intrinsics, size_prior or SizePrior())
-    road = _road_rays(prediction, instances, intrinsics) if camera_height is not None else None
+    road = _road_rays(prediction, instances, camera) if camera_height is not None else None
     generator = np.random.default_rng(seed)
     if prediction.kind == "affine_inverse":
         fit = _fit_affine(road, measured, camera_height, generator)
@@ -137,19 +139,22 @@ def _measure(
 
 
 def _road_rays(
-    prediction: DepthPrediction, instances: Sequence[Instance], intrinsics: np.ndarray
+    prediction: DepthPrediction, instances: Sequence[Instance], camera: Camera
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Values (N,) and rays (N, 3) of pixels that may show road."""
     values = prediction.values
     known = np.isfinite(values)
     if prediction.kind != "affine_inverse":
         known &= values > 0
-    pixels = road_pixels(known, instances, intrinsics)
+    inside = camera.to("cpu", torch.float64)
+    pixels = road_pixels(known, instances, inside.intrinsics.detach().numpy())
     if pixels is None:
         return None
     rows, columns = pixels
-    ends = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))], axis=1)
-    return values[rows, columns].astype(np.float64), ends @ np.linalg.inv(intrinsics).T
+    centres = torch.from_numpy(np.stack([columns + 0.5, rows + 0.5], axis=1))
+    ends = inside.unproject(centres, torch.ones(len(rows), dtype=torch.float64))
+    rays = inside.world_to_camera(ends).detach().numpy()
+    return values[rows, columns].astype(np.float64), rays
 
 
 _Fit = tuple[float, float, float, list[Anchor], str]

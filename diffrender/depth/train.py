@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from diffrender._backbones import classifier_colours
+from diffrender._commands import run_module
 from diffrender._files import write_text_atomic
 from diffrender._training import keep_freed_memory
 from diffrender.blocksparse import SparsityConfig
@@ -149,4 +150,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from diffrender._backbones import classifier_colours, classifier_weights
+from diffrender._commands import run_module
 from diffrender._training import keep_freed_memory, read_arrays, training_files
 from diffrender.depth.train_augment import Augmentation, recolour
 from diffrender.errors import InputError
@@ -262,4 +263,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

@@ -1,9 +1,11 @@
 """The C++ kernels: a C ABI without torch or Python, found beside this file and loaded by ctypes.
 
 One library is built for each instruction set; the widest one that the processor has is taken.
-`DIFFRENDER_NATIVE=off` leaves them unused, `=baseline` or `=avx2` caps the instruction set.
+`DIFFRENDER_NATIVE=off` leaves them unused, `=baseline` or `=avx2` caps the instruction set
+(`=avx512` is the highest).
 Loading them lets the process keep up to 256 MiB of freed memory (glibc only), since getting it back
-costs as much as drawing; `DIFFRENDER_MALLOC=system` leaves the C library's own limits.
+costs as much as drawing; `DIFFRENDER_MALLOC=system` leaves the C library's own limits. Any other
+value of the two is refused with an InputError.
 """
 
 from __future__ import annotations

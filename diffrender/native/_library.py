@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from diffrender.errors import InputError
 from diffrender.native._build import LEVELS, library_name
 
 __all__ = ["NativeError", "instruction_set", "library", "reason_missing", "signature"]
@@ -39,10 +40,25 @@ def _open(level: str) -> ctypes.CDLL:
     return found
 
 
+def _wish(variable: str, known: tuple[str, ...]) -> str:
+    """What the environment asks for, "" where it says nothing.
+
+    Raises:
+        InputError: a word that means nothing here.
+    """
+    word = os.environ.get(variable, "")
+    if word not in ("", *known):
+        raise InputError(
+            f"{variable} is '{word}', expected one of: {', '.join(known)}; or unset it"
+        )
+    return word
+
+
 @functools.cache
 def _load() -> tuple[ctypes.CDLL | None, str, str]:
     """The library, its instruction set, and the reason when there is none."""
-    wish = os.environ.get("DIFFRENDER_NATIVE", "")
+    wish = _wish("DIFFRENDER_NATIVE", ("off", *LEVELS))
+    malloc = _wish("DIFFRENDER_MALLOC", ("system",))
     if wish == "off":
         return None, "", "switched off by DIFFRENDER_NATIVE=off"
     names = list(LEVELS)
@@ -55,7 +71,7 @@ def _load() -> tuple[ctypes.CDLL | None, str, str]:
                 break
     except NativeError as error:
         return None, "", str(error)
-    if os.environ.get("DIFFRENDER_MALLOC", "") != "system":
+    if malloc != "system":
         chosen.diffrender_keep_memory.restype = ctypes.c_int64
         chosen.diffrender_keep_memory(ctypes.c_int64(KEPT_MEMORY))
     return chosen, names[level], ""

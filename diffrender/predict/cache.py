@@ -181,9 +181,15 @@ def load_samples(source: FrameSource, folder: Path, settings: SampleSettings) ->
             raise InputError(f"{path}: not a readable safetensors file ({error})") from error
         if "none" not in stored:
             try:
-                shards.append(Samples.from_tensors(stored))
-            except (KeyError, RuntimeError) as error:
+                samples = Samples.from_tensors(stored)
+            except InputError as error:
                 raise InputError(f"{path}: not samples of this package ({error})") from error
+            if samples.windows.size != (settings.size, settings.size):
+                raise InputError(
+                    f"{path}: windows of {samples.windows.size} pixels, expected {settings.size} a "
+                    "side"
+                )
+            shards.append(samples)
     if not shards:
         reasons = "; ".join(refused[:3]) or "the frames have no instances"
         raise InputError(f"{source.description}: no object can be learned from ({reasons})")
@@ -223,7 +229,8 @@ def _header(path: Path, stamp: str) -> list[str]:
             header = json.loads((file.metadata() or {}).get(_KEY, "null"))
     except (SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a readable sample file ({error})") from error
-    if not isinstance(header, dict) or set(header) != {"stamp", "refused"}:
+    sound = isinstance(header, dict) and set(header) == {"stamp", "refused"}
+    if not sound or not isinstance(header["refused"], list):
         raise InputError(f"{path}: a safetensors file, but not samples of this package")
     if header["stamp"] != stamp:
         raise InputError(

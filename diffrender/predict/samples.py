@@ -13,12 +13,19 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from diffrender.cameras import Camera
+from diffrender.errors import InputError, check_shape
 from diffrender.losses import Evidence
 
 __all__ = ["Samples"]
 
 _EVIDENCE = tuple(f.name for f in dataclasses.fields(Evidence))
 _BYTES = ("mask", "care", "image")  # shares in [0, 1]: stored in 1/255
+_WINDOWS = ("mask", "care", "depth", "image")  # (N, H, W), in files
+_LAST = {
+    "image": (3,), "box": (4,), "open_sides": (4,), "size_mean": (3,), "size_sigma": (3,),
+    "intrinsics": (3, 3), "translation": (3,),
+}  # fmt: skip
+_TYPES = {**dict.fromkeys(_BYTES, torch.uint8), "open_sides": torch.bool}  # others are floats
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,12 @@ class Samples:
 
     @staticmethod
     def from_tensors(stored: dict[str, Tensor]) -> Samples:
-        """Inverse of `to_tensors`, up to its rounding."""
+        """Inverse of `to_tensors`, up to its rounding.
+
+        Raises:
+            InputError: tensors are absent, or of other shapes or types than `to_tensors` gives.
+        """
+        _check_stored(stored)
         fields: dict[str, Tensor] = {}
         for name in _EVIDENCE:
             value = stored[name]
@@ -144,3 +156,20 @@ class Samples:
             size=(height, width),
         )
         return Samples(Evidence(**fields), windows, stored["camera_height"])
+
+
+def _check_stored(stored: dict[str, Tensor]) -> None:
+    names = (*_EVIDENCE, "intrinsics", "translation", "camera_height")
+    absent = [name for name in names if name not in stored]
+    if absent:
+        raise InputError(f"{', '.join(absent)} absent")
+    check_shape("mask", stored["mask"], None, None, None)
+    count, *size = stored["mask"].shape
+    if min(count, *size) < 1:
+        raise InputError(f"mask has shape {(count, *size)}, expected objects and pixels")
+    for name in names:
+        window = size if name in _WINDOWS else []
+        check_shape(name, stored[name], count, *window, *_LAST.get(name, ()))
+        kind = stored[name].dtype
+        if not (kind == _TYPES[name] if name in _TYPES else kind.is_floating_point):
+            raise InputError(f"{name} is {kind}, expected {_TYPES.get(name, 'floats')}")

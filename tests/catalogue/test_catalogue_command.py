@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from diffrender.catalogue import find_technique, list_techniques
+from diffrender.catalogue.evaluate import Measured
 from diffrender.errors import InputError
 from diffrender.tools import bench_catalogue
 from diffrender.tools.app import app
@@ -99,6 +100,19 @@ def test_gallery_writes_pages(tmp_path: Path) -> None:
     assert done.exit_code == 0 and (tmp_path / "site" / "index.html").is_file()
     absent = ["catalogue", "gallery", "--out", str(tmp_path), "--results", str(tmp_path / "no")]
     assert RUN.invoke(app, absent).exit_code == 2
+
+
+def test_gallery_names_results_of_no_technique(tmp_path: Path) -> None:
+    for name in (PIXEL_PAIRS, "pixel-pairs"):
+        Measured(name, {"cpu": "a cpu"}).write(tmp_path)
+    arguments = ["catalogue", "gallery", "--out", str(tmp_path / "site"), "--results"]
+    done = RUN.invoke(app, [*arguments, str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("warning: pixel-pairs.json in ") and "no technique" in line
+    assert not (tmp_path / "site" / "pixel-pairs.html").exists()
+    (tmp_path / "pixel-pairs.json").unlink()
+    assert RUN.invoke(app, [*arguments, str(tmp_path)]).stderr == ""
 
 
 def test_bench_measures_a_technique_and_keeps_it(

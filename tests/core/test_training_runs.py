@@ -89,8 +89,9 @@ def test_checkpoints_keep_parts_and_facts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [None, "[]", '{"identity": "me"}', '{"identity": 1, "step": 1, "seconds": 0.0, "rows": []}'],
-)
+    [None, "[]", '{"identity": "me"}', '{"identity": 1, "step": 1, "seconds": 0.0, "rows": []}',
+     '{"identity": "me", "step": 1, "seconds": 0.0, "rows": [], "facts": 7}'],
+)  # fmt: skip
 def test_what_is_no_checkpoint(tmp_path: Path, header: str | None) -> None:
     path = tmp_path / "run.checkpoint"
     write_checkpoint(path, Checkpoint("me", parts={"net": {"a": torch.ones(1)}}))

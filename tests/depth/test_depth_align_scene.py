@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 from plain_street import HEIGHT, WIDTH, camera, street
 
 from diffrender.depth import Aligned, DepthPrediction, SizePrior, align_to_scene
@@ -75,6 +78,35 @@ def test_road_alone_and_cars_alone() -> None:
     for instance in cars:
         truth = np.median(depth[instance.mask])
         assert np.median(affine.depth[instance.mask]) == pytest.approx(truth, rel=0.06)
+
+
+@pytest.mark.parametrize("kind", ["relative_depth", "affine_inverse"])
+@pytest.mark.parametrize(
+    ("skew", "lens"),
+    [(40.0, None), (0.0, (-0.3, 0.08, 0.0, 0.0)), (25.0, (-0.25, 0.05, 0.01, -0.01))],
+)
+def test_the_road_is_seen_through_skew_and_lens(
+    kind: str, skew: float, lens: tuple[float, ...] | None
+) -> None:
+    plain = camera()
+    intrinsics = plain.intrinsics.clone()
+    intrinsics[0, 1] = skew
+    seen = dataclasses.replace(
+        plain,
+        intrinsics=intrinsics,
+        translation=torch.tensor([0.06, -0.2, 0.01], dtype=torch.float64),  # rays do not know it
+        distortion=None if lens is None else torch.tensor(lens, dtype=torch.float64),
+    )
+    # Depth by the formula of a level road along the rays of every pixel.
+    ends = np.stack(np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5), -1)
+    flat = torch.from_numpy(ends.reshape(-1, 2))
+    rays = seen.world_to_camera(seen.unproject(flat, torch.ones(len(flat)).double()))
+    down = rays[:, 1].numpy().reshape(HEIGHT, WIDTH)
+    depth = np.where(down > 1.65 / 40.0, 1.65 / np.maximum(down, 1e-6), 40.0)
+    prediction = inverse(depth, 0.3, 0.01) if kind == "affine_inverse" else relative(depth, 4.0)
+    aligned = align_to_scene(prediction, seen)
+    assert aligned.scale == pytest.approx(0.3 if kind == "affine_inverse" else 4.0, rel=2e-3)
+    assert aligned.inliers > 0.98
 
 
 def test_convention_camera_height_sets_the_scale() -> None:

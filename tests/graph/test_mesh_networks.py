@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from diffrender.blocksparse import SparsityConfig
 from diffrender.errors import InputError
@@ -146,6 +147,40 @@ def test_a_checkpoint_of_the_stable_part_serves_a_longer_run(tmp_path: Path) -> 
         train_mesh_network(examples, TINY, dataclasses.replace(longer, rate=1e-3), path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("facts", "the steps of its run are None"),
+        ("steps", "the steps of its run are 'all'"),
+        ("generator", "holds no state of the generator"),
+        ("state", "the generator's state cannot be used"),
+        ("moments", "the moments do not fit the optimizer"),
+    ],
+)
+def test_a_checkpoint_that_lacks_a_part_is_refused(
+    change: str, message: str, tmp_path: Path
+) -> None:
+    examples, path = NoisyCars(coarse=1, fine=0), tmp_path / "run.checkpoint"
+    settings = MeshTrainSettings(steps=5)
+    train_mesh_network(examples, TINY, settings, path, until=time.monotonic())
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors, header = load_file(path), json.loads(metadata["diffrender.training"])
+    if change == "facts":
+        del header["facts"]
+    elif change == "steps":
+        header["facts"] = {"steps": "all"}
+    elif change == "generator":
+        del tensors["generator.state"]
+    elif change == "state":
+        tensors["generator.state"] = torch.ones(3)
+    else:
+        del tensors["moments.exp_avg.0"]
+    save_file(tensors, path, metadata={"diffrender.training": json.dumps(header)})
+    with pytest.raises(InputError, match=rf"run\.checkpoint: {message}"):
+        train_mesh_network(examples, TINY, settings, path)
+
+
 def test_the_loss_weighs_errors_across_the_surface() -> None:
     example = NoisyCars(coarse=1, fine=0).draw(seeded())
     found = example.target + example.unit * example.normals
@@ -225,6 +260,9 @@ def test_broken_files_and_meshes_are_refused(tmp_path: Path) -> None:
     save_mesh_network(net, path)
     with pytest.raises(InputError, match="takes 0 inputs of evidence, a refiner 8"):
         load_refiner(path)
+    for load in (load_denoiser, load_refiner):
+        with pytest.raises(InputError, match="no such file, expected mesh network weights"):
+            load("")  # not the shipped one
     sparse = MeshNetwork(dataclasses.replace(TINY, sparsity=SparsityConfig(0.5, 8)))
     with pytest.raises(InputError, match="densify_ it first"):
         save_mesh_network(sparse, path)

@@ -15,6 +15,7 @@ from diffrender.tools.bench_molecules_cases import CASES, OURS, Outcome, read_ou
 pytest.importorskip("rdkit")
 
 RUN = CliRunner()
+TRAIN = ["train", "molecules", "--data", "none", "--out", "o"]
 
 
 def test_grow_train_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,46 +55,12 @@ def test_grow_train_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     [
         (["predict", "molecules", "--weights", "none.safetensors"], "no molecules"),
         (["predict", "molecules", "C", "--weights", "none.safetensors"], "no such file"),
-        (["train", "molecules", "--data", "none", "--out", "o"], "expected the layout of PCQM4Mv2"),
-        (
-            ["train", "molecules", "--data", "none", "--out", "o", "--masking", "1:2"],
-            "three numbers as 1:3:1",
-        ),
-        (["train", "molecules", "--data", "none", "--out", "o", "--masking", "nan:1:1"], "1:3:1"),
-        (
-            ["train", "molecules", "--data", "none", "--out", "o", "--epochs", "inf"],
-            "--epochs is inf",
-        ),
-        (
-            [
-                "train",
-                "molecules",
-                "--data",
-                "none",
-                "--out",
-                "o",
-                "--schedule",
-                "epoch",
-                "--epochs",
-                "1",
-            ],
-            "goes with --epochs of at least 2",
-        ),
-        (
-            [
-                "train",
-                "molecules",
-                "--data",
-                "none",
-                "--out",
-                "o",
-                "--schedule",
-                "epoch",
-                "--minutes",
-                "5",
-            ],
-            "goes with --epochs of at least 2",
-        ),
+        (TRAIN, "expected the layout of PCQM4Mv2"),
+        ([*TRAIN, "--masking", "1:2"], "three numbers as 1:3:1"),
+        ([*TRAIN, "--masking", "nan:1:1"], "1:3:1"),
+        ([*TRAIN, "--epochs", "inf"], "--epochs is inf"),
+        ([*TRAIN, "--schedule", "epoch", "--epochs", "1"], "goes with --epochs of at least 2"),
+        ([*TRAIN, "--schedule", "epoch", "--minutes", "5"], "goes with --epochs of at least 2"),
         (["bench", "molecules"], "give the molecules with --data"),
         (["bench", "molecules", "--size", "huge"], "one of: full"),
         (["bench", "raster", "--seeds", "2"], "No such option: --seeds"),

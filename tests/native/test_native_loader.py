@@ -11,6 +11,7 @@ import pytest
 import torch
 from python_runs import run_python
 
+from diffrender.errors import InputError
 from diffrender.native import NativeError, _build, _library, library, reason_missing
 from diffrender.raster import backends, rasterize
 
@@ -56,7 +57,6 @@ def test_an_older_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fresh")
 def test_it_can_be_switched_off_and_torch_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     from diffrender.cameras import Camera
-    from diffrender.errors import InputError
     from diffrender.meshes import Mesh
 
     monkeypatch.setenv("DIFFRENDER_NATIVE", "off")
@@ -65,6 +65,25 @@ def test_it_can_be_switched_off_and_torch_takes_over(monkeypatch: pytest.MonkeyP
     assert int((rasterize(mesh, camera).face >= 0).sum()) == 6
     with pytest.raises(InputError, match="switched off by DIFFRENDER_NATIVE=off"):
         rasterize(mesh, camera, backend="native")
+
+
+@pytest.mark.parametrize(
+    ("variable", "known"),
+    [
+        ("DIFFRENDER_NATIVE", "off, baseline, avx2, avx512"),
+        ("DIFFRENDER_MALLOC", "system"),
+    ],
+)
+@pytest.mark.usefixtures("fresh")
+def test_an_unknown_wish_is_refused(
+    variable: str, known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "foo")
+    for ask in (reason_missing, library, backends):
+        with pytest.raises(InputError, match=f"{variable} is 'foo', expected one of: {known}; or"):
+            ask()
+    monkeypatch.setenv(variable, "")
+    assert "foo" not in str(reason_missing())
 
 
 _BITS = """

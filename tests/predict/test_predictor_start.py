@@ -131,6 +131,19 @@ def test_refusals(tmp_path: Path) -> None:
     assert load_start(file, 2).count == 2
 
 
+def test_it_is_float32_whatever_the_default_is(tmp_path: Path) -> None:
+    file = save_predictor(net(), tmp_path / "p.safetensors")
+    torch.set_default_dtype(torch.float64)
+    try:
+        start = load_start(file, 2)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {p.dtype for p in start.net.parameters()} == {torch.float32}
+    found, usual = scene(start), scene(load_start(file, 2))
+    assert [o.pose for o in found.objects] == [o.pose for o in usual.objects]
+
+
 def test_from_the_command_line(tmp_path: Path) -> None:
     from diffrender.datasets import SyntheticStreets, write_kitti
     from diffrender.tools.app import app

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from predict_cases import SETTINGS, STREETS, prior, some
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from diffrender.errors import InputError
 from diffrender.losses import Evidence
@@ -123,6 +125,51 @@ def test_shards_are_made_once_and_read_back(tmp_path: Path) -> None:
         load_samples(STREETS, tmp_path, SETTINGS)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("mask", torch.zeros(7), r"mask has shape \(7,\)"),
+        ("mask", torch.tensor(1), r"mask has shape \(\)"),
+        ("depth", torch.zeros(1, 8, 8).half(), "depth has shape"),
+        ("box", torch.zeros(99, 4), r"box has shape \(99, 4\)"),
+        ("open_sides", torch.zeros(1, 3).bool(), "open_sides has shape"),
+        ("depth_sigma", torch.zeros(1, 1), "depth_sigma has shape"),
+        ("intrinsics", torch.zeros(3, 4), "intrinsics has shape"),
+        ("translation", torch.zeros(4), "translation has shape"),
+        ("camera_height", torch.zeros(()), "camera_height has shape"),
+        ("size_mean", None, "size_mean absent"),
+        ("image", "float", r"image is torch\.float32, expected torch\.uint8"),
+        ("box", torch.zeros(3, 4, dtype=torch.int32), "box "),
+        ("*", "small", r"windows of \(16, 16\) pixels, expected 32 a side"),
+        ("*", "none", "expected objects and pixels"),
+        ("refused", 7, "not samples of this package"),
+    ],
+)
+def test_a_shard_made_by_hand_is_refused_by_its_name(
+    name: str, value: object, message: str, tmp_path: Path
+) -> None:
+    assert prepare(STREETS, tmp_path, SETTINGS)
+    path = tmp_path / "samples_00001.safetensors"
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["diffrender.samples"])
+    tensors = load_file(path)
+    if value == "small":
+        tensors = some().halved().to_tensors()
+    elif value == "none":
+        tensors = {key: tensor[:0] for key, tensor in tensors.items()}
+    elif value == "float":
+        tensors[name] = tensors[name].float()
+    elif isinstance(value, torch.Tensor):
+        tensors[name] = value
+    elif value is None:
+        del tensors[name]
+    else:
+        header[name] = value
+    save_file(tensors, path, {"diffrender.samples": json.dumps(header)})
+    with pytest.raises(InputError, match=rf"samples_00001\.safetensors: .*{message}"):
+        load_samples(STREETS, tmp_path, SETTINGS)
+
+
 def test_processes_share_the_shards(tmp_path: Path) -> None:
     assert prepare(STREETS, tmp_path, SETTINGS, share=(1, 2))
     assert [f.name for f in tmp_path.iterdir()] == ["samples_00001.safetensors"]
@@ -131,8 +178,6 @@ def test_processes_share_the_shards(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_used_is_noted_and_stops_nothing(tmp_path: Path) -> None:
-    from safetensors import safe_open
-
     class Broken:
         description = "one good frame between two bad ones"
 

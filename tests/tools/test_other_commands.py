@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -250,46 +249,6 @@ def test_unknown_benchmark_is_refused() -> None:
 def test_version() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert result.stdout == "diffrender 0.1.0\n"
-
-
-@pytest.mark.parametrize(
-    ("line", "option"),
-    [
-        ("depth '' --out a.npy", "IMAGE"),
-        ("depth a.png --out ''", "--out"),
-        ("depth a.png --out a.npy --calib ''", "--calib"),
-        ("depth a.png --out a.npy --weights ''", "--weights"),
-        ("depth a.png --out a.npy --model ''", "--model"),
-        ("demo --out ''", "--out"),
-        ("demo --depth ''", "--depth"),
-        ("evaluate kitti --labels '' --results r", "--labels"),
-        ("evaluate kitti --labels r --results ''", "--results"),
-        ("evaluate kitti --labels r --results r --split ''", "--split"),
-        ("evaluate kitti --labels r --results r --json ''", "--json"),
-        ("evaluate kitti --labels r --results r --markdown ''", "--markdown"),
-        ("evaluate kitti --labels r --results r --plots ''", "--plots"),
-        ("evaluate depth --pred '' --truth r", "--pred"),
-        ("evaluate depth --pred r --truth ''", "--truth"),
-        ("evaluate depth --pred r --truth r --calib ''", "--calib"),
-        ("evaluate lint ''", "RESULTS"),
-        ("prior learn '' --out a.safetensors", "MESHES"),
-        ("synthetic write --out ''", "--out"),
-        ("synthetic molecules --out ''", "--out"),
-        ("catalogue render gendr '' --out a.png", "MESH"),
-        ("catalogue gallery --out site --results ''", "--results"),
-        ("bench ipu --json ''", "--json"),
-        ("bench ipu --figures ''", "--figures"),
-        ("bench catalogue --work ''", "--work"),
-        ("bench priors --cars ''", "--cars"),
-        ("bench molecules --data ''", "--data"),
-    ],
-)
-def test_an_empty_value_is_refused_and_writes_nothing(
-    line: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # where "" would be looked for, and written to
-    refused(CliRunner().invoke(app, shlex.split(line)), f"{option} is empty")
-    assert not list(tmp_path.iterdir())
 
 
 def test_depth_that_cannot_be_written_is_refused_before_the_network(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diffrender._files import write_text_atomic
@@ -17,18 +17,24 @@ from diffrender.errors import InputError
 __all__ = ["build_site", "read_results", "write_site"]
 
 
-def build_site(folder: Path, results: Path | None = None) -> list[Path]:
+def build_site(
+    folder: Path, results: Path | None = None, say: Callable[[str], None] = lambda _: None
+) -> list[Path]:
     """Write index.html, compare.html, libraries.html and one page for every technique.
 
     Args:
         folder: is made where it is not there; pages of the same names are replaced.
         results: folder of `diffrender bench catalogue --work`; without it pages hold cards alone.
+        say: told of files in there that no page can hold, since there is no such technique.
 
     Raises:
         InputError: `results` is no folder, or a file in it is not of that form.
     """
     cards = [find_technique(name).card for name in list_techniques()]
-    return write_site(folder, cards, {} if results is None else read_results(results))
+    measured = {} if results is None else read_results(results)
+    for name in sorted(measured.keys() - {card.name for card in cards}):
+        say(f"{name}.json in {results} is left out: no technique has this name")
+    return write_site(folder, cards, measured)
 
 
 def read_results(folder: Path) -> dict[str, Measured]:

@@ -21,7 +21,7 @@ _SHIPPED = Path(__file__).parent / "assets" / "mesh-denoiser.safetensors"
 
 def load_denoiser(path: str | Path | None = None) -> MeshNetwork:
     """The shipped denoiser of cars, or one from a file. Raises as `load_mesh_network`."""
-    return load_mesh_network(path or _SHIPPED)
+    return load_mesh_network(_SHIPPED if path is None else path)
 
 
 @torch.no_grad()

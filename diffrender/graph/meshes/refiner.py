@@ -37,7 +37,7 @@ _SHIPPED = Path(__file__).parent / "assets" / "mesh-refiner.safetensors"
 
 def load_refiner(path: str | Path | None = None) -> MeshNetwork:
     """The shipped refiner of cars, or one from a file. Raises InputError as `load_mesh_network`."""
-    net = load_mesh_network(path or _SHIPPED)
+    net = load_mesh_network(_SHIPPED if path is None else path)
     if net.settings.evidence != EVIDENCE:
         raise InputError(
             f"the network takes {net.settings.evidence} inputs of evidence, a refiner {EVIDENCE}"

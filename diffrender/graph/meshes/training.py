@@ -20,6 +20,7 @@ from diffrender._checkpoint import (
     load_state,
     moments_of,
     read_checkpoint,
+    restore_generator,
     restore_optimizer,
     write_checkpoint,
 )
@@ -122,9 +123,9 @@ def train_mesh_network(
     if checkpoint is not None and checkpoint.is_file():
         state = read_checkpoint(checkpoint, state.identity, ("net", "moments", "generator"))
         load_state(net, state.parts["net"], checkpoint)
-        restore_optimizer(optimizer, state.parts["moments"])
-        generator.set_state(state.parts["generator"]["state"])
-        other = MeshTrainSettings(steps=state.facts["steps"])
+        restore_optimizer(optimizer, state.parts["moments"], path=checkpoint)
+        restore_generator(generator, state.parts["generator"], checkpoint)
+        other = MeshTrainSettings(steps=_steps_of(state, checkpoint))
         if other.steps != settings.steps and state.step > other.steps - other.falling:
             raise InputError(
                 f"{checkpoint}: its rate falls already, at step {state.step} of {other.steps}; go "
@@ -153,6 +154,17 @@ def train_mesh_network(
         if late and state.step < settings.steps:
             return None
     return net.eval().requires_grad_(False)
+
+
+def _steps_of(state: Checkpoint, path: Path) -> int:
+    """How many steps the run had that wrote the checkpoint."""
+    steps = state.facts.get("steps")
+    if not isinstance(steps, int) or steps < 1:
+        raise InputError(
+            f"{path}: the steps of its run are {steps!r}, expected a number of at least 1; delete "
+            "it to start anew"
+        )
+    return steps
 
 
 def _fixed(settings: MeshTrainSettings) -> MeshTrainSettings:
