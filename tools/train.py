@@ -199,6 +199,7 @@ def _group_of(device: str) -> Iterator[Group]:
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
         yield Group(rank, count, own)
+        torch.distributed.barrier()  # who left first would cut the connections of the others
     finally:
         torch.distributed.destroy_process_group()
 
