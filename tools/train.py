@@ -16,7 +16,7 @@ from diffrender.tools.given import path_of, refuse_empty
 from diffrender.tools.inputs import DEFAULT_NETWORK, DepthChoice
 from diffrender.tools.train_meshes import mesh_denoiser, mesh_refiner
 from diffrender.tools.train_molecules import molecules
-from diffrender.tools.train_options import Pause, Tensorboard, deadline
+from diffrender.tools.train_options import Out, Pause, Tensorboard, deadline
 from diffrender.tools.train_sources import kitti_frames
 
 if TYPE_CHECKING:
@@ -37,15 +37,7 @@ def _group() -> None:
 @train.command()
 @guarded
 def predictor(
-    out_dir: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            parser=path_of("--out"),
-            help="Checkpoint, log and weights; goes on.",
-        ),
-    ],
+    out_dir: Out,
     kitti: Annotated[
         Path | None,
         typer.Option(

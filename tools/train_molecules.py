@@ -11,7 +11,7 @@ import typer
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
 from diffrender.tools.given import path_of, refuse_empty
-from diffrender.tools.train_options import Pause, Tensorboard, deadline
+from diffrender.tools.train_options import Out, Pause, Tensorboard, deadline
 
 if TYPE_CHECKING:
     from diffrender.graph import GraphsSeen, Minutes
@@ -28,15 +28,7 @@ def molecules(
             "--data", metavar="DIR", parser=path_of("--data"), help="PCQM4Mv2, or a set of our own."
         ),
     ],
-    out_dir: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            parser=path_of("--out"),
-            help="Checkpoint, log and weights; goes on.",
-        ),
-    ],
+    out_dir: Out,
     cache: Annotated[
         Path | None,
         typer.Option(

@@ -1,14 +1,26 @@
-"""Options that the trainings share: pausing, TensorBoard."""
+"""Options that the trainings share: where to, pausing, TensorBoard."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["Pause", "Tensorboard", "deadline"]
+from diffrender.tools.given import path_of
 
+__all__ = ["Out", "Pause", "Tensorboard", "deadline"]
+
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        parser=path_of("--out"),
+        help="Checkpoint, log and weights; goes on.",
+    ),
+]
 Pause = Annotated[
     float | None,
     typer.Option(metavar="SECONDS", help="Stop at a checkpoint; the same command goes on."),

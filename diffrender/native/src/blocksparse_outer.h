@@ -39,13 +39,9 @@ class Gradient {
     const int64_t chunk = std::min<int64_t>(p_.group, p_.n);
     const int64_t padded = (chunk + kWidth - 1) / kWidth * kWidth;
     deal_out<W>(
-        p_, chunk, padded / K,
-        [&](Side side, int64_t batch, int64_t c, int64_t count, int64_t begin, int64_t end,
-            int64_t threads, W* to) {
-          const bool left = side == Side::kDy;
-          const int64_t size = left ? p_.out_size : p_.in_size;
-          const int64_t length = left ? p_.outer() : p_.inner();
-          const T* from = (left ? dy_ : x_) + batch * length * p_.n;
+        p_, dy_, x_, chunk, padded / K,
+        [&](const T* from, int64_t length, int64_t size, int64_t begin, int64_t end, int64_t c,
+            int64_t count, int64_t threads, W* to) {
           if (!dots) {
             pack_blocks(from, length, size, begin, end, c, count / K, threads, to);
           } else if constexpr (K == 1) {

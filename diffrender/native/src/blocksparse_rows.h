@@ -109,14 +109,10 @@ class RowGradient {
     if (kPlain && !p_.features_last) return add_as_they_lie(chunk);
     if constexpr (K == 1) {
       deal_out<W>(
-          p_, chunk, chunk,
-          [&](Side side, int64_t batch, int64_t c, int64_t count, int64_t begin, int64_t end,
-              int64_t threads, W* to) {
-            const bool left = side == Side::kDy;
-            const int64_t size = left ? p_.out_size : p_.in_size;
-            const int64_t length = left ? p_.outer() : p_.inner();
-            pack((left ? dy_ : x_) + batch * length * p_.n, length, begin * size, end * size, c,
-                 count, threads, to);
+          p_, dy_, x_, chunk, chunk,
+          [&](const T* from, int64_t length, int64_t size, int64_t begin, int64_t end, int64_t c,
+              int64_t count, int64_t threads, W* to) {
+            pack(from, length, begin * size, end * size, c, count, threads, to);
           },
           [&](int64_t row, int64_t last, const Packed<W>& packed, int64_t count, bool fresh) {
             add(row, last, packed.dy, packed.first, packed.x, count, count, fresh);

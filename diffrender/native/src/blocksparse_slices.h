@@ -20,15 +20,15 @@ struct Packed {
   int64_t first, last;
 };
 
-enum class Side { kDy, kX };
-
 // For every batch and chunk of columns, in order: packs, then adds.
 //
 // `padded`: numbers of type W that a row of a chunk takes.
-// pack(side, batch, column, count, begin, end, threads, to): block rows [begin, end) of dy or x.
+// pack(from, length, size, begin, end, column, count, threads, to): rows [begin, end), in blocks of
+// `size`, of one batch of dy or x, which has `length` rows.
 // add(row, last, packed, count, fresh): the blocks of block rows [row, last).
-template <class W, class Pack, class Add>
-void deal_out(const Product& p, int64_t chunk, int64_t padded, Pack pack, Add add) {
+template <class W, class T, class Pack, class Add>
+void deal_out(const Product& p, const T* dy, const T* x, int64_t chunk, int64_t padded, Pack pack,
+              Add add) {
   const auto each_chunk = [&](auto work) {
     for (int64_t batch = 0; batch < p.batch; ++batch)
       for (int64_t c = 0; c < p.n; c += chunk)
@@ -40,6 +40,13 @@ void deal_out(const Product& p, int64_t chunk, int64_t padded, Pack pack, Add ad
         scratch(shared).take((rows + p.inner()) * padded * int64_t(sizeof(W))));
     return Packed<W>{memory, memory + rows * padded, first, last};
   };
+  const auto fill = [&](const Packed<W>& packed, int64_t batch, int64_t c, int64_t count,
+                        int64_t threads) {
+    pack(dy + batch * p.outer() * p.n, p.outer(), p.out_size, packed.first, packed.last, c, count,
+         threads, packed.dy);
+    pack(x + batch * p.inner() * p.n, p.inner(), p.in_size, int64_t(0), p.in_blocks, c, count,
+         threads, packed.x);
+  };
   const bool few = p.threads <= kFewThreads;
   const int64_t parts = few ? p.threads : p.parts;
   const auto begin = [&](int64_t part) { return cut(p.offsets, p.out_blocks, parts, part); };
@@ -49,8 +56,7 @@ void deal_out(const Product& p, int64_t chunk, int64_t padded, Pack pack, Add ad
       if (p.offsets[row] == p.offsets[last]) return;
       const Packed<W> packed = take(false, row, last);
       each_chunk([&](int64_t batch, int64_t c, int64_t count, bool fresh) {
-        pack(Side::kDy, batch, c, count, row, last, 1, packed.dy);
-        pack(Side::kX, batch, c, count, 0, p.in_blocks, 1, packed.x);
+        fill(packed, batch, c, count, 1);
         add(row, last, packed, count, fresh);
       });
       scratch(false).trim();
@@ -59,8 +65,7 @@ void deal_out(const Product& p, int64_t chunk, int64_t padded, Pack pack, Add ad
   }
   const Packed<W> packed = take(true, 0, p.out_blocks);
   each_chunk([&](int64_t batch, int64_t c, int64_t count, bool fresh) {
-    pack(Side::kDy, batch, c, count, 0, p.out_blocks, p.threads, packed.dy);
-    pack(Side::kX, batch, c, count, 0, p.in_blocks, p.threads, packed.x);
+    fill(packed, batch, c, count, p.threads);
     parallel_with_torch(p.threads, parts, [&](int64_t part) {
       add(begin(part), begin(part + 1), packed, count, fresh);
     });
