@@ -5,7 +5,7 @@ python benchmarks/tables.py benchmarks/results/reconstruct-real.json
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,10 @@ def others(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    for name in sys.argv[1:]:
+    """The command line above."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("reports", nargs="+", help="files of `diffrender bench ... --json FILE`")
+    for name in parser.parse_args().reports:
         report = read_report(Path(name))
         print(f"{name}: {machine(report)}\n")
         for table in (poses(report), frames(report), budget(report), others(report)):

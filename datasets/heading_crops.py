@@ -97,11 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--count", type=int, default=600, help="streets")
     parser.add_argument("--seed", type=int, default=CropJob.seed, help="of the streets")
+    parser.add_argument("--side", type=int, default=CropJob.side, help="of a crop, pixels")
     add_streets(parser, "plain")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     given = parser.parse_args(arguments)
     settings = STREETS[given.streets]
-    job = CropJob(given.out, given.count, seed=given.seed, settings=settings)
+    job = CropJob(given.out, given.count, given.side, given.seed, settings)
     paths = write_crops(job, given.workers)
     print(f"{len(paths)} files in {given.out}")
 

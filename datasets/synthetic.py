@@ -27,6 +27,7 @@ from diffrender.datasets.synthetic_truth import SyntheticCar as SyntheticCar
 from diffrender.datasets.synthetic_truth import car_truth
 from diffrender.errors import InputError
 from diffrender.instances.record import Instance, box_of_mask
+from diffrender.reconstruct.usual import usual_torch
 
 __all__ = [
     "DEVELOPMENT_SEED",
@@ -171,6 +172,11 @@ def _draw_tilt(draw: np.random.Generator, settings: StreetSettings) -> RoadToLab
 def _make_frame(
     seed: int, index: int, size: tuple[int, int], settings: StreetSettings
 ) -> SyntheticFrame:
+    with usual_torch():
+        return _made(seed, index, size, settings)
+
+
+def _made(seed: int, index: int, size: tuple[int, int], settings: StreetSettings) -> SyntheticFrame:
     # one stream for the street, another for its looks: both from (seed, index) alone
     plan, looks = (np.random.default_rng([seed, index, part]) for part in range(2))
     calibration = _draw_calibration(plan, size, settings)

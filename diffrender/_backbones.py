@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffrender._torchvision import ensure_torchvision
 from diffrender.errors import InputError
 
-__all__ = ["classifier", "classifier_colours", "classifier_weights", "timm_with"]
+__all__ = ["classifier", "classifier_colours", "classifier_weights", "load_backbone", "timm_with"]
 
 _MAX_BYTES = 2 << 30
 _Triple = tuple[float, float, float]
@@ -83,6 +83,30 @@ def classifier_weights(name: str, path: Path) -> dict[str, Tensor]:
                 f"{tuple(tensor.shape)}; name weights of that model"
             )
     return found
+
+
+def load_backbone(backbone: nn.Module, name: str, path: Path) -> None:
+    """Copy a classifier's weights into a backbone of its feature maps; its head is left out.
+
+    A backbone that has seen photographs keeps a network that is trained on synthetic pictures
+    nearer to real ones (Hinterstoisser, Lepetit, Wohlhart, Konolige, "On pre-trained image features
+    and synthetic images for deep learning", ECCV workshops 2018).
+
+    Args:
+        backbone: over the timm model `name`, that the weights are of; it is changed.
+        path: as `classifier_weights` reads it.
+
+    Raises:
+        InputError: not such a file, or weights of another model.
+    """
+    found, own = classifier_weights(name, path), backbone.state_dict()
+    missing = sorted(set(own) - set(found))
+    if missing:
+        raise InputError(
+            f"{path}: no '{missing[0]}', which the backbone {name} has; its feature maps are built "
+            "otherwise than its classifier"
+        )
+    backbone.load_state_dict({key: found[key] for key in own})
 
 
 def _read(path: Path) -> dict[str, Tensor]:

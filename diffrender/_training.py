@@ -6,6 +6,7 @@ A run whose draws follow from its seed and step needs no random state to go on w
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import time
 import zipfile
@@ -33,9 +34,12 @@ __all__ = [
     "RunFolder",
     "check_finite",
     "epoch_places",
+    "freeze_norm",
     "is_late",
     "keep_freed_memory",
+    "one_cosine",
     "read_arrays",
+    "running_mean",
     "set_rate",
     "stream",
     "stream_seed",
@@ -144,6 +148,39 @@ def epoch_places(
         found.append(some)
         place, wanted = place + len(some), wanted - len(some)
     return torch.cat(found)
+
+
+def freeze_norm(module: nn.Module) -> None:
+    """Keep the batch statistics of a module that is otherwise in training."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
+
+
+_Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+
+
+def running_mean(keep: float) -> Callable[[_Tensors, _Tensors, torch.Tensor | int], None]:
+    """Exponential mean that forgets its start faster, as the first weights are random."""
+
+    @torch.no_grad()
+    def update(mean: _Tensors, now: _Tensors, count: torch.Tensor | int) -> None:
+        steps = int(count)
+        share = min(keep, (1 + steps) / (10 + steps))
+        for old, new in zip(mean, now, strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, 1 - share)
+            else:
+                old.copy_(new)
+
+    return update
+
+
+def one_cosine(progress: float) -> float:
+    """Share of the highest learning rate: warm-up of 3 %, then a cosine to 1 %."""
+    if progress < 0.03:
+        return max(progress, 1e-3) / 0.03
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.03) / 0.97)))
 
 
 class RunFolder:

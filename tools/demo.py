@@ -13,8 +13,8 @@ from diffrender._files import readable, writable_folder
 from diffrender.tools.console import guarded, out, plain_table
 from diffrender.tools.given import path_of, refuse_empty
 from diffrender.tools.inputs import DepthChoice, from_files
-from diffrender.tools.reconstruct import run, settings_for
-from diffrender.tools.reconstruct_frame import Fit
+from diffrender.tools.reconstruct_frame import Fit, run
+from diffrender.tools.reconstruct_settings import settings_for
 from diffrender.tools.scene_table import print_scene, print_written
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,12 +16,13 @@ from diffrender.tools.inputs import DEFAULT_NETWORK, Align, DepthChoice, MaskCho
 from diffrender.tools.reconstruct_dataset import whole_set
 from diffrender.tools.reconstruct_frame import Fit, frame_scene, image_scene
 from diffrender.tools.reconstruct_frame import run as run
+from diffrender.tools.reconstruct_settings import kitti_traffic, settings_for, start_for
 from diffrender.tools.scene_table import print_scene, print_written
 
 if TYPE_CHECKING:
-    from diffrender.reconstruct import ReconstructSettings, Scene, StartChoice
+    from diffrender.reconstruct import Scene
 
-__all__ = ["reconstruct", "run", "settings_for"]
+__all__ = ["reconstruct", "run"]
 
 _DEPTH_HELP = (
     "A network's name (rt-monodepth, pydnet, onnx, hub, dpt-timm), a depth map (.png, .npy, "
@@ -61,7 +61,8 @@ def reconstruct(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Masks by onnx, torchvision or hub; from boxes (--masks) by grabcut or hub.",
+            help="Masks by street, onnx, torchvision or hub; from boxes (--masks) by grabcut or "
+            "hub. With neither --masks nor this, street looks for cars in IMAGE.",
         ),
     ] = None,
     segmenter_weights: Annotated[
@@ -178,12 +179,14 @@ def reconstruct(
          "--depth-weights": depth_weights, "--prior": prior, "--silhouette": silhouette,
          "--device": device}
     )  # fmt: skip
-    start = _start(init, predictor, method, (hypotheses, iterations))
+    start = start_for(init, predictor, method, (hypotheses, iterations))
     if traffic in ("right", "left") and method == "box":
         raise InputError(
             f"--traffic {traffic} goes with --method render: boxes alone have no front"
         )
-    side = traffic or ("none" if kitti is None else _kitti_traffic())
+    if image is not None and masks is None and segmenter is None:
+        segmenter = "street"
+    side = traffic or ("none" if kitti is None else kitti_traffic())
     settings = settings_for(method, hypotheses, iterations, silhouette, side, heading)
     fit = Fit(prior, settings, seed, start)
     choices = (
@@ -193,7 +196,7 @@ def reconstruct(
         MaskChoice(masks, segmenter, segmenter_weights, device, allow_non_commercial),
     )
     if kitti is not None and (image is not None or calib is not None or fov is not None):
-        raise InputError("give either IMAGE with --calib and --masks, or --kitti with --frame")
+        raise InputError("give either IMAGE, with --calib and --masks, or --kitti with --frame")
     if kitti is not None and frame is None and split is None:
         raise InputError(
             "--kitti needs --frame NAME, such as --frame 000003, or --split LIST for many frames"
@@ -213,72 +216,6 @@ def reconstruct(
         print_written([Path(readable(str(path))) for path in files])
 
 
-def _kitti_traffic() -> Literal["right", "left"]:
-    from diffrender.datasets.kitti import TRAFFIC
-
-    return TRAFFIC
-
-
-def settings_for(
-    method: Literal["render", "box"],
-    hypotheses: int | None,
-    iterations: int | None,
-    silhouette: str | None = None,
-    traffic: Literal["right", "left", "none"] = "none",
-    heading: bool = True,
-) -> ReconstructSettings:
-    """The default settings with what the command line changes.
-
-    Raises:
-        InputError: fewer iterations than stages, fewer than one hypothesis, or a technique that
-            cannot draw a silhouette term.
-    """
-    from diffrender.reconstruct import ReconstructSettings
-
-    if silhouette is not None and method == "box":
-        raise InputError("--silhouette goes with --method render: boxes alone draw nothing")
-    side = None if traffic == "none" else traffic
-    settings = ReconstructSettings(
-        method=method, silhouette=silhouette, traffic=side, heading=heading
-    )
-    if hypotheses is not None:
-        settings = dataclasses.replace(settings, hypotheses=hypotheses)
-    if iterations is not None:
-        count = len(settings.stages)
-        if iterations < count:
-            raise InputError(
-                f"--iterations is {iterations}, expected at least {count}, one for each stage"
-            )
-        shares = [iterations // count + (i < iterations % count) for i in range(count)]
-        stages = tuple(
-            dataclasses.replace(stage, iterations=share)
-            for stage, share in zip(settings.stages, shares, strict=True)
-        )
-        settings = dataclasses.replace(settings, stages=stages)
-    return settings
-
-
-def _start(
-    init: Literal["both", "box", "predictor"] | None,
-    weights: Path | None,
-    method: str,
-    counts: tuple[int | None, int | None],  # hypotheses and iterations that were asked for
-) -> StartChoice | None:
-    if init not in (None, "box") and method == "box":
-        raise InputError(f"--init {init} goes with --method render: boxes alone start nothing")
-    if init == "box" or method == "box":
-        if weights is not None:
-            raise InputError("--predictor goes with --init both or predictor, and --method render")
-        return None
-    from diffrender.predict import PredictorChoice
-
-    hypotheses, iterations = counts
-    file = None if weights is None else str(weights)
-    if init == "predictor":
-        return PredictorChoice(file, hypotheses, short=iterations is None)
-    return PredictorChoice(file, short=False, beside_box_fits=True)
-
-
 def _one_scene(
     image: Path | None,
     camera: tuple[Path | None, float | None],
@@ -290,15 +227,7 @@ def _one_scene(
     if root is not None and frame is not None:
         return frame_scene(root, frame, split or "training", choices, fit)
     if image is None:
-        raise InputError("expected IMAGE with --calib and --masks, or --kitti ROOT with --frame")
+        raise InputError("expected IMAGE, or --kitti ROOT with --frame")
     if frame is not None or split is not None:
         raise InputError(f"{'--frame' if frame is not None else '--split'} goes with --kitti ROOT")
-    calib, fov = camera
-    masks = choices[1]
-    if masks.source is None and masks.segmenter is None:
-        missing = "--masks" if calib is not None or fov is not None else "--calib and --masks"
-        raise InputError(
-            f"IMAGE needs {missing}; --segmenter NAME finds masks itself, and --fov DEGREES, or a "
-            "guess, stands for a calibration then"
-        )
     return image_scene(image, camera, choices, fit)

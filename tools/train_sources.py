@@ -36,20 +36,30 @@ class KittiFrames:
         masks = self.masks or "masks found there"
         return (
             f"KITTI frames {self.split}, {ends}, {masks}, depth {self.depth}, "
-            f"images {self.fingerprint}"
+            f"files {self.fingerprint}"
         )
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of the names of all frames and their images' sizes in bytes; a folder may be moved."""
-        images: dict[str, list[Path]] = {}
-        for file in sorted((self.root / self.split / "image_2").glob("*")):
-            images.setdefault(file.stem, []).append(file)
+        """Of the names of all frames and the sizes in bytes of what is read of each.
+
+        Those are images, calibrations, masks and depth maps; a folder may be moved.
+        """
+        folder = self.root / self.split
+        masks = ("instance_2", "label_2") if self.masks is None else (self.masks,)
         total = hashlib.sha256()
-        for name in self.names:
-            total.update(name.encode("utf-8") + b"\0")
-            for file in images.get(name, []):
-                total.update(f"{file.name} {file.stat().st_size}\0".encode())
+        for part in ("image_2", "calib", *masks, self.depth.source):
+            here = folder / part if (folder / part).is_dir() else Path(part)
+            if not here.is_dir():  # lidar, a network's name, or one file for all
+                continue
+            files: dict[str, list[Path]] = {}
+            for file in sorted(here.iterdir()):
+                files.setdefault(file.stem, []).append(file)
+            total.update(part.encode("utf-8") + b"\0")
+            for name in self.names:
+                total.update(name.encode("utf-8") + b"\0")
+                for file in files.get(name, []):
+                    total.update(f"{file.name} {file.stat().st_size}\0".encode())
         return total.hexdigest()[:16]
 
     def __len__(self) -> int:

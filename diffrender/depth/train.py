@@ -19,11 +19,11 @@ import torch
 from diffrender._backbones import classifier_colours
 from diffrender._commands import run_module
 from diffrender._files import write_text_atomic
+from diffrender._recolour import Augmentation
 from diffrender._training import keep_freed_memory
 from diffrender.blocksparse import SparsityConfig
 from diffrender.depth.dpt import DptConfig
 from diffrender.depth.dpt_timm import load_dpt, save_dpt
-from diffrender.depth.train_augment import Augmentation
 from diffrender.depth.train_check import check_errors
 from diffrender.depth.train_data import FrameSet, load_frames, make_batch
 from diffrender.depth.train_run import Run, TrainSettings

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffrender._recolour import Augmentation, recolour
 from diffrender._training import read_arrays, training_files
 from diffrender.depth.dpt import DptConfig
-from diffrender.depth.train_augment import Augmentation, recolour
 from diffrender.errors import InputError
 
 __all__ = ["Batch", "FrameSet", "load_frames", "make_batch", "whole_frames"]

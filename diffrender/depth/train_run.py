@@ -5,25 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from diffrender._backbones import load_backbone
 from diffrender._files import atomic_path
+from diffrender._training import freeze_norm, one_cosine, running_mean
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.dpt_timm import load_dpt
-from diffrender.depth.train_backbone import load_backbone
 from diffrender.depth.train_data import Batch
 from diffrender.depth.train_loss import depth_loss
 from diffrender.errors import InputError
 
-__all__ = ["Run", "TrainSettings", "schedule"]
+__all__ = ["Run", "TrainSettings"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Run:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.mean: Any = torch.optim.swa_utils.AveragedModel(
             self.net,
-            multi_avg_fn=_running_mean(settings.average),
+            multi_avg_fn=running_mean(settings.average),
             use_buffers=True,
         )
         self.optimizer = torch.optim.AdamW(
@@ -105,11 +103,11 @@ class Run:
 
     def learn(self, batch: Batch) -> None:
         """One step."""
-        rate = self.settings.rate * schedule(self.progress())
+        rate = self.settings.rate * one_cosine(self.progress())
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
         if self.settings.frozen_norm:
-            _freeze_norm(self.net.backbone)
+            freeze_norm(self.net.backbone)
         image = batch.image.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bfloat16):
             predicted = self.net(image)
@@ -151,6 +149,7 @@ class Run:
             "seconds": self.seconds(),
             "rows": self.rows,
             "config": _plain(asdict(self.net.config)),
+            "settings": _identity(self.settings),
         }
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
@@ -165,18 +164,25 @@ class Run:
 
     def begin_with_backbone(self, path: Path) -> None:
         """Take the backbone's weights out of a classifier's file."""
-        load_backbone(self.net, path)
+        load_backbone(self.net.backbone, self.net.config.backbone, path)
         self.mean.module.load_state_dict(self.net.state_dict())
 
     def restore(self, path: Path) -> None:
         """Go on from a file of `save`; rates and decays are those of these settings.
 
         Raises:
-            InputError: not such a file, a broken one, or one of another configuration.
+            InputError: not such a file, a broken one, or one of another configuration or of another
+                seed, batch, share of small pictures, average or choice of batch statistics.
         """
         state = _read(path)
         if state["config"] != _plain(asdict(self.net.config)):
             raise InputError(f"{path}: made with another configuration: {state['config']}")
+        mine, theirs = _identity(self.settings), state["settings"]
+        if mine != theirs:
+            raise InputError(
+                f"{path} is of a run with other settings: {theirs}, now {mine}; give the same ones "
+                "to go on with it, or another --out to start anew"
+            )
         groups = self.optimizer.state_dict()["param_groups"]
         try:
             self.net.load_state_dict(state["net"])
@@ -186,6 +192,14 @@ class Run:
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{path}: does not fit the network ({error})") from error
         self.step, self.before, self.rows = state["step"], state["seconds"], state["rows"]
+
+
+_KEPT = ("seed", "batch", "small", "average", "frozen_norm")
+
+
+def _identity(settings: TrainSettings) -> dict[str, Any]:
+    """What a run keeps to its end; rates, decay, length and precision may change on the way."""
+    return {name: getattr(settings, name) for name in _KEPT}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -198,7 +212,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     kinds = {
         "net": dict, "mean": dict, "optimizer": dict, "step": int, "seconds": float, "rows": list,
-        "config": dict,
+        "config": dict, "settings": dict,
     }  # fmt: skip
     known = isinstance(state, dict)
     if not known or not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
@@ -222,38 +236,6 @@ def _groups(net: DptNet, settings: TrainSettings) -> list[dict[str, Any]]:
         for inside in (True, False)
         for decayed in (False, True)
     ]
-
-
-def _freeze_norm(module: nn.Module) -> None:
-    for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            part.eval()
-
-
-_Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
-
-
-def _running_mean(keep: float) -> Callable[[_Tensors, _Tensors, torch.Tensor | int], None]:
-    """Exponential mean that forgets its start faster, as the first weights are random."""
-
-    @torch.no_grad()
-    def update(mean: _Tensors, now: _Tensors, count: torch.Tensor | int) -> None:
-        steps = int(count)
-        share = min(keep, (1 + steps) / (10 + steps))
-        for old, new in zip(mean, now, strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, 1 - share)
-            else:
-                old.copy_(new)
-
-    return update
-
-
-def schedule(progress: float) -> float:
-    """Share of the highest learning rate: warm-up of 3 %, then a cosine to 1 %."""
-    if progress < 0.03:
-        return max(progress, 1e-3) / 0.03
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.03) / 0.97)))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

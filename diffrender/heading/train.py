@@ -18,8 +18,8 @@ from torch import Tensor
 
 from diffrender._backbones import classifier_colours, classifier_weights
 from diffrender._commands import run_module
+from diffrender._recolour import Augmentation, recolour
 from diffrender._training import keep_freed_memory, read_arrays, training_files
-from diffrender.depth.train_augment import Augmentation, recolour
 from diffrender.errors import InputError
 from diffrender.heading.crops import to_tensors
 from diffrender.heading.files import save_heading

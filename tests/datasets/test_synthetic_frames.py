@@ -50,6 +50,20 @@ def test_the_global_generators_are_left_alone() -> None:
     assert np.array_equal(state, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
 
 
+def test_a_callers_torch_settings_change_no_bit() -> None:
+    plain = SyntheticStreets(4, 1, SIZE)[0]
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            other = SyntheticStreets(4, 1, SIZE)[0]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(plain.image, other.image)
+    assert np.array_equal(plain.depth, other.depth)
+    assert plain.truth[0].mesh.vertices.dtype == other.truth[0].mesh.vertices.dtype
+    assert plain.labels == other.labels
+
+
 def test_seeds_of_the_three_uses_differ() -> None:
     assert len({DEVELOPMENT_SEED, TRAINING_SEED, HELD_OUT_SEED}) == 3
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from diffrender._recolour import Augmentation, _patched, recolour
+from diffrender._training import one_cosine
 from diffrender.depth import DptConfig, load_dpt, save_dpt
 from diffrender.depth.dpt import DptNet
 from diffrender.depth.train import TrainSettings, main, train
-from diffrender.depth.train_augment import Augmentation, _patched, recolour
 from diffrender.depth.train_check import check_errors
 from diffrender.depth.train_data import FrameSet, load_frames, make_batch, whole_frames
 from diffrender.depth.train_loss import depth_loss
-from diffrender.depth.train_run import Run, schedule
+from diffrender.depth.train_run import Run
 from diffrender.errors import InputError
 
 TINY = DptConfig(backbone="test_convnext", channels=8, size=(64, 96), depth_range=(1.0, 100.0))
@@ -201,6 +202,15 @@ def test_a_resumed_run_has_the_rates_that_are_given(tmp_path: Path) -> None:
     assert [group["weight_decay"] for group in run.optimizer.param_groups] == [0.0, 0.01] * 2
 
 
+def test_a_run_goes_on_as_itself_alone(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    Run(TINY, TrainSettings(seed=1)).save(path)
+    Run(TINY, TrainSettings(seed=1, rate=1e-4, minutes=2.0)).restore(path)  # these may change
+    for other in ({"seed": 2}, {"seed": 1, "batch": 4}):
+        with pytest.raises(InputError, match="run with other settings: {'seed': 1, 'batch': 16"):
+            Run(TINY, TrainSettings(**other)).restore(path)  # type: ignore[arg-type]
+
+
 def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     run = Run(TINY, TrainSettings())
@@ -286,8 +296,8 @@ def test_unfit_frames_are_refused(tmp_path: Path) -> None:
 
 
 def test_schedule_and_settings() -> None:
-    assert schedule(0.015) == pytest.approx(0.5)
-    assert schedule(0.03) == pytest.approx(1)
-    assert schedule(1.0) == pytest.approx(0.01)
+    assert one_cosine(0.015) == pytest.approx(0.5)
+    assert one_cosine(0.03) == pytest.approx(1)
+    assert one_cosine(1.0) == pytest.approx(0.01)
     with pytest.raises(InputError, match="expected positive numbers"):
         TrainSettings(batch=0)

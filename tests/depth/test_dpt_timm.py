@@ -68,27 +68,27 @@ def test_maps_with_channels_last_are_turned(monkeypatch: pytest.MonkeyPatch) -> 
     picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     expected = DptNet(config).eval()(picture)
-    make = dpt._make_backbone
+    make = dpt.feature_backbone
 
-    def turned(config: DptConfig) -> torch.nn.Module:
-        backbone = make(config)
+    def turned(name: str, size: tuple[int, int]) -> torch.nn.Module:
+        backbone = make(name, size)
         backbone.register_forward_hook(lambda *call: [f.permute(0, 2, 3, 1) for f in call[2]])
         return backbone
 
-    monkeypatch.setattr(dpt, "_make_backbone", turned)
+    monkeypatch.setattr(dpt, "feature_backbone", turned)
     torch.manual_seed(0)
     assert torch.equal(DptNet(config).eval()(picture), expected)
 
 
 def test_feature_info_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = dpt._make_backbone
+    make = dpt.feature_backbone
 
-    def lying(config: DptConfig) -> object:
-        backbone = make(config)
+    def lying(name: str, size: tuple[int, int]) -> object:
+        backbone = make(name, size)
         backbone.feature_info.channels = lambda: [3, 8, 12, 16, 20]
         return backbone
 
-    monkeypatch.setattr(dpt, "_make_backbone", lying)
+    monkeypatch.setattr(dpt, "feature_backbone", lying)
     with pytest.raises(InputError, match="its feature_info"):
         DptNet(SMALL)
 

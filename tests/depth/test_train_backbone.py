@@ -10,10 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from diffrender._backbones import classifier_colours
+from diffrender._backbones import classifier_colours, load_backbone
 from diffrender._torchvision import ensure_torchvision
 from diffrender.depth.dpt import DptConfig, DptNet
-from diffrender.depth.train_backbone import load_backbone
 from diffrender.depth.train_data import Batch
 from diffrender.depth.train_run import Run, TrainSettings
 from diffrender.errors import InputError
@@ -39,7 +38,7 @@ def test_a_backbone_takes_its_part_of_a_classifier(tmp_path: Path) -> None:
     given, net = classifier(), DptNet(CONFIG)
     assert not agree(net, given)
     save_file(given, tmp_path / "named.safetensors")
-    load_backbone(net, tmp_path / "named.safetensors")
+    load_backbone(net.backbone, CONFIG.backbone, tmp_path / "named.safetensors")
     assert agree(net, given)
     assert any(name.startswith("classifier") for name in given)  # and that was left out
 
@@ -48,7 +47,7 @@ def test_other_names_in_the_same_order_will_do(tmp_path: Path) -> None:
     given, net = classifier(), DptNet(CONFIG)
     renamed = {f"_tensor{k}": value for k, value in enumerate(given.values())}
     torch.save(renamed, tmp_path / "renamed.pth")
-    load_backbone(net, tmp_path / "renamed.pth")
+    load_backbone(net.backbone, CONFIG.backbone, tmp_path / "renamed.pth")
     assert agree(net, given)
 
 
@@ -57,19 +56,19 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(dict(list(given.items())[1:]), path)
     with pytest.raises(InputError, match=r"tensors, timm's test_efficientnet"):
-        load_backbone(net, path)
+        load_backbone(net.backbone, CONFIG.backbone, path)
     first = next(iter(given))
     save_file(given | {first: torch.zeros(3)}, path)
     with pytest.raises(InputError, match=rf"'{first}' has shape \(3,\)"):
-        load_backbone(net, path)
+        load_backbone(net.backbone, CONFIG.backbone, path)
     with pytest.raises(InputError, match="no such file"):
-        load_backbone(net, tmp_path / "none.pth")
+        load_backbone(net.backbone, CONFIG.backbone, tmp_path / "none.pth")
     (tmp_path / "code.pth").write_bytes(pickle.dumps(Path("x")))
     with pytest.raises(InputError, match="not a file of weights"):
-        load_backbone(net, tmp_path / "code.pth")
+        load_backbone(net.backbone, CONFIG.backbone, tmp_path / "code.pth")
     torch.save([torch.zeros(2)], tmp_path / "list.pth")
     with pytest.raises(InputError, match="expected a state dict"):
-        load_backbone(net, tmp_path / "list.pth")
+        load_backbone(net.backbone, CONFIG.backbone, tmp_path / "list.pth")
 
 
 def test_colours_are_those_that_the_weights_expect() -> None:

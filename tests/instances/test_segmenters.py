@@ -28,13 +28,13 @@ CAR = Box((20, 10, 50, 30), "Car", 0.7, "car_01")
 
 
 def test_cards_say_where_things_come_from() -> None:
-    assert list_segmenters() == ["grabcut", "onnx", "torchvision", "hub"]
+    assert list_segmenters() == ["street", "grabcut", "onnx", "torchvision", "hub"]
     for name in list_segmenters():
         card = segmenter_card(name)
         assert card.name == name
         assert card.summary and card.paper and card.code_licence and card.weights_licence
     assert segmenter_card("grabcut").needs_boxes
-    with pytest.raises(InputError, match="no segmenter 'yolo', expected one of grabcut, onnx"):
+    with pytest.raises(InputError, match="no segmenter 'yolo', expected one of street, grabcut, onnx"):
         segmenter_card("yolo")
 
 

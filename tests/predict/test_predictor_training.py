@@ -137,6 +137,10 @@ def test_samples_of_another_folder_are_refused_and_of_a_moved_one_taken(tmp_path
         load_samples(source("two"), tmp_path / "samples", settings)
     (tmp_path / "one").rename(tmp_path / "moved")
     assert load_samples(source("moved"), tmp_path / "samples", settings)
+    depth = next((tmp_path / "moved" / "training" / "depth_2").iterdir())
+    depth.write_bytes(depth.read_bytes() + b"another map")
+    with pytest.raises(InputError, match="samples"):
+        load_samples(source("moved"), tmp_path / "samples", settings)
 
 
 UNKNOWN = "-1 -1 -1 -1000 -1000 -1000 -10"  # as KITTI writes what is not given

@@ -18,7 +18,7 @@ from diffrender.reconstruct.descent import Objective
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.levenberg import LevenbergMarquardt
 from diffrender.reconstruct.optimizer import choose_descent
-from diffrender.tools.reconstruct import settings_for
+from diffrender.tools.reconstruct_settings import settings_for
 
 FOLLOWS, FROZEN = "soft-rasterizer", "emission-absorption"
 

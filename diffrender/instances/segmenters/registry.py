@@ -12,7 +12,7 @@ import torch
 from diffrender._devices import pick_device
 from diffrender._registry import check_settings, find_named
 from diffrender.errors import InputError
-from diffrender.instances.segmenters import grabcut, hub, onnx_file, torchvision_rcnn
+from diffrender.instances.segmenters import grabcut, hub, onnx_file, street, torchvision_rcnn
 from diffrender.instances.segmenters.base import Segmenter, SegmenterCard, SegmenterSettings
 
 __all__ = ["create_segmenter", "list_segmenters", "segmenter_card"]
@@ -43,6 +43,7 @@ def _onnx(weights: Weights, device: torch.device, settings: Any) -> Segmenter:
 
 
 _ENTRIES = (
+    _Entry(street.CARD, street.StreetSegmenter, SegmenterSettings),
     _Entry(grabcut.CARD, _grabcut),
     _Entry(onnx_file.CARD, _onnx, onnx_file.OnnxSegmenterSettings),
     _Entry(torchvision_rcnn.CARD, torchvision_rcnn.TorchvisionSegmenter, SegmenterSettings),
@@ -72,10 +73,11 @@ def create_segmenter(
 
     Args:
         name: one of `list_segmenters()`.
-        weights: a file; for "hub" a model's name or folder; None takes torchvision's own.
+        weights: a file; for "hub" a model's name or folder; None takes the shipped ones of
+            "street" and torchvision's own.
         device: "cpu", "cuda" or "cuda:N".
         settings: `OnnxSegmenterSettings` for "onnx", `HubSegmenterSettings` for "hub",
-            `SegmenterSettings` for "torchvision"; None takes the defaults.
+            `SegmenterSettings` for "street" and "torchvision"; None takes the defaults.
 
     Raises:
         InputError: an unknown name, missing or unfit weights, a hub that cannot be reached, a

@@ -1,0 +1,116 @@
+"""What the shipped street segmenter finds: held-out streets, and real frames.
+
+    python benchmarks/segmenter.py --scenes 48 --kitti ROOT --json FILE
+
+The labels of the real frames serve scoring only. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffrender._files import write_text_atomic
+from diffrender.datasets import KittiLabel, KittiObject
+from diffrender.datasets.depth_frames import STREETS
+from diffrender.datasets.instance_frames import owner_map
+from diffrender.datasets.synthetic import HELD_OUT_SEED, SyntheticStreets
+from diffrender.instances import row_name
+from diffrender.instances.record import box_of_mask
+from diffrender.instances.street import StreetNet, find_vehicles, load_street, shipped_street
+from diffrender.instances.street.check import check_street
+from diffrender.instances.street.train_data import OwnedSet
+from diffrender.tools.bench_format import machine
+from diffrender.tools.bench_real_frames import counts
+
+_VEHICLES = ("Car", "Van", "Truck", "Tram", "Misc")
+
+
+def streets(net: StreetNet, kind: str, count: int) -> dict[str, float]:
+    """Shares on held-out streets of one kind."""
+    frames = list(SyntheticStreets(HELD_OUT_SEED, count, settings=STREETS[kind]))
+    owned = OwnedSet(np.stack([f.image for f in frames]), np.stack([owner_map(f) for f in frames]))
+    return check_street(net, owned) | {"scenes": count}
+
+
+def real(net: StreetNet, root: Path, score: float = 0.5) -> dict[str, Any]:
+    """The cars that the other figures are about, by their masks; findings, by labelled boxes."""
+    overlaps, missed, wrong, found_in_all, frames = [], [], [], 0, KittiObject(root)
+    for name in frames.names:
+        frame = frames[name]
+        found = [v for v in find_vehicles(net, frame.image) if v.score >= score and v.mask.any()]
+        shown = {i.name: i.mask for i in frame.load_frame_instances("instance_2")[0]}
+        for index, label in enumerate(frame.labels):
+            key = row_name(label, index + 1)
+            if not counts(label) or key not in shown:
+                continue
+            best = max((_iou(shown[key], v.mask) for v in found), default=0.0)
+            overlaps.append(best)
+            if best <= 0.5:
+                missed.append(f"{name} {key}")
+        for k, one in enumerate(found):
+            kind = _kind(box_of_mask(one.mask), frame.labels)
+            found_in_all += kind == "vehicle"
+            if kind == "nothing":
+                wrong.append(f"{name} finding {k}")
+    matched = [o for o in overlaps if o > 0.5]
+    return {
+        "frames": len(frames.names),
+        "cars": len(overlaps),
+        "found": len(matched) / len(overlaps),
+        "iou": float(np.mean(matched)),
+        "findings on labelled vehicles": found_in_all,
+        "wrong": wrong,
+        "missed": missed,
+    }
+
+
+def _kind(box: tuple[float, ...], labels: list[KittiLabel]) -> str:
+    """What a finding lies on: half of the union of a vehicle's box, or half inside another."""
+    for label in labels:
+        if label.type in _VEHICLES and _shared(box, label.box)[1] > 0.5:
+            return "vehicle"
+    inside = max((_shared(box, label.box)[0] for label in labels), default=0.0)
+    return "in part, or not counted" if inside > 0.5 else "nothing"
+
+
+def _shared(box: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, float]:
+    """Shares of `box` and of the union that both boxes have."""
+    across = min(box[2], other[2]) - max(box[0], other[0])
+    down = min(box[3], other[3]) - max(box[1], other[1])
+    both = max(across, 0.0) * max(down, 0.0)
+    first = (box[2] - box[0]) * (box[3] - box[1])
+    second = (other[2] - other[0]) * (other[3] - other[1])
+    return both / first, both / (first + second - both)
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / max(int((one | other).sum()), 1))
+
+
+def main() -> None:
+    """The command line above."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--scenes", type=int, default=0, help="held-out streets of either kind")
+    parser.add_argument("--kitti", type=Path, help="KITTI folder with masks instance_2")
+    parser.add_argument("--weights", type=Path, help="in place of the shipped ones")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    net = shipped_street() if asked.weights is None else load_street(asked.weights)
+    report: dict[str, Any] = {"machine": machine()}
+    if asked.scenes:
+        report |= {kind: streets(net, kind, asked.scenes) for kind in ("plain", "varied")}
+    if asked.kitti is not None:
+        report["real frames"] = real(net, asked.kitti)
+    text = json.dumps(report, indent=1)
+    print(text)
+    if asked.json:
+        write_text_atomic(asked.json, text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""How many vehicles of exact pictures a street segmenter finds, and how well."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diffrender.instances.street.find import FoundVehicle, find_vehicles
+from diffrender.instances.street.network import StreetNet
+from diffrender.instances.street.train_data import OwnedSet
+
+__all__ = ["check_street", "match_masks"]
+
+_UNCOUNTED = 255
+
+
+def check_street(net: StreetNet, frames: OwnedSet, score: float = 0.5) -> dict[str, float]:
+    """Found from `score` on, matched to the truth from a mask IoU of 0.5 on.
+
+    Returns:
+        "found": share of the vehicles that are; "wrong": findings a picture that are none; "iou":
+        mean of the matched. Findings on vehicles that are not counted are neither.
+    """
+    overlaps: list[float] = []
+    there, wrong = 0, 0
+    for image, owner in zip(frames.images, frames.owner, strict=True):
+        names = [n for n in np.unique(owner) if n not in (0, _UNCOUNTED)]
+        vehicles = [v for v in find_vehicles(net, image) if v.score >= score and v.mask.any()]
+        vehicles = [v for v in vehicles if (owner[v.mask] == _UNCOUNTED).mean() < 0.5]
+        pairs = match_masks(vehicles, [owner == n for n in names])
+        overlaps += pairs
+        there += len(names)
+        wrong += len(vehicles) - len(pairs)
+    return {
+        "found": len(overlaps) / max(there, 1),
+        "wrong": wrong / max(len(frames), 1),
+        "iou": float(np.mean(overlaps)) if overlaps else 0.0,
+    }
+
+
+def match_masks(found: list[FoundVehicle], truth: list[np.ndarray]) -> list[float]:
+    """Mask IoUs of the pairs above 0.5; masks are disjoint, so a mask has one partner at most."""
+    pairs = []
+    for mask in truth:
+        for one in found:
+            both = int((mask & one.mask).sum())
+            overlap = both / max(int((mask | one.mask).sum()), 1)
+            if overlap > 0.5:
+                pairs.append(overlap)
+    return pairs

@@ -1,0 +1,83 @@
+"""The vehicles of one picture, with masks of its own size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from diffrender.instances.street.grouping import Found, group
+from diffrender.instances.street.network import StreetMaps, StreetNet
+
+__all__ = ["FoundVehicle", "find_vehicles"]
+
+
+@dataclass(frozen=True, eq=False)
+class FoundVehicle:
+    """One vehicle.
+
+    Attributes:
+        mask: (H, W) bool, its visible pixels.
+        score: how sure, 0 to 1.
+        van: a van, not a car.
+    """
+
+    mask: np.ndarray  # (H, W)
+    score: float
+    van: bool
+
+
+def find_vehicles(
+    net: StreetNet,
+    image: np.ndarray,  # (H, W, 3)
+    mask: float = 0.5,
+) -> list[FoundVehicle]:
+    """What the network finds in a uint8 RGB picture, the surest first; not differentiable.
+
+    The picture is brought to the width that the network wants, its proportions kept. A pixel is of
+    a vehicle from the probability `mask`.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    scale = net.config.width / width
+    inner = (max(round(height * scale), 1), net.config.width)
+    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    picture = cv2.resize(image, inner[::-1], interpolation=shrink)
+    below = -inner[0] % 32
+    picture = np.pad(picture, ((0, below), (0, 0), (0, 0)), mode="edge")
+    device = next(net.parameters()).device
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].to(device, torch.float32) / 255
+    with torch.inference_mode():
+        maps = net(pixels.contiguous(memory_format=torch.channels_last))
+        kept = -(-inner[0] // 2)
+        maps = StreetMaps(
+            maps.vehicle[:, :kept], maps.centre[:, :kept], maps.offset[:, :, :kept],
+            maps.van[:, :kept],
+        )  # fmt: skip
+        found = group(maps)
+        vehicle = maps.vehicle[0].sigmoid().cpu().numpy()
+    return _masks(found, vehicle, (height, width), mask)
+
+
+def _masks(
+    found: Found, vehicle: np.ndarray, size: tuple[int, int], least: float
+) -> list[FoundVehicle]:
+    """Pixels of the picture: whether one is of a vehicle is interpolated, of which one is not."""
+    import cv2
+
+    owner = found.owner.cpu().numpy()
+    # Towards the outline the next vehicle's pixels decide; it may lie up to two pixels off.
+    _, nearest = cv2.distanceTransformWithLabels(
+        (owner < 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    names = np.full(int(nearest.max(initial=0)) + 1, -1, np.int32)
+    names[nearest[owner >= 0]] = owner[owner >= 0]
+    filled = names[nearest].astype(np.float32)
+    whole = cv2.resize(filled, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    inside = cv2.resize(vehicle, size[::-1], interpolation=cv2.INTER_LINEAR) >= least
+    return [
+        FoundVehicle(inside & (whole == k), float(score), bool(van))
+        for k, (score, van) in enumerate(zip(found.score, found.van, strict=True))
+    ]
