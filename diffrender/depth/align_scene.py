@@ -90,8 +90,7 @@ def align_to_scene(
         return Aligned(
             apply_alignment(prediction, 1.0, 0.0, max_depth), 1.0, 0.0, 1.0, "metric as is"
         )
-    intrinsics = camera.intrinsics.detach().cpu().double().numpy()
-    measured, refused = _measure(prediction, instances, intrinsics, size_prior or SizePrior())
+    measured, refused = _measure(prediction, instances, camera, size_prior or SizePrior())
     road = _road_rays(prediction, instances, camera) if camera_height is not None else None
     generator = np.random.default_rng(seed)
     if prediction.kind == "affine_inverse":
@@ -106,7 +105,7 @@ def align_to_scene(
 def _measure(
     prediction: DepthPrediction,
     instances: Sequence[Instance],
-    intrinsics: np.ndarray,
+    camera: Camera,
     prior: SizePrior,
 ) -> tuple[list[_Measured], list[Anchor]]:
     """Depth of each whole object by its height in pixels."""
@@ -131,7 +130,9 @@ def _measure(
             refused.append(Anchor(name, False, "the prediction is not finite in its mask"))
             continue
         value = float(np.median(inside))
-        depth = float(intrinsics[1, 1]) * prior.mean[2] / (last - first)
+        middle = float(np.flatnonzero(instance.mask.any(axis=0)).mean()) + 0.5
+        top, bottom = _rays(camera, np.array([middle, middle]), np.array([first, last]))
+        depth = prior.mean[2] / float(bottom[1] - top[1])
         # One pixel of doubt at each edge of the mask, beside the spread of heights.
         sigma = float(np.hypot(prior.sigma[2] / prior.mean[2], 2.0 / (last - first)))
         measured.append(_Measured(name, value, depth, sigma))
@@ -146,15 +147,20 @@ def _road_rays(
     known = np.isfinite(values)
     if prediction.kind != "affine_inverse":
         known &= values > 0
-    inside = camera.to("cpu", torch.float64)
-    pixels = road_pixels(known, instances, inside.intrinsics.detach().numpy())
+    pixels = road_pixels(known, instances, camera.intrinsics.detach().cpu().double().numpy())
     if pixels is None:
         return None
     rows, columns = pixels
-    centres = torch.from_numpy(np.stack([columns + 0.5, rows + 0.5], axis=1))
-    ends = inside.unproject(centres, torch.ones(len(rows), dtype=torch.float64))
-    rays = inside.world_to_camera(ends).detach().numpy()
+    rays = _rays(camera, columns + 0.5, rows + 0.5)
     return values[rows, columns].astype(np.float64), rays
+
+
+def _rays(camera: Camera, x: np.ndarray, y: np.ndarray) -> np.ndarray:  # (N,), (N,)
+    """Rays (N, 3) with z = 1, in the camera's frame, through pixels of the image."""
+    inside = camera.to("cpu", torch.float64)
+    seen = torch.from_numpy(np.stack([x, y], axis=1).astype(np.float64))
+    ends = inside.unproject(seen, torch.ones(len(x), dtype=torch.float64))
+    return np.asarray(inside.world_to_camera(ends).detach())
 
 
 _Fit = tuple[float, float, float, list[Anchor], str]

@@ -170,7 +170,7 @@ def default_masks(frame: KittiFrame) -> str:
             return folder
     raise InputError(
         f"{frame.folder} has neither instance_2 nor label_2; name masks or boxes with --masks, "
-        "or a network that finds them with --segmenter"
+        "or a network that finds them with --segmenter, such as street, which is shipped"
     )
 
 

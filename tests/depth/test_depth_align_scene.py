@@ -109,6 +109,27 @@ def test_the_road_is_seen_through_skew_and_lens(
     assert aligned.inliers > 0.98
 
 
+def test_heights_of_objects_are_seen_through_the_lens() -> None:
+    """A car's height towards the rim of a strong lens, where it is drawn much smaller."""
+    lens = torch.tensor([-0.3, 0.08, 0.0, 0.0], dtype=torch.float64)
+    seen = dataclasses.replace(camera(), distortion=lens)
+    z, height, prior = 6.0, 1.6, SizePrior(mean=(4.0, 1.7, 1.6), sigma=(0.1, 0.1, 0.01))
+    ends = torch.tensor([[3.0, 1.65 - height, z], [3.0, 1.65, z]], dtype=torch.float64)
+    (u, top), (_, bottom) = seen.project(ends)[0].tolist()
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[round(top) : round(bottom), round(u) - 8 : round(u) + 8] = True
+    prediction = relative(np.full((HEIGHT, WIDTH), z), 4.0)
+    found = align_to_scene(
+        prediction, seen, [Instance(mask, box_of_mask(mask))], camera_height=None, size_prior=prior
+    )
+    assert found.scale == pytest.approx(4.0, rel=0.02)
+    pinhole = align_to_scene(
+        prediction, camera(), [Instance(mask, box_of_mask(mask))], camera_height=None,
+        size_prior=prior,
+    )  # fmt: skip
+    assert pinhole.scale > 4.0 * 1.05
+
+
 def test_convention_camera_height_sets_the_scale() -> None:
     depth, _ = street(camera_height=2.2)
     aligned = align_to_scene(relative(depth, 4.0), camera(), [], camera_height=2.2)

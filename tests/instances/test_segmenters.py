@@ -34,7 +34,7 @@ def test_cards_say_where_things_come_from() -> None:
         assert card.name == name
         assert card.summary and card.paper and card.code_licence and card.weights_licence
     assert segmenter_card("grabcut").needs_boxes
-    with pytest.raises(InputError, match="no segmenter 'yolo', expected one of street, grabcut, onnx"):
+    with pytest.raises(InputError, match="no segmenter 'yolo', expected one of street, grabcut"):
         segmenter_card("yolo")
 
 
