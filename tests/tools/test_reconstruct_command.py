@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -268,3 +269,16 @@ def test_a_guessed_camera_loads_once_and_keeps_objects_apart_by_odd_names(
     (item,) = record["calibration"]["objects"]
     assert item["name"] == record["objects"][0]["name"] == "a\ufffd"
     assert item["percent_per_percent"] is not None
+
+
+def test_a_picture_alone_is_enough(tmp_path: Path) -> None:
+    """No calibration, masks or weights: the shipped network finds the cars of the sample."""
+    image = Path(str(resources.files("diffrender.datasets"))) / "sample" / "image.jpg"
+    result = CliRunner().invoke(
+        app,
+        ["reconstruct", str(image), "--method", "box", "--depth", "none", "--out", str(tmp_path)],
+    )
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert len(written["objects"]) >= 3
+    assert {item["category"] for item in written["objects"]} <= {"Car", "Van"}
