@@ -324,7 +324,7 @@ def test_what_cannot_be_begun_is_said_before(streets: Path, tmp_path: Path) -> N
     with pytest.raises(InputError, match="no shape prior 'lorry'"):
         reconstruct_dataset(job_of(streets, prior="lorry"), frames, tmp_path / "a")
     wrong = job_of(streets, masks=MaskChoice(segmenter="sieve"))
-    with pytest.raises(InputError, match="no segmenter 'sieve', expected one of grabcut, onnx"):
+    with pytest.raises(InputError, match="no segmenter 'sieve', expected one of street, grabcut"):
         reconstruct_dataset(wrong, frames, tmp_path / "b")
     assert not (tmp_path / "a").exists()
     with pytest.raises(InputError, match="workers is 0"):

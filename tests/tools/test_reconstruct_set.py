@@ -118,7 +118,7 @@ def test_bad_options_of_a_set(kitti: Path, tmp_path: Path, more: list[str], mess
         (["a.png", "--masks", "m.png", "--workers", "2"], "--workers and --ray go with --kitti"),
         (["--kitti", "k", "--split", "val", "--fov", "80"], "give either IMAGE"),
         (["--kitti", "k", "--split", "val"], "k is not a folder"),
-        (["a.png"], "--segmenter NAME finds masks itself, and --fov DEGREES"),
+        (["a.png"], "a.png does not exist, expected an image"),
     ],
 )
 def test_options_that_do_not_go_together(
