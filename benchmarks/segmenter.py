@@ -22,7 +22,7 @@ from diffrender.datasets.synthetic import HELD_OUT_SEED, SyntheticStreets
 from diffrender.instances import row_name
 from diffrender.instances.record import box_of_mask
 from diffrender.instances.street import StreetNet, find_vehicles, load_street, shipped_street
-from diffrender.instances.street.check import check_street
+from diffrender.instances.street.check import check_street, mask_iou
 from diffrender.instances.street.train_data import OwnedSet
 from diffrender.tools.bench_format import machine
 from diffrender.tools.bench_real_frames import counts
@@ -48,7 +48,7 @@ def real(net: StreetNet, root: Path, score: float = 0.5) -> dict[str, Any]:
             key = row_name(label, index + 1)
             if not counts(label) or key not in shown:
                 continue
-            best = max((_iou(shown[key], v.mask) for v in found), default=0.0)
+            best = max((mask_iou(shown[key], v.mask) for v in found), default=0.0)
             overlaps.append(best)
             if best <= 0.5:
                 missed.append(f"{name} {key}")
@@ -86,10 +86,6 @@ def _shared(box: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, fl
     first = (box[2] - box[0]) * (box[3] - box[1])
     second = (other[2] - other[0]) * (other[3] - other[1])
     return both / first, both / (first + second - both)
-
-
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    return float((one & other).sum() / max(int((one | other).sum()), 1))
 
 
 def main() -> None:

@@ -18,7 +18,12 @@ import numpy as np
 from diffrender._commands import run_module
 from diffrender._files import atomic_path
 from diffrender.datasets.numbered_files import write_numbered
-from diffrender.datasets.synthetic import TRAINING_SEED, StreetSettings, SyntheticStreets
+from diffrender.datasets.synthetic import (
+    TRAINING_SEED,
+    StreetSettings,
+    SyntheticFrame,
+    SyntheticStreets,
+)
 
 __all__ = [
     "STREETS",
@@ -26,6 +31,8 @@ __all__ = [
     "VARIED_STREETS",
     "FrameJob",
     "add_streets",
+    "file_count",
+    "frames_of",
     "write_frames",
 ]
 
@@ -64,8 +71,19 @@ def write_frames(job: FrameJob, workers: int = 1) -> list[Path]:
     Raises:
         InputError: fewer than one frame or worker.
     """
-    files = -(-job.count // _PER_FILE)
-    return write_numbered(_write_file, job, job.folder, files, workers)
+    return write_numbered(_write_file, job, job.folder, file_count(job), workers)
+
+
+def frames_of(job: FrameJob, number: int) -> list[SyntheticFrame]:
+    """The streets of a file."""
+    streets = SyntheticStreets(job.seed, job.count, job.size, job.settings)
+    last = min((number + 1) * _PER_FILE, job.count)
+    return [streets[k] for k in range(number * _PER_FILE, last)]
+
+
+def file_count(job: FrameJob) -> int:
+    """Files that a job makes."""
+    return -(-job.count // _PER_FILE)
 
 
 def _write_file(job: FrameJob, number: int) -> Path:
@@ -75,8 +93,7 @@ def _write_file(job: FrameJob, number: int) -> Path:
     import torch
 
     torch.set_num_threads(1)  # the workers are the parallelism
-    streets = SyntheticStreets(job.seed, job.count, job.size, job.settings)
-    some = [streets[k] for k in range(number * _PER_FILE, min((number + 1) * _PER_FILE, job.count))]
+    some = frames_of(job, number)
     depth = np.stack([np.where(f.depth > 0, f.depth, np.inf) for f in some]).astype(np.float16)
     with atomic_path(path) as temporary:
         np.savez(

@@ -10,65 +10,44 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from diffrender._commands import run_module
 from diffrender._files import atomic_path
-from diffrender.datasets.depth_frames import STREETS, add_streets
+from diffrender.datasets.depth_frames import STREETS, FrameJob, add_streets, file_count, frames_of
 from diffrender.datasets.numbered_files import write_numbered
-from diffrender.datasets.synthetic import StreetSettings, SyntheticFrame, SyntheticStreets
+from diffrender.datasets.synthetic import SyntheticFrame
 from diffrender.instances import box_of_mask
+from diffrender.instances.street.train_loss import FIRST_VAN, UNCOUNTED
 
-__all__ = ["InstanceJob", "owner_map", "write_instance_frames"]
+__all__ = ["owner_map", "write_instance_frames"]
 
-_PER_FILE = 8
+_SIZE, _SEED = (375, 1242), 9101
 _LEAST_HEIGHT = 14  # pixels of a mask's box
 _LEAST_PIXELS = 100
-_FIRST_VAN, _UNCOUNTED = 128, 255
 
 
-@dataclass(frozen=True)
-class InstanceJob:
-    """What to render.
-
-    Attributes:
-        folder: where the files go.
-        count: frames; file k holds frames 8k to 8k + 7 of the sequence.
-        size: (height, width) in pixels.
-        seed: of the streets.
-        settings: of the streets.
-    """
-
-    folder: Path
-    count: int
-    size: tuple[int, int] = (375, 1242)
-    seed: int = 9101
-    settings: StreetSettings = STREETS["training"]
-
-
-def write_instance_frames(job: InstanceJob, workers: int = 1) -> list[Path]:
+def write_instance_frames(job: FrameJob, workers: int = 1) -> list[Path]:
     """Render the frames that the folder does not hold yet, in `workers` processes.
 
     Raises:
         InputError: fewer than one frame or worker.
     """
-    files = -(-job.count // _PER_FILE)
-    return write_numbered(_write_file, job, job.folder, files, workers)
+    return write_numbered(_write_file, job, job.folder, file_count(job), workers)
 
 
 def owner_map(frame: SyntheticFrame) -> np.ndarray:
     """Whose pixel it is, (H, W) uint8, as the files have it."""
     owner = np.zeros(frame.size, np.uint8)
-    cars, vans = 1, _FIRST_VAN
+    cars, vans = 1, FIRST_VAN
     for vehicle in frame.truth:
         if not vehicle.mask.any():
             continue
         _, top, _, bottom = box_of_mask(vehicle.mask)
         if bottom - top < _LEAST_HEIGHT or int(vehicle.mask.sum()) < _LEAST_PIXELS:
-            owner[vehicle.mask] = _UNCOUNTED
+            owner[vehicle.mask] = UNCOUNTED
         elif vehicle.category == "Van":
             owner[vehicle.mask] = vans
             vans += 1
@@ -78,15 +57,14 @@ def owner_map(frame: SyntheticFrame) -> np.ndarray:
     return owner
 
 
-def _write_file(job: InstanceJob, number: int) -> Path:
+def _write_file(job: FrameJob, number: int) -> Path:
     path = job.folder / f"frames_{number:05d}.npz"
     if path.exists():
         return path
     import torch
 
     torch.set_num_threads(1)  # the workers are the parallelism
-    streets = SyntheticStreets(job.seed, job.count, job.size, job.settings)
-    some = [streets[k] for k in range(number * _PER_FILE, min((number + 1) * _PER_FILE, job.count))]
+    some = frames_of(job, number)
     with atomic_path(path) as temporary:
         np.savez(
             temporary,
@@ -101,13 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Render synthetic streets with exact masks.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--count", type=int, default=800, help="frames")
-    parser.add_argument("--size", type=int, nargs=2, default=InstanceJob.size, metavar=("H", "W"))
-    parser.add_argument("--seed", type=int, default=InstanceJob.seed, help="of the streets")
+    parser.add_argument("--size", type=int, nargs=2, default=_SIZE, metavar=("H", "W"))
+    parser.add_argument("--seed", type=int, default=_SEED, help="of the streets")
     add_streets(parser, "training")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     given = parser.parse_args(arguments)
     height, width = given.size
-    job = InstanceJob(given.out, given.count, (height, width), given.seed, STREETS[given.streets])
+    job = FrameJob(given.out, given.count, (height, width), given.seed, STREETS[given.streets])
     paths = write_instance_frames(job, given.workers)
     print(f"{len(paths)} files in {given.out}")
 

@@ -169,14 +169,10 @@ def _draw_tilt(draw: np.random.Generator, settings: StreetSettings) -> RoadToLab
     return RoadToLabel(tilt, tilt @ np.array([0.0, draw.uniform(*settings.camera_height), 0.0]))
 
 
+@usual_torch()
 def _make_frame(
     seed: int, index: int, size: tuple[int, int], settings: StreetSettings
 ) -> SyntheticFrame:
-    with usual_torch():
-        return _made(seed, index, size, settings)
-
-
-def _made(seed: int, index: int, size: tuple[int, int], settings: StreetSettings) -> SyntheticFrame:
     # one stream for the street, another for its looks: both from (seed, index) alone
     plan, looks = (np.random.default_rng([seed, index, part]) for part in range(2))
     calibration = _draw_calibration(plan, size, settings)

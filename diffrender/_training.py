@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from diffrender.errors import InputError
 __all__ = [
     "Report",
     "RunFolder",
+    "backbone_groups",
     "check_finite",
     "epoch_places",
     "freeze_norm",
@@ -41,6 +43,7 @@ __all__ = [
     "read_arrays",
     "running_mean",
     "set_rate",
+    "set_shared_rate",
     "stream",
     "stream_seed",
     "training_files",
@@ -115,6 +118,30 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give all parameters of an optimizer one learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def backbone_groups(net: nn.Module, decay: float, share: float) -> list[dict[str, Any]]:
+    """Parameters by whether they decay and how fast they learn: `net.backbone` at a share."""
+    backbone = {id(p) for p in net.get_submodule("backbone").parameters()}
+    return [
+        {
+            "params": [
+                p
+                for p in net.parameters()
+                if (id(p) in backbone) is inside and (p.ndim > 1) is decayed
+            ],
+            "share": share if inside else 1.0,
+            "weight_decay": decay if decayed else 0.0,
+        }
+        for inside in (True, False)
+        for decayed in (False, True)
+    ]
+
+
+def set_shared_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give the groups of `backbone_groups` their shares of a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
 
 
 def check_finite(loss: Tensor, step: int) -> None:

@@ -14,7 +14,13 @@ import torch
 
 from diffrender._backbones import load_backbone
 from diffrender._files import atomic_path
-from diffrender._training import freeze_norm, one_cosine, running_mean
+from diffrender._training import (
+    backbone_groups,
+    freeze_norm,
+    one_cosine,
+    running_mean,
+    set_shared_rate,
+)
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.dpt_timm import load_dpt
 from diffrender.depth.train_data import Batch
@@ -83,7 +89,7 @@ class Run:
             use_buffers=True,
         )
         self.optimizer = torch.optim.AdamW(
-            _groups(self.net, settings), lr=settings.rate, weight_decay=settings.decay
+            backbone_groups(self.net, settings.decay, settings.backbone_rate), lr=settings.rate
         )
         self.step = 0
         self.before = 0.0  # seconds of the runs that this one goes on from
@@ -104,8 +110,7 @@ class Run:
     def learn(self, batch: Batch) -> None:
         """One step."""
         rate = self.settings.rate * one_cosine(self.progress())
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["share"]
+        set_shared_rate(self.optimizer, rate)
         if self.settings.frozen_norm:
             freeze_norm(self.net.backbone)
         image = batch.image.contiguous(memory_format=torch.channels_last)
@@ -218,24 +223,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not known or not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
         raise InputError(f"{path}: not a checkpoint of this training; delete it to start anew")
     return state
-
-
-def _groups(net: DptNet, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Parameters by whether they decay and how fast they learn."""
-    backbone = {id(p) for p in net.backbone.parameters()}
-    return [
-        {
-            "params": [
-                p
-                for p in net.parameters()
-                if (id(p) in backbone) is inside and (p.ndim > 1) is decayed
-            ],
-            "share": settings.backbone_rate if inside else 1.0,
-            "weight_decay": settings.decay if decayed else 0.0,
-        }
-        for inside in (True, False)
-        for decayed in (False, True)
-    ]
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

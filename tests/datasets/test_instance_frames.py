@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffrender.datasets.depth_frames import FrameJob
 from diffrender.datasets.instance_frames import (
-    InstanceJob,
     main,
     owner_map,
     write_instance_frames,
@@ -44,7 +44,7 @@ def test_an_owner_map_is_the_masks_of_the_truth() -> None:
 
 
 def test_files_hold_the_streets_and_a_job_goes_on(tmp_path: Path) -> None:
-    job = InstanceJob(tmp_path, 2, (96, 320), seed=4, settings=STREETS)
+    job = FrameJob(tmp_path, 2, (96, 320), seed=4, settings=STREETS)
     (path,) = write_instance_frames(job)
     some = load_owned(tmp_path)
     streets = SyntheticStreets(4, 2, (96, 320), STREETS)
@@ -63,4 +63,4 @@ def test_the_command_and_what_it_refuses(
     assert "1 files in" in capsys.readouterr().out
     assert load_owned(tmp_path).images.shape == (1, 64, 224, 3)
     with pytest.raises(InputError, match="0 files and 1 workers"):
-        write_instance_frames(InstanceJob(tmp_path, 0))
+        write_instance_frames(FrameJob(tmp_path, 0))

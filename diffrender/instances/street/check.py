@@ -7,10 +7,9 @@ import numpy as np
 from diffrender.instances.street.find import FoundVehicle, find_vehicles
 from diffrender.instances.street.network import StreetNet
 from diffrender.instances.street.train_data import OwnedSet
+from diffrender.instances.street.train_loss import UNCOUNTED
 
-__all__ = ["check_street", "match_masks"]
-
-_UNCOUNTED = 255
+__all__ = ["check_street", "mask_iou", "match_masks"]
 
 
 def check_street(net: StreetNet, frames: OwnedSet, score: float = 0.5) -> dict[str, float]:
@@ -23,9 +22,9 @@ def check_street(net: StreetNet, frames: OwnedSet, score: float = 0.5) -> dict[s
     overlaps: list[float] = []
     there, wrong = 0, 0
     for image, owner in zip(frames.images, frames.owner, strict=True):
-        names = [n for n in np.unique(owner) if n not in (0, _UNCOUNTED)]
+        names = [n for n in np.unique(owner) if n not in (0, UNCOUNTED)]
         vehicles = [v for v in find_vehicles(net, image) if v.score >= score and v.mask.any()]
-        vehicles = [v for v in vehicles if (owner[v.mask] == _UNCOUNTED).mean() < 0.5]
+        vehicles = [v for v in vehicles if (owner[v.mask] == UNCOUNTED).mean() < 0.5]
         pairs = match_masks(vehicles, [owner == n for n in names])
         overlaps += pairs
         there += len(names)
@@ -42,8 +41,12 @@ def match_masks(found: list[FoundVehicle], truth: list[np.ndarray]) -> list[floa
     pairs = []
     for mask in truth:
         for one in found:
-            both = int((mask & one.mask).sum())
-            overlap = both / max(int((mask | one.mask).sum()), 1)
+            overlap = mask_iou(mask, one.mask)
             if overlap > 0.5:
                 pairs.append(overlap)
     return pairs
+
+
+def mask_iou(one: np.ndarray, other: np.ndarray) -> float:  # (H, W), (H, W)
+    """Intersection over union of two boolean masks, 0 where both are empty."""
+    return int((one & other).sum()) / max(int((one | other).sum()), 1)

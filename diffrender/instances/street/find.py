@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from diffrender.instances.street.grouping import Found, group
-from diffrender.instances.street.network import StreetMaps, StreetNet
+from diffrender.instances.street.network import STRIDE, StreetMaps, StreetNet
 
 __all__ = ["FoundVehicle", "find_vehicles"]
 
@@ -51,7 +51,7 @@ def find_vehicles(
     pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].to(device, torch.float32) / 255
     with torch.inference_mode():
         maps = net(pixels.contiguous(memory_format=torch.channels_last))
-        kept = -(-inner[0] // 2)
+        kept = -(-inner[0] // STRIDE)
         maps = StreetMaps(
             maps.vehicle[:, :kept], maps.centre[:, :kept], maps.offset[:, :, :kept],
             maps.van[:, :kept],

@@ -22,12 +22,14 @@ from diffrender._backbones import classifier_colours, load_backbone
 from diffrender._commands import run_module
 from diffrender._training import (
     RunFolder,
+    backbone_groups,
     check_finite,
     epoch_places,
     freeze_norm,
     keep_freed_memory,
     one_cosine,
     running_mean,
+    set_shared_rate,
     stream,
 )
 from diffrender.errors import InputError
@@ -102,7 +104,9 @@ def train_street(
     mean: Any = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=running_mean(settings.average), use_buffers=True
     )
-    optimizer = torch.optim.AdamW(_groups(net, settings), settings.rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        backbone_groups(net, settings.decay, settings.backbone_rate), settings.rate
+    )
     who = {"config": asdict(config), "settings": asdict(settings), "frames": len(frames)}
     out.mkdir(parents=True, exist_ok=True)
     nets: dict[str, nn.Module] = {"net": net, "mean": mean}
@@ -142,8 +146,7 @@ def _learn(
     settings: StreetTrainSettings,
 ) -> dict[str, float]:
     rate = settings.rate * one_cosine(step / settings.steps)
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["share"]
+    set_shared_rate(optimizer, rate)
     freeze_norm(net.backbone)
     image = batch[0].contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
@@ -156,24 +159,6 @@ def _learn(
     optimizer.step()
     mean.update_parameters(net)
     return {name: float(value.detach()) for name, value in terms.items()} | {"rate": rate}
-
-
-def _groups(net: StreetNet, settings: StreetTrainSettings) -> list[dict[str, Any]]:
-    """Parameters by whether they decay and how fast they learn."""
-    backbone = {id(p) for p in net.backbone.parameters()}
-    return [
-        {
-            "params": [
-                p
-                for p in net.parameters()
-                if (id(p) in backbone) is inside and (p.ndim > 1) is decayed
-            ],
-            "share": settings.backbone_rate if inside else 1.0,
-            "weight_decay": settings.decay if decayed else 0.0,
-        }
-        for inside in (True, False)
-        for decayed in (False, True)
-    ]
 
 
 def _tell(row: dict[str, float]) -> None:

@@ -5,7 +5,7 @@ The files are described in `diffrender.datasets.instance_frames`, which renders 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +119,5 @@ def _window(
 
 
 def _stack(targets: list[Target]) -> Target:
-    return Target(
-        torch.stack([t.vehicle for t in targets]),
-        torch.stack([t.known for t in targets]),
-        torch.stack([t.heat for t in targets]),
-        torch.stack([t.offset for t in targets]),
-        torch.stack([t.weight for t in targets]),
-        torch.stack([t.van for t in targets]),
-    )
+    names = [field.name for field in fields(Target)]
+    return Target(*(torch.stack([getattr(t, name) for t in targets]) for name in names))

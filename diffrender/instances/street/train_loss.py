@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from diffrender.instances.street.network import STRIDE, StreetMaps
 
-__all__ = ["Target", "street_loss", "target_of"]
+__all__ = ["FIRST_VAN", "UNCOUNTED", "Target", "street_loss", "target_of"]
 
-_FIRST_VAN, _UNCOUNTED = 128, 255
+FIRST_VAN, UNCOUNTED = 128, 255  # names in an owner map; 0 is no vehicle, smaller ones are cars
 _PEAK = 0.1  # standard deviation of a peak, in units of its vehicle's visible width and height
 
 
@@ -46,7 +46,7 @@ def target_of(owner: np.ndarray) -> Target:  # (H, W)
     heat, weight = np.zeros((2, height, width), np.float32)
     offset = np.zeros((2, height, width), np.float32)
     for name in np.unique(small):
-        if name in (0, _UNCOUNTED):
+        if name in (0, UNCOUNTED):
             continue
         mask = small == name
         columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
@@ -60,11 +60,11 @@ def target_of(owner: np.ndarray) -> Target:  # (H, W)
         weight[mask] = 1 / (STRIDE * max(right - left, bottom - top, 4))
     return Target(
         torch.from_numpy((small > 0).astype(np.float32)),
-        torch.from_numpy((small != _UNCOUNTED).astype(np.float32)),
+        torch.from_numpy((small != UNCOUNTED).astype(np.float32)),
         torch.from_numpy(heat),
         torch.from_numpy(offset),
         torch.from_numpy(weight),
-        torch.from_numpy(((small >= _FIRST_VAN) & (small != _UNCOUNTED)).astype(np.float32)),
+        torch.from_numpy(((small >= FIRST_VAN) & (small != UNCOUNTED)).astype(np.float32)),
     )
 
 
