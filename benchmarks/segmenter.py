@@ -17,8 +17,8 @@ import numpy as np
 from diffrender._files import write_text_atomic
 from diffrender.datasets import KittiLabel, KittiObject
 from diffrender.datasets.depth_frames import STREETS
-from diffrender.datasets.instance_frames import owner_map
 from diffrender.datasets.synthetic import HELD_OUT_SEED, SyntheticStreets
+from diffrender.datasets.synthetic_owners import owner_map
 from diffrender.instances import row_name
 from diffrender.instances.record import box_of_mask
 from diffrender.instances.street import StreetNet, find_vehicles, load_street, shipped_street

@@ -2,8 +2,9 @@
 
 `python -m diffrender.datasets.depth_frames --help` renders synthetic streets.
 A folder of `frames_NNNNN.npz`, each with `image` (N, H, W, 3) uint8 RGB, `depth` (N, H, W) float16
-metres (0 = unknown, inf = sky) and `focal` (N,) float32 pixels. `diffrender.depth.train` reads any
-such folder, whatever made it.
+metres (0 = unknown, inf = sky), `focal` (N,) float32 pixels and `owner` (N, H, W) uint8, the
+vehicles (`diffrender.datasets.synthetic_owners`). `diffrender.depth.train` reads any such folder,
+whatever made it; without `owner` no vehicle counts for itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from diffrender.datasets.synthetic import (
     SyntheticFrame,
     SyntheticStreets,
 )
+from diffrender.datasets.synthetic_owners import owner_map
 
 __all__ = [
     "STREETS",
@@ -101,6 +103,7 @@ def _write_file(job: FrameJob, number: int) -> Path:
             image=np.stack([f.image for f in some]),
             depth=depth,
             focal=np.array([float(f.camera.intrinsics[0, 0]) for f in some], np.float32),
+            owner=np.stack([owner_map(f) for f in some]),
         )
     return path
 

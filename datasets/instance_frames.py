@@ -18,15 +18,11 @@ from diffrender._commands import run_module
 from diffrender._files import atomic_path
 from diffrender.datasets.depth_frames import STREETS, FrameJob, add_streets, file_count, frames_of
 from diffrender.datasets.numbered_files import write_numbered
-from diffrender.datasets.synthetic import SyntheticFrame
-from diffrender.instances import box_of_mask
-from diffrender.instances.street.train_loss import FIRST_VAN, UNCOUNTED
+from diffrender.datasets.synthetic_owners import owner_map
 
-__all__ = ["owner_map", "write_instance_frames"]
+__all__ = ["write_instance_frames"]
 
 _SIZE, _SEED = (375, 1242), 9101
-_LEAST_HEIGHT = 14  # pixels of a mask's box
-_LEAST_PIXELS = 100
 
 
 def write_instance_frames(job: FrameJob, workers: int = 1) -> list[Path]:
@@ -36,25 +32,6 @@ def write_instance_frames(job: FrameJob, workers: int = 1) -> list[Path]:
         InputError: fewer than one frame or worker.
     """
     return write_numbered(_write_file, job, job.folder, file_count(job), workers)
-
-
-def owner_map(frame: SyntheticFrame) -> np.ndarray:
-    """Whose pixel it is, (H, W) uint8, as the files have it."""
-    owner = np.zeros(frame.size, np.uint8)
-    cars, vans = 1, FIRST_VAN
-    for vehicle in frame.truth:
-        if not vehicle.mask.any():
-            continue
-        _, top, _, bottom = box_of_mask(vehicle.mask)
-        if bottom - top < _LEAST_HEIGHT or int(vehicle.mask.sum()) < _LEAST_PIXELS:
-            owner[vehicle.mask] = UNCOUNTED
-        elif vehicle.category == "Van":
-            owner[vehicle.mask] = vans
-            vans += 1
-        else:
-            owner[vehicle.mask] = cars
-            cars += 1
-    return owner
 
 
 def _write_file(job: FrameJob, number: int) -> Path:

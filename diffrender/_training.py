@@ -91,8 +91,10 @@ def training_files(folders: Sequence[Path], pattern: str, maker: str) -> list[Pa
     return found
 
 
-def read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
-    """The arrays of those names in an .npz file; nothing in it is run.
+def read_arrays(
+    path: Path, names: Collection[str], optional: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """The arrays of those names in an .npz file, `optional` ones if there; nothing in it is run.
 
     Raises:
         InputError: not such a file, a broken one, or one that lacks a name or holds no numbers.
@@ -102,7 +104,8 @@ def read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
             missing = set(names) - set(arrays.files)
             if missing:
                 raise InputError(f"{path}: holds {arrays.files}, expected {', '.join(names)}")
-            found = {name: arrays[name] for name in names}
+            there = [name for name in optional if name in arrays.files]
+            found = {name: arrays[name] for name in [*names, *there]}
     except InputError:
         raise
     # What numpy and zipfile raise for files that are cut short, overwritten or something else.

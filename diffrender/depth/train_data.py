@@ -30,11 +30,13 @@ class FrameSet:
         images: (N, H, W, 3) uint8 RGB.
         depth: (N, H, W) float16 metres, 0 = unknown, inf = sky.
         focal: (N,) float32 pixels.
+        owner: (N, H, W) uint8, vehicles of a frame by number, 0 and 255 none that counts.
     """
 
     images: np.ndarray  # (N, H, W, 3)
     depth: np.ndarray  # (N, H, W)
     focal: np.ndarray  # (N,)
+    owner: np.ndarray  # (N, H, W)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,11 +50,13 @@ class Batch:
         image: (B, 3, h, w) float32 in [0, 1].
         depth: (B, 1, h/2, w/2) float32 metres, 0 = unknown, inf = sky.
         factor: (B,) metres per metre of `depth`: multiply by it for the true depth.
+        owner: (B, 1, h/2, w/2) uint8, as the frames have it.
     """
 
     image: Tensor  # (B, 3, h, w)
     depth: Tensor  # (B, 1, h/2, w/2)
     factor: Tensor  # (B,)
+    owner: Tensor  # (B, 1, h/2, w/2)
 
 
 def load_frames(*folders: Path, limit: int | None = None) -> FrameSet:
@@ -62,28 +66,30 @@ def load_frames(*folders: Path, limit: int | None = None) -> FrameSet:
         InputError: no files, files of unlike sizes, or more than fits in memory.
     """
     paths = training_files(folders, "frames_*.npz", "diffrender.datasets.depth_frames")
-    images, depths, focals, total, size = [], [], [], 0, 0
+    images, depths, focals, owners, total, size = [], [], [], [], 0, 0
     for path in paths:
         size += path.stat().st_size
         if size > _MAX_BYTES:
             raise InputError(f"{path}: more than {_MAX_BYTES} bytes of frames; use a limit")
-        arrays = read_arrays(path, ("image", "depth", "focal"))
+        arrays = read_arrays(path, ("image", "depth", "focal"), ("owner",))
         images.append(arrays["image"])
         depths.append(arrays["depth"].astype(np.float16))
         focals.append(arrays["focal"].astype(np.float32))
+        owners.append(arrays.get("owner", np.zeros(depths[-1].shape, np.uint8)))
         image, depth = images[-1], depths[-1]
         same = image.shape[1:] == images[0].shape[1:] and depth.shape == image.shape[:3]
-        same = same and focals[-1].shape == image.shape[:1]
-        if image.dtype != np.uint8 or image.ndim != 4 or image.shape[3] != 3 or not same:
+        same = same and focals[-1].shape == image.shape[:1] and owners[-1].shape == depth.shape
+        bytes_ = image.dtype == owners[-1].dtype == np.uint8
+        if not bytes_ or image.ndim != 4 or image.shape[3] != 3 or not same:
             raise InputError(
                 f"{path}: image is {image.dtype} of shape {image.shape}, depth {depth.shape}, "
-                f"focal {focals[-1].shape}; expected (N, H, W, 3) uint8, (N, H, W) and (N,), alike "
-                "in all files"
+                f"focal {focals[-1].shape}, owner {owners[-1].dtype} {owners[-1].shape}; expected "
+                "(N, H, W, 3) uint8, (N, H, W), (N,) and (N, H, W) uint8, alike in all files"
             )
         total += len(image)
         if limit is not None and total >= limit:
             break
-    joined = (np.concatenate(part)[:limit] for part in (images, depths, focals))
+    joined = (np.concatenate(part)[:limit] for part in (images, depths, focals, owners))
     return FrameSet(*joined)
 
 
@@ -101,6 +107,7 @@ def make_batch(
     images = np.empty((count, height, width, 3), np.float32)
     depths = np.empty((count, 1, height // 2, width // 2), np.float32)
     factors = np.empty(count, np.float32)
+    owners = np.empty((count, 1, height // 2, width // 2), np.uint8)
     frame_height, frame_width = frames.images.shape[1:3]
     for row, index in enumerate(draw.integers(0, len(frames), count)):
         aspect = width / height * np.exp(draw.uniform(*np.log(augmentation.stretch)))
@@ -112,8 +119,9 @@ def make_batch(
         columns = slice(int(left), max(int(left) + 2, round(left + across)))
         image = frames.images[index, rows, columns]
         depth = frames.depth[index, rows, columns].astype(np.float32)
+        owner = frames.owner[index, rows, columns]
         if draw.random() < 0.5:
-            image, depth = image[:, ::-1], depth[:, ::-1]
+            image, depth, owner = image[:, ::-1], depth[:, ::-1], owner[:, ::-1]
         focal = frames.focal[index] * width / (columns.stop - columns.start)
         factors[row] = focal / config.reference_focal
         smaller = width <= image.shape[1]
@@ -123,11 +131,13 @@ def make_batch(
             interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
         )
         depths[row, 0] = _nearest(depth, (height // 2, width // 2)) / factors[row]
+        owners[row, 0] = _nearest(owner, (height // 2, width // 2))
         images[row] = recolour(images[row] / 255.0, augmentation, draw)
     return Batch(
         torch.from_numpy(images).permute(0, 3, 1, 2),
         torch.from_numpy(depths),
         torch.from_numpy(factors),
+        torch.from_numpy(owners),
     )
 
 
@@ -146,10 +156,12 @@ def whole_frames(frames: FrameSet, config: DptConfig, indices: np.ndarray) -> Ba
     depths = np.stack(
         [_nearest(frames.depth[k].astype(np.float32), (height // 2, width // 2)) for k in indices]
     )
+    owners = np.stack([_nearest(frames.owner[k], (height // 2, width // 2)) for k in indices])
     return Batch(
         torch.from_numpy(images.astype(np.float32) / 255.0).permute(0, 3, 1, 2),
         torch.from_numpy(depths[:, None] / factors[:, None, None, None]),
         torch.from_numpy(factors),
+        torch.from_numpy(owners[:, None]),
     )
 
 

@@ -7,26 +7,48 @@ depth.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-__all__ = ["depth_loss"]
+__all__ = ["LossWeights", "depth_loss", "object_errors"]
+
+_LEAST = 12  # known pixels of a vehicle that counts
+_UNCOUNTED = 255  # in an owner map
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights beside the log and scale-invariant errors, which have 1.
+
+    Attributes:
+        gradient: of gradient matching.
+        sky: of the sky.
+        object: of the vehicles' own errors, each vehicle alike however small it is.
+    """
+
+    gradient: float = 0.5
+    sky: float = 0.1
+    object: float = 1.0
 
 
 def depth_loss(
     predicted: Tensor,  # (B, 1, H, W)
     truth: Tensor,  # (B, 1, H, W)
+    owner: Tensor,  # (B, 1, H, W)
     far: float,
-    gradient_weight: float = 0.5,
-    sky_weight: float = 0.1,
+    weights: LossWeights | None = None,
 ) -> dict[str, Tensor]:
     """Named terms and their weighted sum "total", scalars. Differentiable to `predicted`.
 
     "log": mean |log p - log z|; "scale_invariant": root of mean d^2 - 0.5 mean(d)^2 per image with
     d = log p - log z; "gradient": mean |difference of d between neighbours| at four scales;
-    "sky": how far below 0.7 `far` the log depth of the sky lies. Truth at 0 is left out, beyond
-    `far` it counts as sky, as inf does.
+    "sky": how far below 0.7 `far` the log depth of the sky lies; "object": |mean d of a vehicle|,
+    in the mean over all vehicles of the batch that show at least 12 pixels. Truth at 0 is left out,
+    beyond `far` it counts as sky, as inf does.
     """
+    weights = weights or LossWeights()
     log_p = predicted.log()
     sky = truth > far
     known = (truth > 0) & ~sky
@@ -38,6 +60,7 @@ def depth_loss(
         "log": (d.abs().sum(dim=(1, 2, 3)) / count).mean(),
         "scale_invariant": (square - 0.5 * mean.square()).clamp_min(1e-6).sqrt().mean(),
         "gradient": _gradient(d, known),
+        "object": _of_known(object_errors(d, known, owner).abs()),
         "sky": torch.where(
             sky, (torch.log(torch.tensor(0.7 * far)) - log_p).clamp_min(0), 0.0
         ).mean(),
@@ -45,10 +68,32 @@ def depth_loss(
     terms["total"] = (
         terms["log"]
         + terms["scale_invariant"]
-        + gradient_weight * terms["gradient"]
-        + sky_weight * terms["sky"]
+        + weights.gradient * terms["gradient"]
+        + weights.sky * terms["sky"]
+        + weights.object * terms["object"]
     )
     return terms
+
+
+def object_errors(
+    d: Tensor,  # (B, 1, H, W)
+    known: Tensor,  # (B, 1, H, W)
+    owner: Tensor,  # (B, 1, H, W)
+) -> Tensor:
+    """Mean of d over every vehicle's known pixels, (K,); differentiable to `d`."""
+    names = owner.flatten(1).long()  # (B, HW)
+    rows = torch.arange(len(names), device=names.device)[:, None]
+    slot = (256 * rows + names).flatten()
+    counted = known.flatten() & (names > 0).flatten() & (names != _UNCOUNTED).flatten()
+    slot, values = slot[counted], d.flatten()[counted]
+    total = d.new_zeros(256 * len(names)).index_add(0, slot, values)
+    count = torch.bincount(slot, minlength=len(total))
+    shown = count >= _LEAST
+    return total[shown] / count[shown]
+
+
+def _of_known(errors: Tensor) -> Tensor:  # (K,) -> ()
+    return errors.mean() if len(errors) else errors.sum()
 
 
 def _gradient(d: Tensor, known: Tensor) -> Tensor:

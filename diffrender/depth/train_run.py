@@ -116,7 +116,8 @@ class Run:
         image = batch.image.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bfloat16):
             predicted = self.net(image)
-        terms = depth_loss(predicted, batch.depth, self.net.config.depth_range[1])
+        far = self.net.config.depth_range[1]
+        terms = depth_loss(predicted, batch.depth, batch.owner, far)
         if not torch.isfinite(terms["total"]):
             raise RuntimeError(f"the loss is {float(terms['total'])} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)

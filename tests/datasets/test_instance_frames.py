@@ -10,10 +10,10 @@ import pytest
 from diffrender.datasets.depth_frames import FrameJob
 from diffrender.datasets.instance_frames import (
     main,
-    owner_map,
     write_instance_frames,
 )
 from diffrender.datasets.synthetic import StreetSettings, SyntheticStreets
+from diffrender.datasets.synthetic_owners import owner_map
 from diffrender.errors import InputError
 from diffrender.instances import box_of_mask
 from diffrender.instances.street.train_data import load_owned

@@ -17,7 +17,7 @@ from diffrender.depth.dpt import DptNet
 from diffrender.depth.train import TrainSettings, main, train
 from diffrender.depth.train_check import check_errors
 from diffrender.depth.train_data import FrameSet, load_frames, make_batch, whole_frames
-from diffrender.depth.train_loss import depth_loss
+from diffrender.depth.train_loss import depth_loss, object_errors
 from diffrender.depth.train_run import Run
 from diffrender.errors import InputError
 
@@ -41,7 +41,9 @@ def planes(count: int = 6, side: int = 80) -> FrameSet:
         images.append(np.clip(shade[:, None, None] + noise, 0, 255).astype(np.uint8))
         depths.append(np.repeat(depth[:, None], width, axis=1).astype(np.float16))
         focals.append(focal)
-    return FrameSet(np.stack(images), np.stack(depths), np.array(focals, np.float32))
+    owner = np.zeros((count, side, width), np.uint8)
+    owner[:, side * 3 // 4 : side * 7 // 8, width // 3 : width // 2] = 1
+    return FrameSet(np.stack(images), np.stack(depths), np.array(focals, np.float32), owner)
 
 
 def write(folder: Path, frames: FrameSet) -> Path:
@@ -53,6 +55,7 @@ def write(folder: Path, frames: FrameSet) -> Path:
             image=frames.images[part],
             depth=frames.depth[part],
             focal=frames.focal[part],
+            owner=frames.owner[part],
         )
     return folder
 
@@ -67,6 +70,7 @@ def test_convention_depth_is_divided_by_the_focal_length_of_the_input() -> None:
     metres = (batch.depth * batch.factor.view(2, 1, 1, 1))[0, 0, -1, 0]
     assert float(metres) == pytest.approx(float(frames.depth[0, 78, 0]), rel=0.01)
     assert torch.isinf(batch.depth[:, :, :10]).all()
+    assert int(batch.owner.sum()) == 2 * 4 * 8 == int(batch.owner[:, :, 24:28, 16:24].sum())
 
 
 def test_crops_keep_depth_and_focal_length_together() -> None:
@@ -76,6 +80,9 @@ def test_crops_keep_depth_and_focal_length_together() -> None:
     frames = planes(side=800)
     plain = Augmentation(crop=(0.7, 1.0), stretch=(1.0, 1.0))
     batch = make_batch(frames, TINY, plain, 8, np.random.default_rng(1))
+    assert batch.owner.shape == batch.depth.shape
+    assert bool(((batch.owner == 1).flatten(1).any(dim=1)).all())
+    assert bool(torch.isfinite(batch.depth[batch.owner == 1]).all())
     for depth in batch.depth[:, 0, :, 0]:
         known = torch.isfinite(depth)
         inverse = 1 / depth[known]
@@ -124,28 +131,54 @@ def test_patches_of_shade_have_edges_and_leave_the_rest() -> None:
 
 def test_loss_by_hand() -> None:
     truth = torch.tensor([[4.0, 8.0], [0.0, torch.inf]]).view(1, 1, 2, 2)
+    none = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
     exact = torch.tensor([[4.0, 8.0], [3.0, 90.0]]).view(1, 1, 2, 2)
-    zero = depth_loss(exact, truth, far=100)
+    zero = depth_loss(exact, truth, none, far=100)
     assert float(zero["total"]) == pytest.approx(1e-3)  # the root's guard
-    twice = depth_loss(2 * exact, truth, far=100)
+    twice = depth_loss(2 * exact, truth, none, far=100)
     two = float(np.log(2))
     assert float(twice["log"]) == pytest.approx(two)
     assert float(twice["scale_invariant"]) == pytest.approx(two * np.sqrt(0.5))
     assert float(twice["gradient"]) == 0
-    near_sky = depth_loss(torch.full_like(exact, 7.0), truth, far=100)
+    near_sky = depth_loss(torch.full_like(exact, 7.0), truth, none, far=100)
     assert float(near_sky["sky"]) == pytest.approx(np.log(10) / 4)
 
 
 def test_loss_gradient() -> None:
     draw = torch.Generator().manual_seed(0)
-    truth = 5 + 20 * torch.rand(1, 1, 3, 3, generator=draw, dtype=torch.float64)
-    truth[0, 0, 0, 0], truth[0, 0, 2, 2] = 0, torch.inf
-    predicted = 5 + 20 * torch.rand(1, 1, 3, 3, generator=draw, dtype=torch.float64)
+    truth = 5 + 20 * torch.rand(1, 1, 4, 4, generator=draw, dtype=torch.float64)
+    truth[0, 0, 1, 0], truth[0, 0, 2, 3] = 0, torch.inf
+    predicted = 5 + 20 * torch.rand(1, 1, 4, 4, generator=draw, dtype=torch.float64)
     predicted.requires_grad_()
-    assert torch.autograd.gradcheck(lambda p: depth_loss(p, truth, 60.0)["total"], predicted)
-    depth_loss(predicted, truth, 60.0)["total"].backward()
+    owner = torch.tensor([[1, 1, 1, 2], [0, 1, 1, 2], [1, 1, 1, 0], [1, 1, 1, 1]]).view(1, 1, 4, 4)
+
+    def loss(p: torch.Tensor) -> torch.Tensor:
+        terms = depth_loss(p, truth, owner, 60.0)
+        assert float(terms["object"].detach()) > 0
+        return terms["total"]
+
+    assert torch.autograd.gradcheck(loss, predicted)
+    loss(predicted).backward()
     assert predicted.grad is not None
-    assert float(predicted.grad[0, 0, 0, 0]) == 0
+    assert float(predicted.grad[0, 0, 1, 0]) == 0
+
+
+def test_every_vehicle_counts_alike() -> None:
+    owner = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    owner[0, 0, :2], owner[0, 0, 4:] = 3, 4  # 16 and 32 pixels
+    owner[1, 0, :2] = 3  # another picture's
+    owner[1, 0, 2, :3] = 5  # too few
+    owner[1, 0, 4:6] = 255
+    known = torch.ones(2, 1, 8, 8, dtype=torch.bool)
+    known[0, 0, 0, :4] = False
+    d = torch.full((2, 1, 8, 8), 9.0)
+    d[0, 0, :2], d[0, 0, 4:], d[1, 0, :2] = 0.1, -0.4, 0.7
+    d[0, 0, 0, :4] = torch.inf  # not known
+    torch.testing.assert_close(object_errors(d, known, owner), torch.tensor([0.1, -0.4, 0.7]))
+    truth = torch.full((2, 1, 8, 8), 10.0)
+    truth[0, 0, 0, :4] = 0
+    terms = depth_loss(truth.clamp_min(1) * d.nan_to_num(posinf=0).exp(), truth, owner, far=100)
+    assert float(terms["object"]) == pytest.approx((0.1 + 0.4 + 0.7) / 3, rel=1e-5)
 
 
 def test_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -275,6 +308,7 @@ def test_unfit_frames_are_refused(tmp_path: Path) -> None:
     assert len(load_frames(folder, limit=2)) == 2
     assert len(load_frames(folder, folder)) == 12
     assert len(load_frames(folder, folder, limit=8)) == 8
+    assert np.array_equal(load_frames(folder).owner, planes().owner)
     bad = folder / "frames_00001.npz"
     np.savez(bad, image=np.zeros((2, 8, 8, 3), np.uint8), depth=np.zeros((2, 8, 8)), focal=[1, 1])
     with pytest.raises(InputError, match="alike in all files"):
@@ -290,6 +324,11 @@ def test_unfit_frames_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="frames_00001.npz: not a readable .npz file"):
             load_frames(folder)
     with np.load(folder / "frames_00000.npz") as arrays:
+        np.savez(bad, **{k: v for k, v in arrays.items() if k != "owner"})
+        assert not load_frames(folder).owner[3:].any()  # nobody says whose pixels they are
+        np.savez(bad, **{**arrays, "owner": arrays["owner"][:, 1:]})
+        with pytest.raises(InputError, match=r"owner uint8 \(3, 79, 120\); expected"):
+            load_frames(folder)
         np.savez(bad, **{**arrays, "focal": np.array(["a", "b", "c"])})
     with pytest.raises(InputError, match="'focal' is <U1, expected numbers"):
         load_frames(folder)

@@ -86,7 +86,8 @@ def step(settings: TrainSettings) -> tuple[Run, dict[str, torch.Tensor]]:
     draw = torch.Generator().manual_seed(1)
     image = torch.rand(2, 3, 64, 96, generator=draw)
     depth = 5 + 20 * torch.rand(2, 1, 32, 48, generator=draw)
-    run.learn(Batch(image, depth, torch.ones(2)))
+    owner = torch.zeros(2, 1, 32, 48, dtype=torch.uint8)
+    run.learn(Batch(image, depth, torch.ones(2), owner))
     return run, before
 
 

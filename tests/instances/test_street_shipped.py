@@ -11,8 +11,8 @@ import pytest
 
 import diffrender.instances.street.files as street_files
 from diffrender.datasets import KittiObject
-from diffrender.datasets.instance_frames import owner_map
 from diffrender.datasets.synthetic import DEVELOPMENT_SEED, SyntheticStreets
+from diffrender.datasets.synthetic_owners import owner_map
 from diffrender.errors import InputError
 from diffrender.instances import Instance, SegmenterSettings, create_segmenter, load_instances
 from diffrender.instances.reading import read_image
