@@ -8,8 +8,8 @@ depth map of a scene is `--depth`: independent (noise of 10 % on every pixel), n
 noise of 10 %), lidar, shipped (the shipped depth network looking at the image), drift (a factor of
 8 % common to the image, and correlated noise of 3 %; `--alone` keeps the objects from agreeing on
 it), or mixed (the first three in turn); `--masks noisy` moves the outlines by two pixels and gives
-neighbours each other's rims. Truth serves scoring only. `benchmarks/confidence.py` calibrates on
-the same lines.
+neighbours each other's rims, `--sharpen` lets the shipped segmenter draw them anew. Truth serves
+scoring only. `benchmarks/confidence.py` calibrates on the same lines.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from diffrender.datasets.synthetic import SyntheticFrame, SyntheticStreets, add_
 from diffrender.datasets.synthetic_masks import add_mask_noise
 from diffrender.errors import InputError
 from diffrender.evaluate import PoseError, pose_error, summarise
+from diffrender.instances.street import sharpen_masks, shipped_street
 from diffrender.reconstruct import (
     DepthNoise,
     LossWeights,
@@ -92,6 +93,7 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
     done = whole_scenes(path)
     prior, started = load_prior("car"), time.monotonic()
     start = load_start(beside_box_fits=True) if asked.init == "both" else None
+    net = shipped_street() if asked.sharpen else None
     streets = SyntheticStreets(asked.seed, asked.scenes)
     for index in range(asked.scenes):
         if index in done:
@@ -104,6 +106,8 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
         depth, instances = depth_map(kind, frame, draw), frame.instances()
         if asked.masks == "noisy":
             instances = add_mask_noise(instances, _OUTLINE, draw)
+        if net is not None:
+            instances = sharpen_masks(net, frame.image, instances, _OUTLINE)
         given = {instance.name for instance in instances}
         scene = reconstruct(
             frame.image, frame.camera, instances, depth, prior, settings(NOISE[kind]),
@@ -158,6 +162,7 @@ def main() -> None:
     make.add_argument("--scenes", type=int, default=40)
     make.add_argument("--depth", choices=[*NOISE, "mixed"], default="independent")
     make.add_argument("--masks", choices=["exact", "noisy"], default="exact")
+    make.add_argument("--sharpen", action="store_true", help="masks are drawn anew first")
     make.add_argument("--solver", choices=["auto", "adam", "lbfgs", "lm"], default="auto")
     make.add_argument("--mismatch", type=float, default=0.025, help="told of the masks, 1 - IoU")
     make.add_argument("--traffic", choices=["right", "left"])

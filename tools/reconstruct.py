@@ -69,6 +69,13 @@ def reconstruct(
         str | None,
         typer.Option(metavar="FILE", help="Its weights; for hub a model's name or folder."),
     ] = None,
+    sharpen: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="How far the masks' outlines are off: cars and vans are drawn anew by a network.",
+        ),
+    ] = None,
     kitti: Annotated[
         Path | None,
         typer.Option(
@@ -193,7 +200,7 @@ def reconstruct(
         DepthChoice(
             depth, depth_weights, depth_units_per_metre, align, device, allow_non_commercial
         ),
-        MaskChoice(masks, segmenter, segmenter_weights, device, allow_non_commercial),
+        MaskChoice(masks, segmenter, segmenter_weights, device, allow_non_commercial, sharpen),
     )
     if kitti is not None and (image is not None or calib is not None or fov is not None):
         raise InputError("give either IMAGE, with --calib and --masks, or --kitti with --frame")

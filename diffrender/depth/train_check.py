@@ -18,7 +18,7 @@ def check_errors(net: DptNet, frames: FrameSet, cap: float = 80.0) -> dict[str, 
     """Mean errors over frames whose depth is exact, truth below `cap` metres.
 
     "abs_rel" uses the depth as predicted, "abs_rel_scaled" after median scaling, "delta1" is the
-    share within 25 %, and "object" how far the log depth of a vehicle is off in the mean over its
+    share within 25 %, and "object_error" how far the log depth of a vehicle is off in the mean over its
     pixels, the median of all vehicles (NaN without any).
     """
     rows, objects = [], []
@@ -43,4 +43,4 @@ def check_errors(net: DptNet, frames: FrameSet, cap: float = 80.0) -> dict[str, 
     every = torch.cat(objects)
     means = torch.tensor(rows).mean(dim=0).tolist()
     errors = dict(zip(("abs_rel", "abs_rel_scaled", "delta1"), means, strict=True))
-    return errors | {"object": float(every.median()) if len(every) else math.nan}
+    return errors | {"object_error": float(every.median()) if len(every) else math.nan}

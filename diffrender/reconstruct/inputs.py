@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +43,8 @@ class MaskChoice:
         weights: of the segmenter.
         device: where the segmenter runs.
         allow_non_commercial: run weights from the hub whose licence forbids commercial use.
+        outline: how far outlines are off, pixels, for cars and vans to be drawn anew with the
+            picture (`sharpen_masks`); None takes them as they come.
     """
 
     source: str | None = None
@@ -50,6 +52,7 @@ class MaskChoice:
     weights: str | None = None
     device: str = "cpu"
     allow_non_commercial: bool = False
+    outline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Sources:
     def __init__(self, depth: DepthChoice, masks: MaskChoice) -> None:
         self.masks = masks
         self.segmenter = _open_segmenter(masks)
+        self.sharpen = _open_sharpening(masks)
         self.depth = DepthSource(depth)
 
     def of_image(self, path: Path, calib: Path | None, fov: float | None = None) -> Inputs:
@@ -151,7 +155,11 @@ class Sources:
         return self._resolve(view, load, inputs.focal)
 
     def _resolve(self, view: View, load: Load, focal: FocalGuess | None) -> Inputs:
-        found = self.depth.resolve(view, load)
+        def sharp(hint: np.ndarray | None) -> tuple[list[Instance], list[Rejected]]:
+            instances, rejected = load(hint)
+            return self.sharpen(view.image, instances), rejected
+
+        found = self.depth.resolve(view, sharp)
         return Inputs(view.name, view.image, view.camera, *found, view.camera_height, focal)
 
     def _boxes(
@@ -188,6 +196,22 @@ def _open_segmenter(choice: MaskChoice) -> Segmenter | None:
             f"--segmenter {choice.segmenter} finds the objects itself: leave out --masks"
         )
     return segmenter
+
+
+def _open_sharpening(choice: MaskChoice) -> Callable[[np.ndarray, list[Instance]], list[Instance]]:
+    """What is done to masks before anything looks at them."""
+    outline = choice.outline
+    if outline is None:
+        return lambda image, instances: instances
+    if not 0 < outline < np.inf:
+        raise InputError(f"--sharpen is {outline:g}, expected how far outlines are off, pixels")
+    if choice.segmenter == "street":
+        raise InputError("--sharpen goes with other masks than street's: the same network looks")
+    # timm is slow to import, and nothing else here needs it.
+    from diffrender.instances.street import sharpen_masks, shipped_street
+
+    net = shipped_street().to(choice.device)
+    return lambda image, instances: sharpen_masks(net, image, instances, outline)
 
 
 def _joined(

@@ -340,3 +340,10 @@ def test_boxes_of_the_labels_become_masks(streets: Path, tmp_path: Path) -> None
     summary = reconstruct_dataset(job, choose_frames(streets, "val"), tmp_path)
     assert summary.objects == {"Car": 4}
     assert summary.masks.startswith("the 2D boxes of label_2 by the segmenter grabcut")
+
+
+def test_sharpened_masks_are_said_to_be(streets: Path, tmp_path: Path) -> None:
+    job = job_of(streets, masks=MaskChoice(outline=1.5))
+    summary = reconstruct_dataset(job, choose_frames(streets, "val"), tmp_path)
+    assert summary.done == 4
+    assert summary.masks == "instance_2, sharpened by 1.5 pixels"

@@ -119,6 +119,8 @@ def test_bad_options_of_a_set(kitti: Path, tmp_path: Path, more: list[str], mess
         (["--kitti", "k", "--split", "val", "--fov", "80"], "give either IMAGE"),
         (["--kitti", "k", "--split", "val"], "k is not a folder"),
         (["a.png"], "a.png does not exist, expected an image"),
+        (["a.png", "--sharpen", "2"], "--sharpen goes with other masks than street's"),
+        (["a.png", "--masks", "m.png", "--sharpen", "0"], "--sharpen is 0, expected how far"),
     ],
 )
 def test_options_that_do_not_go_together(
@@ -177,6 +179,30 @@ def test_from_the_image_alone(tmp_path: Path) -> None:
     refused(both, "give either --calib or --fov", notes=True)
     masks = run(*arguments, "--masks", files["masks.png"], "--out", str(tmp_path))
     refused(masks, "--segmenter onnx finds the objects itself: leave out --masks", notes=True)
+
+
+def test_masks_are_sharpened_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import diffrender.instances.street as street
+    from diffrender.instances import Instance, box_of_mask
+
+    seen = []
+
+    def wider(net: object, image: np.ndarray, given: list[Instance], off: float) -> list[Instance]:
+        seen.append((image.shape, len(given), off))
+        masks = [one.mask | np.roll(one.mask, 1, axis=1) for one in given]
+        return [Instance(mask, box_of_mask(mask)) for mask in masks]
+
+    monkeypatch.setattr(street, "sharpen_masks", wider)
+    files = write_street(tmp_path)
+    result = run(
+        files["street.png"], "--calib", files["calib.txt"], "--masks", files["masks.png"],
+        "--sharpen", "1.5", "--depth", files["depth.png"], "--method", "box",
+        "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert seen == [((HEIGHT, WIDTH, 3), 1, 1.5)]
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert [item["box_2d"] for item in record["objects"]] == [[LEFT, TOP, RIGHT + 1, BOTTOM]]
 
 
 def test_boxes_prompt_grabcut(tmp_path: Path) -> None:

@@ -11,18 +11,24 @@ from diffrender.instances.street.files import load_street as load_street
 from diffrender.instances.street.files import save_street as save_street
 from diffrender.instances.street.files import shipped_street as shipped_street
 from diffrender.instances.street.find import FoundVehicle as FoundVehicle
+from diffrender.instances.street.find import StreetReading as StreetReading
 from diffrender.instances.street.find import find_vehicles as find_vehicles
+from diffrender.instances.street.find import read_street as read_street
 from diffrender.instances.street.network import StreetConfig as StreetConfig
 from diffrender.instances.street.network import StreetMaps as StreetMaps
 from diffrender.instances.street.network import StreetNet as StreetNet
+from diffrender.instances.street.sharpen import sharpen_masks as sharpen_masks
 
 __all__ = [
     "FoundVehicle",
     "StreetConfig",
     "StreetMaps",
     "StreetNet",
+    "StreetReading",
     "find_vehicles",
     "load_street",
+    "read_street",
     "save_street",
+    "sharpen_masks",
     "shipped_street",
 ]

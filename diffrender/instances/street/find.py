@@ -10,7 +10,7 @@ import torch
 from diffrender.instances.street.grouping import Found, group
 from diffrender.instances.street.network import STRIDE, StreetMaps, StreetNet
 
-__all__ = ["FoundVehicle", "find_vehicles"]
+__all__ = ["FoundVehicle", "StreetReading", "find_vehicles", "read_street"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,19 @@ class FoundVehicle:
     van: bool
 
 
+@dataclass(frozen=True, eq=False)
+class StreetReading:
+    """What the network says of a picture.
+
+    Attributes:
+        vehicles: the surest first.
+        vehicle: (H, W) float32, probability that a pixel is of a vehicle, whichever.
+    """
+
+    vehicles: list[FoundVehicle]
+    vehicle: np.ndarray  # (H, W)
+
+
 def find_vehicles(
     net: StreetNet,
     image: np.ndarray,  # (H, W, 3)
@@ -35,8 +48,19 @@ def find_vehicles(
 ) -> list[FoundVehicle]:
     """What the network finds in a uint8 RGB picture, the surest first; not differentiable.
 
-    The picture is brought to the width that the network wants, its proportions kept. A pixel is of
-    a vehicle from the probability `mask`.
+    A pixel is of a vehicle from the probability `mask`.
+    """
+    return read_street(net, image, mask).vehicles
+
+
+def read_street(
+    net: StreetNet,
+    image: np.ndarray,  # (H, W, 3)
+    mask: float = 0.5,
+) -> StreetReading:
+    """`find_vehicles` with the probabilities that it decided by.
+
+    The picture is brought to the width that the network wants, its proportions kept.
     """
     import cv2
 
@@ -57,12 +81,14 @@ def find_vehicles(
             maps.van[:, :kept],
         )  # fmt: skip
         found = group(maps)
-        vehicle = maps.vehicle[0].sigmoid().cpu().numpy()
-    return _masks(found, vehicle, (height, width), mask)
+        small = maps.vehicle[0].sigmoid().cpu().numpy()
+    vehicle = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return StreetReading(_masks(found, vehicle >= mask), vehicle)
 
 
 def _masks(
-    found: Found, vehicle: np.ndarray, size: tuple[int, int], least: float
+    found: Found,
+    inside: np.ndarray,  # (H, W)
 ) -> list[FoundVehicle]:
     """Pixels of the picture: whether one is of a vehicle is interpolated, of which one is not."""
     import cv2
@@ -75,8 +101,7 @@ def _masks(
     names = np.full(int(nearest.max(initial=0)) + 1, -1, np.int32)
     names[nearest[owner >= 0]] = owner[owner >= 0]
     filled = names[nearest].astype(np.float32)
-    whole = cv2.resize(filled, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    inside = cv2.resize(vehicle, size[::-1], interpolation=cv2.INTER_LINEAR) >= least
+    whole = cv2.resize(filled, inside.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return [
         FoundVehicle(inside & (whole == k), float(score), bool(van))
         for k, (score, van) in enumerate(zip(found.score, found.van, strict=True))

@@ -199,12 +199,13 @@ def _classes(records: Iterable[dict[str, Any]]) -> dict[str, int]:
 def _masks(worker: FrameReconstructor, frames: FrameChoice) -> str:
     """Where instances came from, in words that say what a score of them is worth."""
     choice = worker.job.masks
+    sharp = "" if choice.outline is None else f", sharpened by {choice.outline:g} pixels"
     frame = worker.frames[frames.names[0]]
     prompted = worker.sources.segmenter is not None and worker.sources.segmenter.card.needs_boxes
     if choice.segmenter is not None and not prompted:
-        return f"the segmenter {choice.segmenter}"
+        return f"the segmenter {choice.segmenter}{sharp}"
     source = choice.source or ("label_2" if prompted else default_masks(frame))
     by = f" by the segmenter {choice.segmenter}" if choice.segmenter is not None else ""
     if source == "label_2":
-        return f"the 2D boxes of label_2{by}: detection itself is not measured"
-    return f"{source}{by}"
+        return f"the 2D boxes of label_2{by}{sharp}: detection itself is not measured"
+    return f"{source}{by}{sharp}"
