@@ -1,4 +1,4 @@
-"""What the shipped street segmenter finds: held-out streets, and real frames.
+"""What the shipped street segmenter finds, and what it makes of masks that are off.
 
     python benchmarks/segmenter.py --scenes 48 --kitti ROOT --json FILE
 
@@ -18,15 +18,23 @@ from diffrender._files import write_text_atomic
 from diffrender.datasets import KittiLabel, KittiObject
 from diffrender.datasets.depth_frames import STREETS
 from diffrender.datasets.synthetic import HELD_OUT_SEED, SyntheticStreets
+from diffrender.datasets.synthetic_masks import add_mask_noise
 from diffrender.datasets.synthetic_owners import owner_map
 from diffrender.instances import row_name
 from diffrender.instances.record import box_of_mask
-from diffrender.instances.street import StreetNet, find_vehicles, load_street, shipped_street
+from diffrender.instances.street import (
+    StreetNet,
+    find_vehicles,
+    load_street,
+    sharpen_masks,
+    shipped_street,
+)
 from diffrender.instances.street.check import check_street, mask_iou
 from diffrender.instances.street.train_data import OwnedSet
 from diffrender.tools.bench_format import machine
 from diffrender.tools.bench_real_frames import counts
 
+_OUTLINE = 2.0  # pixels, standard deviation of a noisy mask's outline
 _VEHICLES = ("Car", "Van", "Truck", "Tram", "Misc")
 
 
@@ -69,6 +77,39 @@ def real(net: StreetNet, root: Path, score: float = 0.5) -> dict[str, Any]:
     }
 
 
+def noisy(net: StreetNet, count: int) -> dict[str, Any]:
+    """IoU of masks that wander by two pixels and run into their neighbours, with the true ones."""
+    before, after = [], []
+    for k, frame in enumerate(SyntheticStreets(HELD_OUT_SEED, count)):
+        truth = {i.name: i.mask for i in frame.instances()}
+        draw = np.random.default_rng([HELD_OUT_SEED, k])
+        given = add_mask_noise(frame.instances(), _OUTLINE, draw)
+        before += [mask_iou(i.mask, truth[i.name]) for i in given]
+        sharp = sharpen_masks(net, frame.image, given, _OUTLINE)
+        after += [mask_iou(i.mask, truth[i.name]) for i in sharp]
+    return {"scenes": count, "before": _iou(before), "after": _iou(after)}
+
+
+def grabcut(net: StreetNet, root: Path) -> dict[str, Any]:
+    """IoU of masks that GrabCut makes of labelled boxes, with `instance_2`."""
+    before, after, frames = [], [], KittiObject(root)
+    for name in frames.names:
+        frame = frames[name]
+        shown = {i.name: i.mask for i in frame.load_frame_instances("instance_2")[0]}
+        counted = {row_name(r, k + 1) for k, r in enumerate(frame.labels) if counts(r)}
+        given = frame.load_frame_instances("label_2")[0]
+        sharp = sharpen_masks(net, frame.image, given, _OUTLINE)
+        for masks, overlaps in ((given, before), (sharp, after)):
+            cars = [i for i in masks if i.name in counted and i.name in shown]
+            overlaps += [mask_iou(i.mask, shown[i.name]) for i in cars]
+    return {"frames": len(frames.names), "before": _iou(before), "after": _iou(after)}
+
+
+def _iou(overlaps: list[float]) -> dict[str, float]:
+    mean, median = float(np.mean(overlaps)), float(np.median(overlaps))
+    return {"cars": len(overlaps), "mean": mean, "median": median}
+
+
 def _kind(box: tuple[float, ...], labels: list[KittiLabel]) -> str:
     """What a finding lies on: half of the union of a vehicle's box, or half inside another."""
     for label in labels:
@@ -99,9 +140,11 @@ def main() -> None:
     net = shipped_street() if asked.weights is None else load_street(asked.weights)
     report: dict[str, Any] = {"machine": machine()}
     if asked.scenes:
+        report["noisy masks, sharpened"] = noisy(net, asked.scenes)
         report |= {kind: streets(net, kind, asked.scenes) for kind in ("plain", "varied")}
     if asked.kitti is not None:
         report["real frames"] = real(net, asked.kitti)
+        report["GrabCut's masks of real cars, sharpened"] = grabcut(net, asked.kitti)
     text = json.dumps(report, indent=1)
     print(text)
     if asked.json:
