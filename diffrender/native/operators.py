@@ -20,8 +20,7 @@ library = torch.library.Library("diffrender", "FRAGMENT")
 
 def plain(tensor: Tensor) -> Tensor:
     """The same numbers as a kernel reads them: row by row, no sign kept in a bit beside them."""
-    tensor = tensor.contiguous()
-    return tensor.resolve_neg() if tensor.is_neg() else tensor
+    return tensor.contiguous().resolve_neg()
 
 
 def pointer(tensor: Tensor | None) -> int | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
+from diffrender.native.operators import plain
 from diffrender.raster._native_ops import check_status, define, differentiable, kernel
 
 __all__ = ["antialias"]
@@ -94,7 +95,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor]:
     count = vertex_offsets.shape[0] - 1
     height, width, channels = grad.shape[-3:]
-    grad = grad.contiguous()
+    grad = plain(grad)
     grad_image, grad_h = torch.empty_like(grad), torch.empty_like(h)
     status = kernel("antialias_backward", "pp iiii ppppp i pp", h.dtype)(
         h.data_ptr(),

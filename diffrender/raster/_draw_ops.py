@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
+from diffrender.native.operators import plain
 from diffrender.raster._draw_scene import Scene
 from diffrender.raster._native_ops import check_status, define, kernel, library, pointer
 from diffrender.raster._topology import Topology
@@ -156,7 +157,7 @@ def _backward(
     want_points, want_camera = wanted
     camera = (k, r, t) if want_camera else ()
     by_points, by_values, by_camera = _run_backward(
-        _kernels(points.dtype), call, crossings.data_ptr(), grad.contiguous(), points, values,
+        _kernels(points.dtype), call, crossings.data_ptr(), plain(grad), points, values,
         camera, want_points,
     )  # fmt: skip
     found = (by_points, *(by_camera or _NO_CAMERA), by_values)
@@ -224,7 +225,7 @@ class _Eager(torch.autograd.Function):
         points, values, *camera = ctx.saved_tensors
         needs = ctx.needs_input_grad
         by_points, by_values, by_camera = _run_backward(
-            kernels, call, None, grad.contiguous(), points, values, camera, needs[0]
+            kernels, call, None, plain(grad), points, values, camera, needs[0]
         )
         own = (by_points if needs[0] else None, by_values if needs[1] else None, None, None)
         if not camera:

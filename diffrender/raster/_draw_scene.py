@@ -9,6 +9,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from diffrender.native.operators import plain
 from diffrender.raster._topology import Topology, topology
 
 __all__ = ["Scene", "new_scene", "scene_of"]
@@ -111,7 +112,7 @@ def new_scene(
     cull: bool,
 ) -> Scene:
     """The scene, remembering nothing; also where a graph is traced."""
-    faces = faces.contiguous()
+    faces = plain(faces)
     table = topology(faces, vertex_offsets, face_offsets)
     return Scene(faces, vertex_offsets, face_offsets, table, shape, corners, cull)
 

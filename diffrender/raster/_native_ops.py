@@ -17,6 +17,7 @@ from diffrender.native import signature
 from diffrender.native.operators import define as define
 from diffrender.native.operators import differentiable as differentiable
 from diffrender.native.operators import library as library
+from diffrender.native.operators import plain
 from diffrender.native.operators import pointer as pointer
 
 __all__ = [
@@ -70,7 +71,7 @@ def two_gradients(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tu
 
     def gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         first, second, *others = ctx.needs_input_grad
-        found = run(*ctx.saved_tensors, grad.contiguous(), *ctx.options, first, second)
+        found = run(*ctx.saved_tensors, plain(grad), *ctx.options, first, second)
         return (found[0] if first else None, found[1] if second else None, *(None for _ in others))
 
     return gradient

@@ -13,6 +13,7 @@ from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
 from diffrender.lens import bend
 from diffrender.meshes import Mesh, MeshBatch
+from diffrender.native.operators import plain
 from diffrender.raster._precision import full_precision
 from diffrender.raster._project import Lens, project
 
@@ -161,7 +162,7 @@ def pack(meshes: Meshes, camera: Camera) -> Packed:
     batch = posed.batch
     return Packed(
         homogeneous_of(posed, camera),
-        batch.faces.contiguous(),
+        plain(batch.faces),
         batch.vertex_offsets,
         batch.face_offsets,
         posed.leading,

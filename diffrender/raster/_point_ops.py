@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
+from diffrender.native.operators import plain
 from diffrender.raster._native_ops import check_status, define, kernel, library
 
 __all__ = ["ops"]
@@ -76,7 +77,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 def _grad(ctx: Any, _: None, grad_depth: Tensor, grad_square: Tensor) -> tuple[Any, ...]:
     grad_h = torch.ops.diffrender.rasterize_points_backward(
-        *ctx.saved_tensors, grad_depth.contiguous(), grad_square.contiguous()
+        *ctx.saved_tensors, plain(grad_depth), plain(grad_square)
     )
     return grad_h, *([None] * 5)
 

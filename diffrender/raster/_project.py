@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffrender.native.operators import plain
 from diffrender.raster.backends import native_ready
 
 __all__ = ["Lens", "project"]
@@ -31,7 +32,7 @@ def project(points: Tensor, offsets: Tensor, lens: Lens) -> Tensor:  # (sum V, 3
         from diffrender.raster._project_ops import project as run
 
         camera = (lens.intrinsics, lens.rotation, lens.translation)
-        return run(points.contiguous(), offsets, *(c.contiguous() for c in camera))
+        return run(plain(points), offsets, *(plain(c) for c in camera))
     return torch_project(points, offsets, lens)
 
 

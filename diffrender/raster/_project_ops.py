@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
+from diffrender.native.operators import plain
 from diffrender.raster._native_ops import (
     check_status,
     define,
@@ -91,7 +92,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _gradient(run: Any) -> Any:
     def grad(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         want_points, _, *want_camera = ctx.needs_input_grad
-        found = run(*ctx.saved_tensors, grad.contiguous(), want_points, any(want_camera))
+        found = run(*ctx.saved_tensors, plain(grad), want_points, any(want_camera))
         by_camera = (g if want else None for g, want in zip(found[1:], want_camera, strict=True))
         return (found[0] if want_points else None, None, *by_camera)
 

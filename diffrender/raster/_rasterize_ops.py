@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
+from diffrender.native.operators import plain
 from diffrender.raster._native_ops import check_status, define, differentiable, kernel, pointer
 
 __all__ = ["rasterize"]
@@ -109,8 +110,8 @@ def _gradient(run: Any) -> Any:
             return (None,) * 6
         grad_h = run(
             *ctx.saved_tensors,
-            None if grad_bary is None else grad_bary.contiguous(),
-            None if grad_depth is None else grad_depth.contiguous(),
+            None if grad_bary is None else plain(grad_bary),
+            None if grad_depth is None else plain(grad_depth),
         )
         return (grad_h, *(None,) * 5)
 

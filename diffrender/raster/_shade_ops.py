@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
+from diffrender.native.operators import plain
 from diffrender.raster._native_ops import check_status, define, kernel, library
 
 __all__ = ["ops"]
@@ -104,7 +105,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 def _grad(ctx: Any, colour: Tensor, rest: Tensor, *_: None) -> tuple[Any, ...]:
     tensors, saved = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
     grads = torch.ops.diffrender.soft_shade_backward(
-        *tensors, *ctx.numbers, *saved, colour.contiguous(), rest.contiguous()
+        *tensors, *ctx.numbers, *saved, plain(colour), plain(rest)
     )
     return *grads, *([None] * (_INPUTS - 2))
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffrender.native.operators import plain
+
 __all__ = ["SCENE", "fake", "gradient", "setup"]
 
 SCENE = (
@@ -51,7 +53,7 @@ def gradient(run: Callable[..., Tensor]) -> Callable[..., tuple[Any, ...]]:
         if grad is None:
             return (None,) * 9
         *tensors, alpha, last_depth, last_face = ctx.saved_tensors
-        grad_h = run(*tensors, *ctx.numbers, alpha, last_depth, last_face, grad.contiguous())
+        grad_h = run(*tensors, *ctx.numbers, alpha, last_depth, last_face, plain(grad))
         return (grad_h, *(None,) * 8)
 
     return grad

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
+from diffrender.native.operators import plain
 from diffrender.raster._native_ops import check_status, define, kernel, library
 
 __all__ = ["ops"]
@@ -112,7 +113,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _grad(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     base, rest, place, between, _ = ctx.needs_input_grad
     grads = torch.ops.diffrender.sample_texture_backward(
-        *ctx.saved_tensors, ctx.repeat, grad.contiguous(), base or rest, place or between
+        *ctx.saved_tensors, ctx.repeat, plain(grad), base or rest, place or between
     )
     wanted = (base, rest, place, between)
     return *(g if w else None for g, w in zip(grads, wanted, strict=True)), None

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
+from diffrender.native.operators import plain
 from diffrender.raster._packed import Meshes, pack, source_of
 from diffrender.raster._precision import at_precision, full_precision, without_autocast
 from diffrender.raster._topology import topology
@@ -74,10 +75,10 @@ def antialias(
         from diffrender.raster._antialias_ops import antialias as run
 
         out = run(
-            blended.contiguous(),
+            plain(blended),
             homogeneous,
-            fragments.face.contiguous(),
-            depth.contiguous(),
+            plain(fragments.face),
+            plain(depth),
             fragments.vertex_offsets,
             *table.tensors(),
             blended.requires_grad or homogeneous.requires_grad,

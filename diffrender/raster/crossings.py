@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
+from diffrender.native.operators import plain
 from diffrender.raster._precision import full_precision
 from diffrender.raster._topology import topology
 from diffrender.raster.backends import choose_backend
@@ -104,10 +105,10 @@ def find_crossings(
         from diffrender.raster._antialias_ops import _forward
 
         out, index, weight, difference, counts = _forward(
-            image.contiguous(),
+            plain(image),
             h,
-            fragments.face.contiguous(),
-            depth.contiguous(),
+            plain(fragments.face),
+            plain(depth),
             fragments.vertex_offsets,
             *table.tensors(),
             True,

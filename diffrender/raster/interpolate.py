@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
+from diffrender.native.operators import plain
 from diffrender.raster._attributes import attribute_rows
 from diffrender.raster._precision import at_precision, full_precision, without_autocast
 from diffrender.raster.backends import choose_backend
@@ -66,7 +67,7 @@ def interpolate(
         from diffrender.raster._through_ops import interpolate_through
 
         out = interpolate_through(
-            (values.flatten(0, 1) if corners else values).contiguous(),
+            plain(values.flatten(0, 1) if corners else values),
             fragments.homogeneous,
             bary.detach(),
             fragments.faces,
@@ -79,11 +80,11 @@ def interpolate(
         from diffrender.raster._interpolate_ops import interpolate as run
 
         out = run(
-            (values.flatten(0, 1) if corners else values).contiguous(),
-            bary.contiguous(),
+            plain(values.flatten(0, 1) if corners else values),
+            plain(bary),
             fragments.faces,
             fragments.face_offsets,
-            fragments.face.contiguous(),
+            plain(fragments.face),
             layer,
             corners,
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
 from diffrender.meshes import Mesh, MeshBatch
+from diffrender.native.operators import plain
 from diffrender.raster._guards import outside_autocast, require_finite, widen_scene
 from diffrender.raster._packed import Packed, check_finite, pack
 from diffrender.raster.backends import choose_backend
@@ -140,7 +141,7 @@ def _radii(radius: float | Tensor, h: Tensor, offsets: Tensor) -> Tensor:
         )
     if not bool((torch.isfinite(flat) & (flat > 0)).all()):
         raise InputError("radius must be positive and finite, in pixels")
-    return flat.to(h).contiguous()
+    return plain(flat.to(h))
 
 
 def _serves_again(length: int, offsets: Tensor) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.meshes import Mesh, MeshBatch, kept_ends
+from diffrender.native.operators import plain
 from diffrender.raster._attributes import attribute_rows
 from diffrender.raster._draw_ops import draw
 from diffrender.raster._draw_scene import Scene, new_scene, scene_of
@@ -152,11 +153,11 @@ def _draw(drawing: _Drawing, meshes: Meshes, camera: Camera) -> Tensor:
     to_camera = False
     if k is not None and r is not None and t is not None:
         to_camera = k.requires_grad or r.requires_grad or t.requires_grad
-        k, r, t = k.contiguous(), r.contiguous(), t.contiguous()
+        k, r, t = plain(k), plain(r), plain(t)
     keep = to_camera or points.requires_grad or values.requires_grad
     keep = keep and torch.is_grad_enabled()
     try:
-        return draw(points.contiguous(), (k, r, t), values.contiguous(), scene, keep, to_camera)
+        return draw(plain(points), (k, r, t), plain(values), scene, keep, to_camera)
     except NotFiniteError:
         check_finite(source_of(meshes, camera))
         raise

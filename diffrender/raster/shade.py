@@ -10,6 +10,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
 from diffrender.meshes import Mesh, MeshBatch
+from diffrender.native.operators import plain
 from diffrender.raster._attributes import attribute_rows
 from diffrender.raster._guards import outside_autocast, require_finite, widen_scene
 from diffrender.raster._packed import check_finite, pack
@@ -132,7 +133,7 @@ def soft_shade(
             try:
                 colour, rest = ops.soft_shade(
                     h,
-                    values.contiguous(),
+                    plain(values),
                     packed.faces,
                     packed.vertex_offsets,
                     packed.face_offsets,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
+from diffrender.native.operators import plain
 from diffrender.raster._guards import outside_autocast, require_finite
 from diffrender.raster._precision import full_precision
 from diffrender.raster.backends import choose_backend
@@ -91,13 +92,13 @@ def sample_texture(
             require_finite("footprint", footprint)
             mips = mip_levels(wide)
             level = _level(full_precision(footprint).to(wide.dtype), wide.shape[1], wide.shape[2])
-            level = level.reshape(count, samples).contiguous()
+            level = plain(level.reshape(count, samples))
         place = place.reshape(count, samples, 2)
         if choose_backend(backend, wide, deterministic=deterministic) == "native":
             from diffrender.raster._texture_ops import ops
 
             out = ops.sample_texture(
-                wide.contiguous(), mips.contiguous(), place.contiguous(), level, wrap == "repeat"
+                plain(wide), plain(mips), plain(place), level, wrap == "repeat"
             )
         else:
             from diffrender.raster import torch_texture

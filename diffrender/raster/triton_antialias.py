@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffrender.native.operators import plain
 from diffrender.raster._topology import Topology
 from diffrender.raster._triton import define, library
 from diffrender.raster.triton_blend import blend, edge_gradients, slides_of
@@ -84,7 +85,7 @@ def _grad(ctx: Any, grad: Tensor | None, _: None) -> tuple[Any, ...]:
     if grad is None:
         return (None,) * 10
     grad_image, grad_h = torch.ops.diffrender.triton_antialias_backward(
-        *ctx.saved_tensors, grad.contiguous()
+        *ctx.saved_tensors, plain(grad)
     )
     return grad_image, grad_h, *([None] * 8)
 
@@ -102,10 +103,10 @@ def antialias(
 ) -> Tensor:
     """Rows first, then columns, by layer 0. Shape (B, H, W, C)."""
     return torch.ops.diffrender.triton_antialias(
-        image.contiguous(),
+        plain(image),
         h,
-        face.contiguous(),
-        depth.contiguous(),
+        plain(face),
+        plain(depth),
         vertex_offsets,
         table.index,
         table.edge_offsets,

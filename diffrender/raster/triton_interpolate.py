@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffrender.native.operators import plain
 from diffrender.raster._triton import (
     Block,
     Pointer,
@@ -212,7 +213,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _grad(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     want_values, want_bary = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
     grad_values, grad_bary = torch.ops.diffrender.triton_interpolate_backward(
-        *ctx.saved_tensors, grad.contiguous(), ctx.layer, want_values, want_bary
+        *ctx.saved_tensors, plain(grad), ctx.layer, want_values, want_bary
     )
     return (
         grad_values if want_values else None,
@@ -235,9 +236,9 @@ def interpolate(
 ) -> Tensor:
     """Attributes at pixels, 0 where `face` is -1. Shape (B, H, W, C)."""
     return torch.ops.diffrender.triton_interpolate(
-        attributes.reshape(-1, attributes.shape[-1]).contiguous(),
+        plain(attributes.reshape(-1, attributes.shape[-1])),
         faces,
-        face.contiguous(),
-        bary.contiguous(),
+        plain(face),
+        plain(bary),
         layer,
     )

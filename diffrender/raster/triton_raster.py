@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffrender.native.operators import plain
 from diffrender.raster._packed import Packed, check_finite
 from diffrender.raster._triton import (
     Pointer,
@@ -189,8 +190,8 @@ def _grad(
         return (None,) * 8
     grad = torch.ops.diffrender.triton_rasterize_backward(
         *ctx.saved_tensors,
-        None if grad_bary is None else grad_bary.contiguous(),
-        None if grad_depth is None else grad_depth.contiguous(),
+        None if grad_bary is None else plain(grad_bary),
+        None if grad_depth is None else plain(grad_depth),
     )
     return grad, *([None] * 7)
 
