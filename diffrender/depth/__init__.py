@@ -6,7 +6,6 @@ from diffrender.depth.align import Aligned as Aligned
 from diffrender.depth.align import Anchor as Anchor
 from diffrender.depth.align import align_to_sparse as align_to_sparse
 from diffrender.depth.align import apply_alignment as apply_alignment
-from diffrender.depth.align_scene import SizePrior as SizePrior
 from diffrender.depth.align_scene import align_to_scene as align_to_scene
 from diffrender.depth.dpt import DptConfig as DptConfig
 from diffrender.depth.dpt import DptNet as DptNet
@@ -24,6 +23,7 @@ from diffrender.depth.registry import create_depth as create_depth
 from diffrender.depth.registry import depth_card as depth_card
 from diffrender.depth.registry import list_depth as list_depth
 from diffrender.depth.road import find_road as find_road
+from diffrender.depth.scene_anchors import SizePrior as SizePrior
 
 __all__ = [
     "Aligned",

@@ -9,47 +9,23 @@ in the scale and shift sought.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from diffrender.cameras import Camera
 from diffrender.depth.align import Aligned, Anchor, apply_alignment
 from diffrender.depth.model import DepthPrediction
-from diffrender.depth.road import check_fit, road_pixels
+from diffrender.depth.road import check_fit
 from diffrender.depth.robust import huber_least_squares, ransac_rows, robust_mean
+from diffrender.depth.scene_anchors import ObjectDepth, SizePrior, object_depths, road_rays
 from diffrender.errors import InputError
 from diffrender.instances import Instance
 from diffrender.road import CAMERA_HEIGHT
 
-__all__ = ["SizePrior", "align_to_scene"]
+__all__ = ["align_to_scene"]
 
 _PITCH = 0.01  # spread of the road's slope against the camera's axis, radians: braking, hills
 _ROAD = 0.05  # relative spread of the camera's height over the road
-
-
-@dataclass(frozen=True)
-class SizePrior:
-    """Mean and spread of (length, width, height) of a class, metres.
-
-    The default is the mean car of the KITTI benchmark's literature (3.88, 1.63, 1.53).
-    """
-
-    mean: tuple[float, float, float] = (3.88, 1.63, 1.53)
-    sigma: tuple[float, float, float] = (0.43, 0.10, 0.14)
-
-    def __post_init__(self) -> None:
-        if min(self.mean) <= 0 or min(self.sigma) <= 0:
-            raise InputError(f"SizePrior is {self.mean}, {self.sigma}: expected positive metres")
-
-
-@dataclass(frozen=True)
-class _Measured:
-    name: str
-    value: float  # the prediction's median in the mask
-    depth: float  # metres by the object's height
-    sigma: float  # relative
 
 
 def align_to_scene(
@@ -90,8 +66,8 @@ def align_to_scene(
         return Aligned(
             apply_alignment(prediction, 1.0, 0.0, max_depth), 1.0, 0.0, 1.0, "metric as is"
         )
-    measured, refused = _measure(prediction, instances, camera, size_prior or SizePrior())
-    road = _road_rays(prediction, instances, camera) if camera_height is not None else None
+    measured, refused = object_depths(prediction, instances, camera, size_prior or SizePrior())
+    road = road_rays(prediction, instances, camera) if camera_height is not None else None
     generator = np.random.default_rng(seed)
     if prediction.kind == "affine_inverse":
         fit = _fit_affine(road, measured, camera_height, generator)
@@ -102,73 +78,12 @@ def align_to_scene(
     return Aligned(depth, scale, shift, inliers, method, (*anchors, *refused))
 
 
-def _measure(
-    prediction: DepthPrediction,
-    instances: Sequence[Instance],
-    camera: Camera,
-    prior: SizePrior,
-) -> tuple[list[_Measured], list[Anchor]]:
-    """Depth of each whole object by its height in pixels."""
-    measured, refused = [], []
-    rows = prediction.values.shape[0]
-    for index, instance in enumerate(instances):
-        name = instance.name or f"instance {index}"
-        rows_of_mask = np.flatnonzero(instance.mask.any(axis=1))
-        if len(rows_of_mask) == 0:
-            refused.append(Anchor(name, False, "its mask is empty"))
-            continue
-        first, last = int(rows_of_mask[0]), int(rows_of_mask[-1]) + 1
-        if first == 0 or last == rows:
-            refused.append(Anchor(name, False, "its mask is cut by the image's border"))
-            continue
-        if last - first < 12:
-            refused.append(Anchor(name, False, f"only {last - first} pixels high"))
-            continue
-        inside = prediction.values[instance.mask]
-        inside = inside[np.isfinite(inside)]
-        if len(inside) == 0:
-            refused.append(Anchor(name, False, "the prediction is not finite in its mask"))
-            continue
-        value = float(np.median(inside))
-        middle = float(np.flatnonzero(instance.mask.any(axis=0)).mean()) + 0.5
-        top, bottom = _rays(camera, np.array([middle, middle]), np.array([first, last]))
-        depth = prior.mean[2] / float(bottom[1] - top[1])
-        # One pixel of doubt at each edge of the mask, beside the spread of heights.
-        sigma = float(np.hypot(prior.sigma[2] / prior.mean[2], 2.0 / (last - first)))
-        measured.append(_Measured(name, value, depth, sigma))
-    return measured, refused
-
-
-def _road_rays(
-    prediction: DepthPrediction, instances: Sequence[Instance], camera: Camera
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Values (N,) and rays (N, 3) of pixels that may show road."""
-    values = prediction.values
-    known = np.isfinite(values)
-    if prediction.kind != "affine_inverse":
-        known &= values > 0
-    pixels = road_pixels(known, instances, camera.intrinsics.detach().cpu().double().numpy())
-    if pixels is None:
-        return None
-    rows, columns = pixels
-    rays = _rays(camera, columns + 0.5, rows + 0.5)
-    return values[rows, columns].astype(np.float64), rays
-
-
-def _rays(camera: Camera, x: np.ndarray, y: np.ndarray) -> np.ndarray:  # (N,), (N,)
-    """Rays (N, 3) with z = 1, in the camera's frame, through pixels of the image."""
-    inside = camera.to("cpu", torch.float64)
-    seen = torch.from_numpy(np.stack([x, y], axis=1).astype(np.float64))
-    ends = inside.unproject(seen, torch.ones(len(x), dtype=torch.float64))
-    return np.asarray(inside.world_to_camera(ends).detach())
-
-
 _Fit = tuple[float, float, float, list[Anchor], str]
 
 
 def _fit_scale(
     road: tuple[np.ndarray, np.ndarray] | None,
-    measured: list[_Measured],
+    measured: list[ObjectDepth],
     camera_height: float | None,
     generator: np.random.Generator,
 ) -> _Fit:
@@ -233,7 +148,7 @@ def _fit_plane(
 
 def _fit_affine(
     road: tuple[np.ndarray, np.ndarray] | None,
-    measured: list[_Measured],
+    measured: list[ObjectDepth],
     camera_height: float | None,
     generator: np.random.Generator,
 ) -> _Fit:
