@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -83,6 +84,16 @@ class ShapePrior:
     def latent_size(self) -> int:
         """Number D of shape latents."""
         return len(self.basis)
+
+    def digest(self) -> str:
+        """16 hexadecimal digits of the shapes that latents stand for, to first order.
+
+        Of `mean`, `basis` and `faces`: the same wherever and how often a prior is loaded.
+        """
+        total = hashlib.sha256()
+        for part in (self.mean.float(), self.basis.float(), self.faces):
+            total.update(part.detach().cpu().contiguous().numpy().tobytes())
+        return total.hexdigest()[:16]
 
     def decode(self, latent: Tensor) -> Tensor:  # (..., D)
         """Vertices in the unit box. Shapes: (..., D) -> (..., V, 3); differentiable.

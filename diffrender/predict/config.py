@@ -24,6 +24,8 @@ class PredictorConfig:
         hypotheses: yaw bins over a full turn, each with a head of its own.
         latent_size: of the shape prior.
         parts: of the shape prior, each with a predicted colour.
+        prior: digest of the shape prior that gives latents their meaning (`ShapePrior.digest`);
+            the default is the shipped "car", also of files that do not say it.
         sparsity: of the heads' linear layers, None for dense ones.
     """
 
@@ -35,6 +37,7 @@ class PredictorConfig:
     hypotheses: int = 8
     latent_size: int = 8
     parts: int = 8
+    prior: str = "70a63ac127f0d122"
     sparsity: SparsityConfig | None = None
 
     def __post_init__(self) -> None:
@@ -47,6 +50,7 @@ class PredictorConfig:
             "hypotheses": _whole(self.hypotheses, 1, 64),
             "latent_size": _whole(self.latent_size, 1, 256),
             "parts": _whole(self.parts, 1, 256),
+            "prior": re.fullmatch(r"[0-9a-f]{16}", str(self.prior)) is not None,
             "sparsity": self.sparsity is None or isinstance(self.sparsity, SparsityConfig),
         }
         for name, fits in checks.items():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from diffrender.cameras import Camera
 from diffrender.predict.samples import Samples
 
 __all__ = ["NetworkInputs", "PLANES", "SCALARS", "network_inputs"]
@@ -39,10 +41,11 @@ def network_inputs(samples: Samples) -> NetworkInputs:
     The numbers: log reference depth; log ratio of it to the depth by height and to the depth at
     which the box's bottom meets a flat road; whether depth is known; the box's centre as a viewing
     ray (2); log aspect; log angular height; open sides (4); log class mean over a usual car's (3);
-    log angular width. Nothing is differentiated.
+    log angular width. Through a lens the box is measured as a pinhole would show it. Nothing is
+    differentiated.
     """
     e, k = samples.evidence, samples.windows.intrinsics
-    left, top, right, bottom = e.box.unbind(-1)
+    left, top, right, bottom = _without_lens(e.box, samples.windows).unbind(-1)
     fx, fy, cx, cy = k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]
     wide, high = (right - left) / fx, (bottom - top) / fy  # tangents of angles
     ray_x, ray_y = ((left + right) / 2 - cx) / fx, ((top + bottom) / 2 - cy) / fy
@@ -79,3 +82,15 @@ def network_inputs(samples: Samples) -> NetworkInputs:
         torch.log(wide / 0.12),
     ]
     return NetworkInputs(planes, e.box, torch.stack(scalars, dim=-1), reference)
+
+
+def _without_lens(box: Tensor, windows: Camera) -> Tensor:  # (B, 4)
+    """The box with the middles of its sides where they would be without the lens. (B, 4) pixels."""
+    if windows.distortion is None:
+        return box
+    left, top, right, bottom = box.unbind(-1)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    middles = torch.stack([left, y, x, top, right, y, x, bottom], dim=-1).unflatten(-1, (4, 2))
+    ahead = windows.unproject(middles, torch.ones_like(box))
+    seen, _ = dataclasses.replace(windows, distortion=None).project(ahead)
+    return torch.stack([seen[:, 0, 0], seen[:, 1, 1], seen[:, 2, 0], seen[:, 3, 1]], dim=-1)

@@ -42,7 +42,7 @@ class PredictorStart:
             choose from, and finds more hidden cars.
 
     Raises:
-        InputError: the shape prior of the run has other latents than the network was trained with.
+        InputError: the shape prior of the run is not the one that the network was trained with.
     """
 
     def __init__(
@@ -67,20 +67,23 @@ class PredictorStart:
         return "box fits and predictor" if self.beside_box_fits else "predictor"
 
     def serves(self, prior: ShapePrior) -> bool:
-        """Whether the prior has the latents and the parts that the network was trained with."""
+        """Whether it is the prior that the network was trained with, under whatever name."""
         config = self.net.config
-        return prior.latent_size == config.latent_size and len(prior.part_names) == config.parts
+        return len(prior.part_names) == config.parts and prior.digest() == config.prior
 
     def __call__(self, request: StartRequest) -> Hypotheses:
         return self.predict(request).best(self.count)
 
     def predict(self, request: StartRequest) -> Prediction:
         """All hypotheses of every object with beliefs, part colours and confidences."""
-        config = self.net.config
-        if request.latent_size != config.latent_size:
+        config, prior = self.net.config, request.prior
+        if not self.serves(prior):
+            trained = f"the predictor was trained with {config.latent_size}"
+            if prior.latent_size == config.latent_size:
+                trained += " of another prior"
             raise InputError(
-                f"the shape prior has {request.latent_size} latents, the predictor was trained "
-                f"with {config.latent_size}: use its prior, or train one with this prior"
+                f"the shape prior '{prior.name}' has {prior.latent_size} latents, {trained}: "
+                "use its prior, or train one with this prior"
             )
         side = (config.size, config.size)
         crops = crop_evidence(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -68,7 +67,8 @@ class Trainer:
         samples, check: what to learn from and what to check on; see `split_shards`.
         out: the run's folder.
         config, settings: of network and training.
-        prior: shape prior, with the latents and parts that `config` says.
+        prior: shape prior, with the latents and parts that `config` says; the weights' file says
+            which one it was.
         group: this process among several that `torch.distributed` connects.
         board: write TensorBoard events.
         source: what the samples are, kept in the checkpoint: a run goes on only with the same.
@@ -93,6 +93,7 @@ class Trainer:
     ) -> None:
         group = group or Group()
         _check(config, settings, prior, group)
+        config = dataclasses.replace(config, prior=prior.digest())
         self.out, self.settings, self.group = out, settings, group
         self.samples, self.check = samples
         self.prior = prior.to(group.device)
@@ -224,17 +225,9 @@ class Trainer:
     def _identity(self, source: str, learned: int, checked: int) -> str:
         plain = dataclasses.asdict(self.settings)
         config = json.loads(config_text(self.net.config))
-        prior = _prior_digest(self.prior)
+        prior = config.pop("prior")
         parts = [config, plain, self.group.count, source, learned, checked, prior]
         return json.dumps(parts, sort_keys=True)
-
-
-def _prior_digest(prior: ShapePrior) -> str:
-    """Of the shapes that latents stand for, to first order; files are called alike."""
-    total = hashlib.sha256()
-    for part in (prior.mean, prior.basis, prior.faces):
-        total.update(part.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()[:16]
 
 
 def check_losses(

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffrender.instances import Instance
+from diffrender.instances import Instance, box_of_mask
+from diffrender.reconstruct.observations import open_sides
 
 __all__ = ["CALIBRATION", "Agreement", "Calibration", "agreement", "probability"]
 
@@ -25,9 +26,10 @@ class Agreement:
     """What is known about a fit without its truth.
 
     Attributes:
-        mask: IoU of the drawn silhouette and the mask outside the other instances' masks.
+        mask: IoU of the drawn silhouette and the mask outside the other instances' masks; 0 where
+            the image cuts the mask on every side: whatever fills the image would agree with it.
         depth: median of drawn minus observed depth inside both, as a share of depth; 0 without.
-        visible: share of the drawn silhouette's pixels that are in the mask.
+        visible: share of the drawn silhouette's pixels that are in the mask; 0 likewise.
         height: of the mask's box, pixels.
         margin: by how much the loss of the best other heading is higher, nats; inf untried.
         size, latent, ground, photometric: the terms of the loss, 0 where it has none.
@@ -103,12 +105,14 @@ def agreement(
         both = silhouette & mask & (depth > 0)
         if both.any():
             away = float(np.median(drawn[both] - depth[both]) / np.median(depth[both]))
-    top, bottom = np.flatnonzero(mask.any(axis=1))[[0, -1]]
+    box = np.array(box_of_mask(mask))
+    if not open_sides(box, mask, np.zeros_like(mask)).any():  # the image cuts it on every side
+        shared = 0
     return Agreement(
         mask=shared / max(either, 1),
         depth=away,
         visible=shared / max(int(silhouette.sum()), 1),
-        height=float(bottom + 1 - top),
+        height=float(box[3] - box[1]),
         margin=margin,
         size=terms.get("size", 0.0),
         latent=terms.get("latent", 0.0),

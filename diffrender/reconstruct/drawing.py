@@ -9,7 +9,7 @@ from torch.nn.functional import normalize, one_hot
 from diffrender.cameras import Camera
 from diffrender.losses import Rendering
 from diffrender.meshes import MeshBatch
-from diffrender.raster import Fragments, antialias, rasterize
+from diffrender.raster import Fragments, antialias, interpolate, rasterize
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.shape_priors import ShapePrior
 
@@ -75,12 +75,22 @@ def draw(
 def _facing(vertices: Tensor, faces: Tensor, fragments: Fragments, camera: Camera) -> Tensor:
     """Cosine between viewing ray and surface normal per pixel, (N, H, W), 0 where empty.
 
-    A face lies in the plane n . (X - eye) = d, a pixel sees X - eye = z ray: so n . ray = d / z.
+    A face lies in the plane n . (X - eye) = d, so the cosine is d over the distance of X.
     """
     a, b, c = vertices[:, faces.flatten()].unflatten(1, faces.shape).unbind(2)
     normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
     offset = (normals * (a - camera.centre[:, None])).sum(-1).flatten()
-    face, depth = fragments.face[..., 0], fragments.depth[..., 0]
+    face = fragments.face[..., 0]
+    away = _distances(vertices, fragments, camera)
+    cosine = offset[face.clamp(min=0)].abs() / away.clamp(min=1e-6)
+    return torch.where(face >= 0, cosine.clamp(max=1.0), torch.zeros_like(cosine))
+
+
+def _distances(vertices: Tensor, fragments: Fragments, camera: Camera) -> Tensor:
+    """From the eye to what each pixel sees, metres, (N, H, W)."""
+    if camera.distortion is not None:  # a pixel's ray would have to be searched for
+        seen = interpolate(vertices.flatten(0, 1), fragments)
+        return (seen - camera.centre[:, None, None]).norm(dim=-1)
     height, width = camera.size
     k = camera.intrinsics
     x = torch.arange(width, dtype=k.dtype, device=k.device) + 0.5
@@ -88,6 +98,4 @@ def _facing(vertices: Tensor, faces: Tensor, fragments: Fragments, camera: Camer
     ray_y = ((y - k[:, 1, 2, None]) / k[:, 1, 1, None])[..., None]  # (N, H, 1)
     across = (x - k[:, 0, 2, None])[:, None] - k[:, 0, 1, None, None] * ray_y
     ray_x = across / k[:, 0, 0, None, None]  # (N, H, W)
-    length = torch.sqrt((1 + ray_x**2) + ray_y**2)
-    cosine = offset[face.clamp(min=0)].abs() / (depth * length).clamp(min=1e-6)
-    return torch.where(face >= 0, cosine.clamp(max=1.0), torch.zeros_like(cosine))
+    return fragments.depth[..., 0] * torch.sqrt((1 + ray_x**2) + ray_y**2)

@@ -167,7 +167,7 @@ class Solver:
     def _request(self) -> StartRequest:
         return StartRequest(
             self.observations, self.image, self.depth, self.camera, self.noise,
-            self._class_sizes(), self.settings.camera_height, self.prior.latent_size,
+            self._class_sizes(), self.settings.camera_height, self.prior,
         )  # fmt: skip
 
     def _begin(self, fits: list[BoxFit]) -> Hypotheses:

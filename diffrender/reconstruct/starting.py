@@ -29,7 +29,7 @@ class StartRequest:
         noise: what to believe of the depth.
         class_sizes: mean and standard deviation of every object's class, (B, 3) each, metres.
         camera_height: metres above the road.
-        latent_size: of the shape prior.
+        prior: of their shapes.
     """
 
     observations: list[Observation]
@@ -39,7 +39,7 @@ class StartRequest:
     noise: DepthNoise
     class_sizes: tuple[Tensor, Tensor]
     camera_height: float
-    latent_size: int
+    prior: ShapePrior
 
 
 class Starter(Protocol):

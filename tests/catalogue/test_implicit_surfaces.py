@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from implicit_scenes import RADIUS, ball, ball_depth, camera, centre
+from implicit_scenes import RADIUS, around, ball, ball_depth, camera, centre
 from torch import Tensor
 
 from diffrender.cameras import Camera
@@ -63,6 +63,35 @@ def test_shading_of_a_ball(name: str) -> None:
     normals = (points - centre()) / RADIUS
     expected = scene.light.shade(torch.full((3,), 0.5).double(), normals)
     torch.testing.assert_close(drawn.image[where], expected[where], atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("ahead", [-0.5, 0.0, 0.5])  # of the ball's centre, metres
+def test_an_eye_inside_the_ball_sees_nothing(name: str, ahead: float) -> None:
+    eye = centre() + torch.tensor([0.0, 0.0, ahead], dtype=torch.float64)
+    scene, values = ball(), as_sdf(ball()).values.requires_grad_()
+    moved = dataclasses.replace(camera(), translation=-eye)
+    drawn = find_technique(name).render(scene.replaced("density", values), moved)
+    assert not drawn.depth.any() and not drawn.silhouette.any()
+    assert torch.equal(drawn.image, scene.background.expand_as(drawn.image))
+    total = drawn.depth.sum() + drawn.silhouette.sum() + drawn.image.sum()
+    assert not torch.autograd.grad(total, values)[0].any()
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_rays_that_enter_the_box_inside_see_nothing(name: str) -> None:
+    """All is solid left of x = 0, the box before the eye ahead of z = 2: only there is a wall."""
+    grid, seen_by = as_sdf(ball()), camera()
+    scene = around(grid, grid.nodes()[..., 0].clone())
+    right = torch.tensor([0.5, 0.0, 0.0], dtype=torch.float64)
+    drawn = find_technique(name).render(scene, dataclasses.replace(seen_by, translation=-right))
+    slope = (torch.arange(20).double() + 0.5 - 10) / 24
+    wall = torch.where(slope < 0, -0.5 / slope, torch.inf)  # depth at which a column meets x = 0
+    inside, before = wall < 1.9, (wall > 2.1) & (wall < 3.9)
+    assert inside.sum() == 4 and before.sum() == 3
+    assert not drawn.depth[:, inside].any() and not drawn.silhouette[:, inside].any()
+    seen = drawn.depth[4:12, before]  # rays that stay within the box above and below
+    torch.testing.assert_close(seen, wall[before].expand_as(seen), atol=5e-3, rtol=0)
 
 
 def test_depth_derivative_is_that_of_the_implicit_function() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,11 @@ from diffrender.predict import (
     load_predictor,
     network_inputs,
     save_predictor,
+    shipped_predictor,
 )
+from diffrender.predict.files import config_text
 from diffrender.predict.network import output_sizes
+from diffrender.shape_priors import load_prior
 
 SPARSE = dataclasses.replace(TINY, sparsity=SparsityConfig(0.5, 16, mode="dynamic"))
 
@@ -54,6 +58,20 @@ def test_saved_and_loaded(tmp_path: Path, config: PredictorConfig) -> None:
     )
 
 
+def test_a_file_that_names_no_prior_is_of_the_shipped_car(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    config = dataclasses.replace(TINY, prior="0123456789abcdef")
+    file = save_predictor(PredictorNet(config), tmp_path / "p.safetensors")
+    assert load_predictor(file).config.prior == "0123456789abcdef"
+    values = json.loads(config_text(config))
+    del values["prior"]
+    older = tmp_path / "older.safetensors"
+    save_file(load_file(file), older, {"diffrender.predictor": json.dumps(values)})
+    assert load_predictor(older).config.prior == load_prior("car").digest()
+    assert load_predictor(shipped_predictor()).config.prior == load_prior("car").digest()
+
+
 def test_what_is_no_predictor_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -70,7 +88,6 @@ def test_what_is_no_predictor_is_refused(tmp_path: Path) -> None:
 
     good = save_predictor(PredictorNet(TINY), tmp_path / "good.safetensors")
     tensors = load_file(good)
-    from diffrender.predict.files import config_text
 
     def write(changed: dict[str, torch.Tensor], config: str) -> Path:
         path = tmp_path / "bad.safetensors"
@@ -96,6 +113,8 @@ def test_what_is_no_predictor_is_refused(tmp_path: Path) -> None:
 def test_configurations_that_cannot_be() -> None:
     with pytest.raises(InputError, match="PredictorConfig.size is 40"):
         PredictorConfig(size=40)
+    with pytest.raises(InputError, match="PredictorConfig.prior is 'car'"):
+        PredictorConfig(prior="car")
     with pytest.raises(InputError, match="PredictorConfig.backbone"):
         PredictorConfig(backbone="hf-hub:someone/thing")
     with pytest.raises(InputError, match="no_such_model"):

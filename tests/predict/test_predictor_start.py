@@ -131,6 +131,24 @@ def test_refusals(tmp_path: Path) -> None:
     assert load_start(file, 2).count == 2
 
 
+def test_latents_of_another_meaning_are_not_served() -> None:
+    frame, other = STREETS[0], load_prior("car-autoencoder")
+    assert (other.latent_size, len(other.part_names)) == (TINY.latent_size, TINY.parts)
+    start = PredictorStart(net())
+    assert not start.serves(other)
+    assert start.serves(load_prior("car")) and start.serves(load_prior("car").to(torch.float64))
+    seen = (frame.image, frame.camera, frame.instances, frame.depth)
+    with pytest.raises(InputError, match=r"'car-autoencoder' .* with 8 of another prior: use its"):
+        reconstruct(*seen, other, QUICK, Run("a", start=start))
+    beside = Run("a", start=PredictorStart(net(), beside_box_fits=True))
+    found = reconstruct(*seen, other, QUICK, beside)
+    assert found.objects
+    assert set(found.settings["start"].values()) == {"box fits"}
+    own = PredictorNet(dataclasses.replace(TINY, prior=other.digest()))
+    assert PredictorStart(own).serves(other)
+    assert not PredictorStart(own).serves(load_prior("car"))
+
+
 def test_it_is_float32_whatever_the_default_is(tmp_path: Path) -> None:
     file = save_predictor(net(), tmp_path / "p.safetensors")
     torch.set_default_dtype(torch.float64)

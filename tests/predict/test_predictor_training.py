@@ -110,6 +110,13 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
         trainer(tmp_path)
 
 
+def test_the_weights_name_the_prior_that_they_were_trained_with(tmp_path: Path) -> None:
+    stretched = dataclasses.replace(prior(), basis=1.1 * prior().basis)
+    run = Trainer(split_shards(shards(), 2), tmp_path, TINY, QUICK, stretched)
+    run.run(until=0.0)
+    assert load_predictor(run.weights).config.prior == stretched.digest() != prior().digest()
+
+
 def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="8 latents and 8 parts, the configuration 5"):
         Trainer(split_shards(shards(), 2), tmp_path, dataclasses.replace(TINY, latent_size=5),

@@ -58,6 +58,25 @@ def test_there_is_no_place_for_a_label() -> None:
     }  # fmt: skip
 
 
+def test_a_lens_does_not_change_the_ray_on_which_an_object_lies() -> None:
+    """The same objects with their boxes where a lens shows them: nearly the same numbers."""
+    plain = some()
+    lens = torch.tensor([-0.35, 0.15, 0.0, 0.0]).expand(4, 4)
+    bent = dataclasses.replace(plain.windows, distortion=lens)
+    left, top, right, bottom = plain.evidence.box.unbind(-1)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    middles = torch.stack([left, y, x, top, right, y, x, bottom], dim=-1).unflatten(-1, (4, 2))
+    seen, _ = bent.project(plain.windows.unproject(middles, torch.ones(4, 4)))
+    box = torch.stack([seen[:, 0, 0], seen[:, 1, 1], seen[:, 2, 0], seen[:, 3, 1]], dim=-1)
+    assert (box - plain.evidence.box).abs().max() > 0.5  # pixels of windows of 32
+    moved = dataclasses.replace(
+        plain, evidence=dataclasses.replace(plain.evidence, box=box), windows=bent
+    )
+    expected, found = network_inputs(plain), network_inputs(moved)
+    torch.testing.assert_close(found.scalars, expected.scalars, atol=5e-3, rtol=0)
+    assert torch.equal(found.boxes, box)
+
+
 def test_convention_mirrored_objects_cost_the_same() -> None:
     """Mirror the evidence and the hypothesis: no term of the objective may notice."""
     plain, loss = guesses(), training_loss(prior())

@@ -46,6 +46,32 @@ def test_agreement_of_a_shifted_square() -> None:
     assert beside.depth == 0
 
 
+def filling(rows: slice, columns: slice) -> Agreement:
+    """Of a mask drawn exactly, over a depth map that agrees, with terms that are good."""
+    mask = square(rows, columns)
+    instance = Instance(mask, box_of_mask(mask), "Truck", 1.0, "one")
+    depth = np.full(mask.shape, 4.0)
+    drawn = np.where(mask, 4.01, 0.0)
+    return agreement(instance, [], drawn, depth, {"size": 0.3}, margin=3.0, belief=0.05)
+
+
+def test_an_outline_that_the_image_cuts_everywhere_says_nothing() -> None:
+    everywhere = filling(slice(0, 20), slice(1, 29))
+    assert (everywhere.mask, everywhere.visible) == (0, 0)
+    # Depth, height and the terms say what they said.
+    assert everywhere.depth == pytest.approx(0.0025)
+    assert (everywhere.height, everywhere.size) == (20, 0.3)
+    for rows, columns in (
+        (slice(3, 20), slice(0, 30)),
+        (slice(0, 17), slice(0, 30)),
+        (slice(0, 20), slice(3, 30)),
+        (slice(0, 20), slice(0, 27)),
+    ):
+        one_side = filling(rows, columns)  # is the object's own
+        assert (one_side.mask, one_side.visible) == (1, 1)
+        assert probability(everywhere) < 0.1 * probability(one_side)
+
+
 def test_the_chance_is_the_logistic_of_the_weighted_features() -> None:
     flat = Calibration(0.0, (0.0,) * 10, (0.0,) * 10, (1.0,) * 10)
     assert probability(GOOD, flat) == 0.5

@@ -18,6 +18,7 @@ from diffrender.cameras import Camera
 from diffrender.meshes import Mesh
 from diffrender.raster import rasterize
 from diffrender.reconstruct.catalogue_silhouette import CatalogueSilhouette
+from diffrender.reconstruct.drawing import draw
 from diffrender.reconstruct.export import scene_glb
 from diffrender.reconstruct.overlay import EDGES, LENS_PIECES, box_segments
 from diffrender.reconstruct.report import _pinhole_photo, viewer_record
@@ -117,3 +118,24 @@ def test_a_technique_of_the_catalogue_sees_through_the_lens(name: str) -> None:
 
     assert iou(windows[0]) > 0.9
     assert iou(problem().windows[0]) < 0.75
+
+
+def test_surfaces_are_seen_along_the_rays_that_the_lens_lets_in() -> None:
+    start = hypotheses([0.9])
+    rotation, location, size = start.pose(CAMERA, BOXES)
+    vertices = car().place(start.latent, size, rotation, location)
+    lens = torch.tensor([[-0.9, 0.0, 0.0, 0.6]])
+    windows = dataclasses.replace(problem().windows[start.owner], distortion=lens)
+    found = draw(car(), start, CAMERA, windows, BOXES, False).facing
+    assert found is not None
+    face = rasterize(Mesh(vertices[0], car().faces), windows[0]).face[..., 0]
+    hit = face >= 0
+    row, column = torch.where(hit)
+    centres = torch.stack([column, row], dim=-1) + 0.5
+    rays = windows[0].unproject(centres, torch.ones(len(row))) - windows[0].centre
+    a, b, c = vertices[0][car().faces[face[hit]]].unbind(1)
+    normals = torch.linalg.cross(b - a, c - a)
+    expected = torch.cosine_similarity(normals, rays, dim=-1).abs()
+    assert len(row) > 500
+    assert (found[0][hit] - expected).abs().max() < 1e-3
+    assert not found[0][~hit].any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -29,6 +30,19 @@ def tiny() -> ShapePrior:
         name="tiny",
         licence="none",
     )
+
+
+def test_a_digest_is_of_what_latents_mean(tiny: ShapePrior) -> None:
+    digest = tiny.digest()
+    assert len(digest) == 16 and int(digest, 16) >= 0
+    assert digest == tiny.to(torch.float32).digest()
+    assert digest == dataclasses.replace(tiny, name="other", size_mean=2 * tiny.size_mean).digest()
+    for changed in (
+        dataclasses.replace(tiny, mean=1.1 * tiny.mean),
+        dataclasses.replace(tiny, basis=tiny.basis.flip(0)),
+        dataclasses.replace(tiny, faces=tiny.faces.flip(0)),
+    ):
+        assert changed.digest() != digest
 
 
 def test_decode_fills_the_unit_box_exactly(car: ShapePrior) -> None:

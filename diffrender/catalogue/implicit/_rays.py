@@ -12,7 +12,15 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.scene import Rendering
 from diffrender.errors import InputError
 
-__all__ = ["Field", "Rays", "attach_root", "camera_rays", "first_crossing", "paint"]
+__all__ = [
+    "Field",
+    "Rays",
+    "attach_root",
+    "camera_rays",
+    "first_crossing",
+    "paint",
+    "rays_from_outside",
+]
 
 _NEAREST = 0.01  # metres before the camera where rays start at the earliest
 
@@ -99,11 +107,23 @@ def camera_rays(camera: Camera, low: Tensor, high: Tensor) -> Rays:  # (3,), (3,
     return Rays(origin, directions[meets], near[meets], far[meets], pixels, camera.size)
 
 
+def rays_from_outside(field: Field, rays: Rays) -> Rays:
+    """The rays that begin where the field is not below zero.
+
+    A surface is seen from outside only. From an eye inside it a search along the ray would end on
+    the way out, or behind the eye; such rays see nothing, as in the authors' code of DVR.
+    """
+    with torch.no_grad():
+        outside = field(rays.still().at(rays.near)) >= 0
+    return rays.pick(outside)
+
+
 def first_crossing(field: Field, rays: Rays, steps: int, secants: int) -> tuple[Tensor, Tensor]:
     """The first place where the field falls below zero along each ray, without gradient.
 
     An even march brackets the sign change; secant steps, each kept inside the bracket, close it.
-    Things thinner than a step can be missed.
+    Things thinner than a step can be missed. A ray that begins below zero, which
+    `rays_from_outside` leaves out, has a depth in the first step.
 
     Shapes: -> (depth (P,), hit (P,) bool); depth is meaningless where nothing is hit.
     """

@@ -15,7 +15,13 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.implicit._rays import Rays, attach_root, camera_rays, paint
+from diffrender.catalogue.implicit._rays import (
+    Rays,
+    attach_root,
+    camera_rays,
+    paint,
+    rays_from_outside,
+)
 from diffrender.catalogue.implicit._sdf import SdfGrid, as_sdf, sdf_scene, shade
 from diffrender.catalogue.scene import Rendering, Scene
 
@@ -88,7 +94,7 @@ class Dist:
         "the shape is taken where it comes closest, and that place is held still. Only the outline "
         "against the background has a gradient: where one surface hides another, colours jump. "
         "The distance must be one: rays stride too far where it is too large. Reaches half a "
-        "pixel beside the outline.",
+        "pixel beside the outline. Nothing is seen from inside the surface.",
         use_when="Fitting a signed distance (a DeepSDF code, a grid) to masks and colours.",
     )
 
@@ -100,7 +106,7 @@ class Dist:
         """Shaded surface, the outline against the background smooth over one pixel."""
         scene = self.prepare(scene)
         grid = as_sdf(scene)
-        rays = camera_rays(camera, grid.low, grid.high)
+        rays = rays_from_outside(grid.distance, camera_rays(camera, grid.low, grid.high))
         trace = self._march(grid, rays.still())
         focal = (camera.intrinsics[0, 0] * camera.intrinsics[1, 1]).sqrt()
         least = self._least(grid, rays, trace.closest) * focal / trace.closest

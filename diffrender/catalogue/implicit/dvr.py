@@ -12,7 +12,13 @@ from typing import ClassVar
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.implicit._rays import attach_root, camera_rays, first_crossing, paint
+from diffrender.catalogue.implicit._rays import (
+    attach_root,
+    camera_rays,
+    first_crossing,
+    paint,
+    rays_from_outside,
+)
 from diffrender.catalogue.implicit._sdf import as_sdf, sdf_scene, shade
 from diffrender.catalogue.scene import Rendering, Scene
 
@@ -69,7 +75,8 @@ class Dvr:
         time="O(P S) for S steps of the march",
         limits="Hard visibility: no gradient at silhouettes (the paper adds losses on the "
         "occupancy of rays that should hit or miss, IDR a soft mask from the least distance). Rays "
-        "that graze the surface have huge derivatives; here the denominator is kept at 0.01.",
+        "that graze the surface have huge derivatives; here the denominator is kept at 0.01. "
+        "Nothing is seen from inside the surface.",
         use_when="Fitting texture and shape of a field to images with masks, where memory counts.",
     )
 
@@ -81,7 +88,7 @@ class Dvr:
         """Shaded surface of the level set, hard outlines."""
         scene = self.prepare(scene)
         grid = as_sdf(scene)
-        rays = camera_rays(camera, grid.low, grid.high)
+        rays = rays_from_outside(grid.distance, camera_rays(camera, grid.low, grid.high))
         depth, hit = first_crossing(grid.distance, rays, self.steps, self.secants)
         rays, depth = rays.pick(hit), depth[hit]
         depth = attach_root(depth, grid.distance, grid.slope, rays)

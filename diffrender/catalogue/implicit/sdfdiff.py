@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.implicit._rays import Rays, camera_rays, paint
+from diffrender.catalogue.implicit._rays import Rays, camera_rays, paint, rays_from_outside
 from diffrender.catalogue.implicit._sdf import SdfGrid, as_sdf, sdf_scene, shade
 from diffrender.catalogue.scene import Rendering, Scene
 
@@ -67,7 +67,8 @@ class SdfDiff:
         memory="O(P + D) for P pixels and D nodes",
         time="O(P S) for S steps",
         limits="Hard visibility: no gradient at silhouettes. The depth's derivative lacks the "
-        "factor 1 / cos of the angle between ray and normal, so slanted surfaces move too little.",
+        "factor 1 / cos of the angle between ray and normal, so slanted surfaces move too little. "
+        "Nothing is seen from inside the surface.",
         use_when="Shape optimisation on a grid from shaded views, coarse to fine; for depth take "
         "dvr's rule, which costs no more.",
     )
@@ -80,7 +81,7 @@ class SdfDiff:
         """Shaded surface, hard outlines."""
         scene = self.prepare(scene)
         grid = as_sdf(scene)
-        rays = camera_rays(camera, grid.low, grid.high)
+        rays = rays_from_outside(grid.distance, camera_rays(camera, grid.low, grid.high))
         start, hit = self._march(grid, rays.still())
         rays, start = rays.pick(hit), start[hit]
         depth = start + grid.distance(rays.at(start)) / rays.lengths()
