@@ -18,8 +18,8 @@ def check_errors(net: DptNet, frames: FrameSet, cap: float = 80.0) -> dict[str, 
     """Mean errors over frames whose depth is exact, truth below `cap` metres.
 
     "abs_rel" uses the depth as predicted, "abs_rel_scaled" after median scaling, "delta1" is the
-    share within 25 %, and "object_error" how far the log depth of a vehicle is off in the mean over its
-    pixels, the median of all vehicles (NaN without any).
+    share within 25 %, and "object_error" how far the log depth of a vehicle is off in the mean over
+    its pixels, the median of all vehicles (NaN without any).
     """
     rows, objects = [], []
     was_training = net.training
