@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffrender.datasets.synthetic_geometry import (
-    Material,
-    Soup,
-    cloud,
-    cylinder,
-    grid_strip,
-    prism,
-)
+from diffrender.datasets.synthetic_foliage import cloud
+from diffrender.datasets.synthetic_geometry import Material, Soup, cylinder, grid_strip, prism
 from diffrender.datasets.synthetic_ground import Palette
 
 __all__ = ["add_box", "add_bush", "add_pole", "add_tree", "add_wall", "soup_cloud"]

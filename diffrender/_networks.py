@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from torch import nn
 from diffrender._files import write_bytes_atomic
 from diffrender.errors import InputError
 
-__all__ = ["NetworkFile", "read_config", "tuples"]
+__all__ = ["NetworkFile", "shipped_file", "tuples"]
 
 _Net = TypeVar("_Net", bound=nn.Module)
 _Config = TypeVar("_Config")
@@ -51,10 +52,18 @@ class NetworkFile:
             tensors[name] = tensor.detach().to("cpu", kind).contiguous()
         return write_bytes_atomic(path, save(tensors, metadata={self.key: config}))
 
-    def load(self, path: str | Path, make: Callable[[str], _Net]) -> _Net:
-        """The network that `make` builds by the configuration, with the weights, for evaluation.
+    def load(
+        self,
+        path: str | Path,
+        read: Callable[[dict[str, Any]], _Config],
+        build: Callable[[_Config], _Net],
+    ) -> _Net:
+        """The network of a file, for evaluation; in float32, whatever the default type of torch.
 
-        In float32, whatever the default type of torch is.
+        Args:
+            path: of the file.
+            read: makes a configuration of its values, with tuples for lists.
+            build: makes a network by the configuration; the weights come from the file.
 
         Raises:
             InputError: no such file, not safetensors, too large, no configuration in it, or
@@ -76,7 +85,7 @@ class NetworkFile:
                         f"by {self.writer}"
                     )
                 with _float32():
-                    net = make(text)
+                    net = build(_config(path, text, read))
                 expected = net.state_dict()
                 _check_names(path, set(file.keys()), set(expected))
                 for name, old in expected.items():
@@ -111,17 +120,24 @@ def _float32() -> Iterator[None]:
         torch.set_default_dtype(dtype)
 
 
-def read_config(path: Path, text: str, make: Callable[[dict[str, Any]], _Config]) -> _Config:
-    """What `make` makes of the JSON object `text`; lists become tuples.
+def shipped_file(package: str, name: str, absent: str) -> Path:
+    """Path of a file in the `assets` of a package.
 
     Raises:
-        InputError: no JSON object, or not one that `make` takes; `path` is named.
+        InputError: this build does not hold it; `absent` says so, and what to do.
     """
+    path = Path(str(resources.files(package))) / "assets" / name
+    if not path.is_file():
+        raise InputError(absent)
+    return path
+
+
+def _config(path: Path, text: str, read: Callable[[dict[str, Any]], _Config]) -> _Config:
     try:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise TypeError("not an object")
-        return make(tuples(values))
+        return read(tuples(values))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{path}: its configuration cannot be read ({error})") from error
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from diffrender._networks import tuples
 from diffrender.blocksparse._structure import BLOCK_SIDES, pair
 from diffrender.blocksparse.backends import BACKENDS
 from diffrender.errors import InputError
 
-__all__ = ["SparsityConfig"]
+__all__ = ["SparsityConfig", "read_sparsity", "without_backend"]
 
 _MODES = ("static", "dynamic")
 
@@ -49,3 +51,13 @@ class SparsityConfig:
     def block_shape(self) -> tuple[int, int]:
         """(b_m, b_k)."""
         return pair(self.block_size)
+
+
+def without_backend(sparsity: SparsityConfig | None) -> SparsityConfig | None:
+    """What a file keeps: which back-end is fastest is the reader's matter."""
+    return None if sparsity is None else replace(sparsity, backend=None)
+
+
+def read_sparsity(values: dict[str, Any] | None) -> SparsityConfig | None:
+    """The configuration of the values that a file kept; they may hold lists for tuples."""
+    return None if values is None else SparsityConfig(**tuples(values))

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from diffrender._networks import NetworkFile, read_config, tuples
-from diffrender.blocksparse import SparsityConfig
+from diffrender._networks import NetworkFile, shipped_file
+from diffrender.blocksparse.config import read_sparsity, without_backend
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.images import resize_map, to_input
 from diffrender.depth.model import DepthCard, DepthModel, DepthPrediction
-from diffrender.errors import InputError
 
 __all__ = ["CARD", "DptTimm", "load_dpt", "save_dpt", "shipped_weights"]
 
@@ -39,13 +37,11 @@ def shipped_weights() -> Path:
     Raises:
         InputError: this build holds none.
     """
-    path = Path(str(resources.files("diffrender.depth"))) / "assets" / _SHIPPED
-    if not path.is_file():
-        raise InputError(
-            "this build has no shipped depth weights yet; name a file with weights=FILE (made by "
-            "`python -m diffrender.depth.train`), or use 'rt-monodepth', 'pydnet', 'onnx' or 'hub'"
-        )
-    return path
+    absent = (
+        "this build has no shipped depth weights yet; name a file with weights=FILE (made by "
+        "`python -m diffrender.depth.train`), or use 'rt-monodepth', 'pydnet', 'onnx' or 'hub'"
+    )
+    return shipped_file("diffrender.depth", _SHIPPED, absent)
 
 
 def save_dpt(net: DptNet, path: str | Path, *, half: bool = False) -> Path:
@@ -56,10 +52,7 @@ def save_dpt(net: DptNet, path: str | Path, *, half: bool = False) -> Path:
         path: file to write.
         half: store float16 (half the size; values differ by one part in 2000).
     """
-    config = net.config
-    if config.sparsity is not None:  # which back-end is fastest is the reader's matter
-        sparsity = dataclasses.replace(config.sparsity, backend=None)
-        config = dataclasses.replace(config, sparsity=sparsity)
+    config = dataclasses.replace(net.config, sparsity=without_backend(net.config.sparsity))
     return _FILE.save(net, json.dumps(dataclasses.asdict(config)), path, half=half)
 
 
@@ -70,7 +63,7 @@ def load_dpt(path: str | Path) -> DptNet:
         InputError: no such file, not safetensors, no configuration in it, or tensors that do not
             fit the network that the configuration describes.
     """
-    return _FILE.load(path, lambda text: DptNet(read_config(Path(path), text, _config)))
+    return _FILE.load(path, _config, DptNet)
 
 
 class DptTimm(DepthModel):
@@ -110,6 +103,4 @@ def _input_size(image: tuple[int, int], trained: tuple[int, int]) -> tuple[int, 
 
 
 def _config(values: dict[str, Any]) -> DptConfig:
-    if values.get("sparsity") is not None:
-        values["sparsity"] = SparsityConfig(**tuples(values["sparsity"]))
-    return DptConfig(**values)
+    return DptConfig(**values | {"sparsity": read_sparsity(values.get("sparsity"))})

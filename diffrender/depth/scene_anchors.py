@@ -35,10 +35,19 @@ class SizePrior:
 
 @dataclass(frozen=True)
 class ObjectDepth:
+    """An object's depth by its height, beside what was predicted.
+
+    Attributes:
+        name: of the instance.
+        value: the prediction's median in the mask.
+        depth: by the object's height, metres.
+        sigma: of the depth, relative.
+    """
+
     name: str
-    value: float  # the prediction's median in the mask
-    depth: float  # metres by the object's height
-    sigma: float  # relative
+    value: float
+    depth: float
+    sigma: float
 
 
 def object_depths(
@@ -47,7 +56,7 @@ def object_depths(
     camera: Camera,
     prior: SizePrior,
 ) -> tuple[list[ObjectDepth], list[Anchor]]:
-    """Depth of each whole object by its height in pixels."""
+    """Depth of each whole object by its height in pixels, and the objects that give none."""
     measured, refused = [], []
     rows = prediction.values.shape[0]
     for index, instance in enumerate(instances):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
-from diffrender._networks import NetworkFile, read_config
-from diffrender.errors import InputError
+from diffrender._networks import NetworkFile, shipped_file
 from diffrender.heading.network import HeadingConfig, HeadingNet
 
 __all__ = ["load_heading", "save_heading", "shipped_heading"]
@@ -33,7 +31,7 @@ def load_heading(path: str | Path) -> HeadingNet:
         InputError: no such file, not safetensors, too large, no configuration in it, or tensors
             that do not fit the network that the configuration describes.
     """
-    return _FILE.load(path, lambda text: HeadingNet(_config(text, Path(path))))
+    return _FILE.load(path, lambda values: HeadingConfig(**values), HeadingNet)
 
 
 @cache
@@ -43,14 +41,8 @@ def shipped_heading() -> HeadingNet:
     Raises:
         InputError: this build holds none.
     """
-    path = Path(str(resources.files("diffrender.heading"))) / "assets" / _SHIPPED
-    if not path.is_file():
-        raise InputError(
-            "this build has no shipped heading network; train one with "
-            "`python -m diffrender.heading.train`, or set ReconstructSettings(heading=False)"
-        )
-    return load_heading(path)
-
-
-def _config(text: str, path: Path) -> HeadingConfig:
-    return read_config(path, text, lambda values: HeadingConfig(**values))
+    absent = (
+        "this build has no shipped heading network; train one with "
+        "`python -m diffrender.heading.train`, or set ReconstructSettings(heading=False)"
+    )
+    return load_heading(shipped_file("diffrender.heading", _SHIPPED, absent))

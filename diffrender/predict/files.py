@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from diffrender._networks import NetworkFile, read_config, tuples
-from diffrender.blocksparse import SparsityConfig
-from diffrender.errors import InputError
+from diffrender._networks import NetworkFile, shipped_file
+from diffrender.blocksparse.config import read_sparsity, without_backend
 from diffrender.predict.config import PredictorConfig
 from diffrender.predict.network import PredictorNet
 
-__all__ = ["config_from", "config_text", "load_predictor", "save_predictor", "shipped_predictor"]
+__all__ = ["config_text", "load_predictor", "save_predictor", "shipped_predictor"]
 
 _FILE = NetworkFile("diffrender.predictor", "a predictor", "save_predictor")
 _SHIPPED = "predictor_street.safetensors"
@@ -26,13 +24,11 @@ def shipped_predictor() -> Path:
     Raises:
         InputError: this build holds none.
     """
-    path = Path(str(resources.files("diffrender.predict"))) / "assets" / _SHIPPED
-    if not path.is_file():
-        raise InputError(
-            "this build has no shipped predictor; train one with `diffrender train predictor` and "
-            "name its file with --predictor FILE"
-        )
-    return path
+    absent = (
+        "this build has no shipped predictor; train one with `diffrender train predictor` and "
+        "name its file with --predictor FILE"
+    )
+    return shipped_file("diffrender.predict", _SHIPPED, absent)
 
 
 def save_predictor(net: PredictorNet, path: str | Path, *, half: bool = False) -> Path:
@@ -50,23 +46,14 @@ def load_predictor(path: str | Path) -> PredictorNet:
         InputError: no such file, not safetensors, too large, no configuration in it, or tensors
             that do not fit the network that the configuration describes.
     """
-    return _FILE.load(path, lambda text: PredictorNet(config_from(text, Path(path))))
+    return _FILE.load(path, _config, PredictorNet)
 
 
 def config_text(config: PredictorConfig) -> str:
     """A configuration as JSON."""
-    if config.sparsity is not None:  # which back-end is fastest is the reader's matter
-        sparsity = dataclasses.replace(config.sparsity, backend=None)
-        config = dataclasses.replace(config, sparsity=sparsity)
+    config = dataclasses.replace(config, sparsity=without_backend(config.sparsity))
     return json.dumps(dataclasses.asdict(config), sort_keys=True)
 
 
-def config_from(text: str, path: Path) -> PredictorConfig:
-    """Inverse of `config_text`; `path` is named where it cannot be read."""
-    return read_config(path, text, _config)
-
-
 def _config(values: dict[str, Any]) -> PredictorConfig:
-    if values.get("sparsity") is not None:
-        values["sparsity"] = SparsityConfig(**tuples(values["sparsity"]))
-    return PredictorConfig(**values)
+    return PredictorConfig(**values | {"sparsity": read_sparsity(values.get("sparsity"))})

@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 from diffrender.depth import DepthPrediction
 from diffrender.errors import InputError
 from diffrender.shape_priors import load_prior
-from diffrender.tools import bench, doctor
+from diffrender.tools import bench, diagnosis
 from diffrender.tools import depth as depth_command
 from diffrender.tools.app import app
 from diffrender.tools.bench_format import Report, Row, Target
 
 
 def test_doctor_says_what_is_here_and_how_to_get_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(doctor._EXTRA, "no-such-package", ("no_such_module", "viewer"))
+    monkeypatch.setitem(diagnosis._EXTRA, "no-such-package", ("no_such_module", "viewer"))
     result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
@@ -42,8 +42,8 @@ def test_doctor_says_what_is_here_and_how_to_get_the_rest(monkeypatch: pytest.Mo
 def test_doctor_prints_plain_lines_and_fails_where_something_required_is_broken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(doctor, "_REQUIRED", {"numpy": "numpy", "absent": "absent_module"})
-    monkeypatch.setattr(doctor, "_EXTRA", {})
+    monkeypatch.setattr(diagnosis, "_REQUIRED", {"numpy": "numpy", "absent": "absent_module"})
+    monkeypatch.setattr(diagnosis, "_EXTRA", {})
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
@@ -57,8 +57,8 @@ def test_doctor_looks_at_every_shipped_file(monkeypatch: pytest.MonkeyPatch) -> 
     from diffrender.graph import meshes
     from diffrender.shape_priors import files
 
-    monkeypatch.setattr(doctor, "_REQUIRED", {})
-    monkeypatch.setattr(doctor, "_EXTRA", {})
+    monkeypatch.setattr(diagnosis, "_REQUIRED", {})
+    monkeypatch.setattr(diagnosis, "_EXTRA", {})
 
     def assets() -> dict[str, str]:
         result = CliRunner().invoke(app, ["doctor", "--json"])
@@ -86,10 +86,10 @@ def test_doctor_looks_at_every_shipped_file(monkeypatch: pytest.MonkeyPatch) -> 
 def test_doctor_does_not_ask_for_a_compiler_where_kernels_are_switched_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert doctor._mend_back_end("native", None) == ""
-    assert "compiler" in doctor._mend_back_end("native", "was not built at install")
+    assert diagnosis._mend_back_end("native", None) == ""
+    assert "compiler" in diagnosis._mend_back_end("native", "was not built at install")
     monkeypatch.setenv("DIFFRENDER_NATIVE", "off")
-    off = doctor._mend_back_end("native", "switched off by DIFFRENDER_NATIVE=off")
+    off = diagnosis._mend_back_end("native", "switched off by DIFFRENDER_NATIVE=off")
     assert off == "unset DIFFRENDER_NATIVE"
 
 

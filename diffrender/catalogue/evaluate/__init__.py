@@ -18,6 +18,8 @@ from diffrender.catalogue.evaluate.gradients import Score as Score
 from diffrender.catalogue.evaluate.gradients import Subject as Subject
 from diffrender.catalogue.evaluate.gradients import check_claim as check_claim
 from diffrender.catalogue.evaluate.gradients import check_claims as check_claims
+from diffrender.catalogue.evaluate.measurement import Plan as Plan
+from diffrender.catalogue.evaluate.measurement import measure as measure
 from diffrender.catalogue.evaluate.moves import Move as Move
 from diffrender.catalogue.evaluate.moves import in_double as in_double
 from diffrender.catalogue.evaluate.moves import moves_of as moves_of
@@ -33,9 +35,7 @@ from diffrender.catalogue.evaluate.reference import supersampled as supersampled
 from diffrender.catalogue.evaluate.results import ClaimRow as ClaimRow
 from diffrender.catalogue.evaluate.results import Measured as Measured
 from diffrender.catalogue.evaluate.results import MovePictures as MovePictures
-from diffrender.catalogue.evaluate.results import Plan as Plan
 from diffrender.catalogue.evaluate.results import load_measured as load_measured
-from diffrender.catalogue.evaluate.results import measure as measure
 
 __all__ = [
     "BasinSettings",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from diffrender._networks import NetworkFile, read_config
+from diffrender._networks import NetworkFile
 from diffrender.blocksparse import SparsityConfig
 from diffrender.errors import InputError
 from diffrender.graph.batching import GraphBatch
@@ -103,12 +103,7 @@ def load_mesh_network(path: str | Path) -> MeshNetwork:
     Raises:
         InputError: as `NetworkFile.load`, or settings that are none.
     """
-    path = Path(path)
-
-    def make(text: str) -> MeshNetwork:
-        return MeshNetwork(read_config(path, text, _settings))
-
-    return _FILE.load(path, make)
+    return _FILE.load(path, _settings, MeshNetwork)
 
 
 def _settings(values: dict[str, object]) -> MeshSettings:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffrender._networks import NetworkFile, read_config, tuples
-from diffrender.blocksparse import SparsityConfig
+from diffrender._networks import NetworkFile, tuples
+from diffrender.blocksparse.config import read_sparsity, without_backend
 from diffrender.errors import InputError
 from diffrender.graph.molecules.features import feature_set
 from diffrender.graph.network import GraphNetwork
@@ -52,23 +52,21 @@ def load_molecule_network(path: str | Path) -> MoleculeNetwork:
     """
     found: list[tuple[GraphSettings, str, str, LabelScale]] = []
 
-    def make(text: str) -> GraphNetwork:
-        found.append(read_config(Path(path), text, _from))
+    def build(read: tuple[GraphSettings, str, str, LabelScale]) -> GraphNetwork:
+        found.append(read)
         try:
-            return GraphNetwork(found[-1][0])
+            return GraphNetwork(read[0])
         except (RuntimeError, TypeError) as error:  # sizes that torch refuses
             raise InputError(f"{path}: its network cannot be built ({error})") from error
 
-    net = _FILE.load(path, make)
+    net = _FILE.load(path, _from, build)
     _, features, label, scale = found[-1]
     return MoleculeNetwork(net, features, label, scale)
 
 
 def _text(network: MoleculeNetwork) -> str:
     settings = network.net.settings
-    if settings.sparsity is not None:  # which back-end is fastest is the reader's matter
-        sparsity = dataclasses.replace(settings.sparsity, backend=None)
-        settings = dataclasses.replace(settings, sparsity=sparsity)
+    settings = dataclasses.replace(settings, sparsity=without_backend(settings.sparsity))
     values = {
         "network": dataclasses.asdict(settings),
         "features": network.features,
@@ -82,8 +80,7 @@ def _from(values: dict[str, Any]) -> tuple[GraphSettings, str, str, LabelScale]:
     raw = tuples(values["network"])
     raw["dropouts"] = Dropouts(**raw["dropouts"])
     raw["noise"] = NoiseSettings(**tuples(raw["noise"]))
-    if raw["sparsity"] is not None:
-        raw["sparsity"] = SparsityConfig(**tuples(raw["sparsity"]))
+    raw["sparsity"] = read_sparsity(raw["sparsity"])
     settings = GraphSettings(**raw)
     widest = max(settings.node_width, settings.edge_width, settings.global_width)
     if settings.layers > _MOST_LAYERS or widest > _WIDEST or settings.expansion > 16:

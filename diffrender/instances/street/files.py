@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
-from diffrender._networks import NetworkFile, read_config
-from diffrender.errors import InputError
+from diffrender._networks import NetworkFile, shipped_file
 from diffrender.instances.street.network import StreetConfig, StreetNet
 
 __all__ = ["load_street", "save_street", "shipped_street"]
@@ -33,10 +31,7 @@ def load_street(path: str | Path) -> StreetNet:
         InputError: no such file, not safetensors, too large, no configuration in it, or tensors
             that do not fit the network that the configuration describes.
     """
-    return _FILE.load(
-        path,
-        lambda text: StreetNet(read_config(Path(path), text, lambda v: StreetConfig(**v))),
-    )
+    return _FILE.load(path, lambda values: StreetConfig(**values), StreetNet)
 
 
 @cache
@@ -46,10 +41,8 @@ def shipped_street() -> StreetNet:
     Raises:
         InputError: this build holds none.
     """
-    path = Path(str(resources.files("diffrender.instances.street"))) / "assets" / _SHIPPED
-    if not path.is_file():
-        raise InputError(
-            "this build has no shipped street segmenter; train one with "
-            "`python -m diffrender.instances.street.train`, or name another segmenter"
-        )
-    return load_street(path)
+    absent = (
+        "this build has no shipped street segmenter; train one with "
+        "`python -m diffrender.instances.street.train`, or name another segmenter"
+    )
+    return load_street(shipped_file("diffrender.instances.street", _SHIPPED, absent))
