@@ -20,7 +20,10 @@ library = torch.library.Library("diffrender", "FRAGMENT")
 
 def plain(tensor: Tensor) -> Tensor:
     """The same numbers as a kernel reads them: row by row, no sign kept in a bit beside them."""
-    return tensor.contiguous().resolve_neg()
+    tensor = tensor.contiguous()
+    if torch.compiler.is_compiling():
+        return tensor.resolve_neg()  # how it is stored cannot be looked at there
+    return tensor.resolve_neg() if tensor.is_neg() else tensor
 
 
 def pointer(tensor: Tensor | None) -> int | None:
