@@ -289,7 +289,8 @@ CLAIMS = [(n, c) for n in list_techniques() for c in find_technique(n).card.clai
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "claim"), CLAIMS, ids=[f"{n}-{c.parameter}" for n, c in CLAIMS])
 def test_claim(name: str, claim: Claim) -> None:
-    result = check_claim(find_technique(name), claim)
+    # Patience enough for every pixel on a busy machine: every other one is another, rougher test.
+    (result,) = check_claims(Subject(find_technique(name), seconds=400.0), [claim])
     assert result.holds, str(result)
 
 
