@@ -52,6 +52,9 @@ def real_frames(report: Report, data: Path | None, *, quick: bool) -> None:
                 summary = _real_source(report, data / "kitti", source, weights, masks, only)
                 if masks == "instance_2" and summary is not None:
                     measured[source] = summary
+    else:
+        reason = "left out: DIFFRENDER_SHARED names no folder with data/kitti"
+        report.rows.append(Row("real frames", reason, 0, "frames"))
     for source, wanted in goals.items():
         for name, least in wanted.items():
             value = getattr(measured[source], name) if source in measured else None

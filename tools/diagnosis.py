@@ -172,6 +172,7 @@ def _assets() -> list[Finding]:
     """The shipped networks, priors and sample, loaded as a user would."""
     return [
         _asset("depth network dpt-timm", _load_network),
+        _asset("segmenter street", _load_street),
         *(_asset(f"shape prior {name}", partial(_load_prior, name)) for name in _PRIORS),
         _asset("predictor", _load_predictor),
         _asset("heading network", _load_heading),
@@ -193,6 +194,12 @@ def _load_network() -> str:
 
     network = create_depth()
     return f"weights: {network.card.weights_licence}"
+
+
+def _load_street() -> str:
+    from diffrender.instances.street import shipped_street
+
+    return _weights(shipped_street())
 
 
 def _load_prior(name: str) -> str:

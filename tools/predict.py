@@ -57,8 +57,14 @@ def molecules(
     asked = list(smiles or []) + _lines(listing)
     if not asked:
         raise InputError("no molecules: give SMILES, or a file of them with --list")
+    parts = _numbers(shares)
+    if parts is not None and len(parts) != len(weights):
+        raise InputError(
+            f"--shares is '{shares}', expected a number for each --weights, of which there are "
+            f"{len(weights)}"
+        )
     members = [load_molecule_network(path) for path in weights]
-    found = predict_molecules(asked, members, _numbers(shares))
+    found = predict_molecules(asked, members, parts)
     rows = [{k: v for k, v in asdict(row).items() if v is not None} for row in found]
     print_json({"label": members[0].label, "networks": len(members), "molecules": rows})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from diffrender.shape_priors import ShapePrior, TrainingReport
 
 __all__ = ["prior"]
+
+_MESHES_LICENCE = "that of the meshes it was learned from"
 
 prior = typer.Typer(
     help="Shape priors: learn one from meshes, or look at one.", no_args_is_help=True
@@ -55,9 +57,7 @@ def learn(
     ] = None,
     latents: Annotated[int, typer.Option(help="Number of shape latents.")] = 8,
     name: Annotated[str, typer.Option(help="Name written into the file.")] = "learned",
-    licence: Annotated[
-        str, typer.Option(help="Licence written into the file.")
-    ] = "that of the meshes it was learned from",
+    licence: Annotated[str, typer.Option(help="Licence written into the file.")] = _MESHES_LICENCE,
     forward: Annotated[
         str | None,
         typer.Option(metavar="AXIS", help="Where the vehicles point, such as +z; else found."),
@@ -94,7 +94,17 @@ def learn(
 
     if out_file.is_dir():
         raise InputError(f"--out {out_file} is a folder, expected a file such as mine.safetensors")
+    if out_file.suffix != ".safetensors":
+        raise InputError(f"--out {out_file}: expected a name that ends in .safetensors")
     writable_folder(out_file.parent)  # before the learning, which may take hours
+    if kind == "pca":
+        training: dict[str, object] = {"--width": width, "--density": density, "--steps": steps}
+        training |= {"--encoder-steps": encoder_steps, "--checkpoint": checkpoint}
+        _refuse_given(training, "--kind autoencoder, not with principal components")
+    if family is not None:
+        axes = {"--forward": forward, "--up": up, "--scale": None if scale == 1 else scale}
+        _refuse_given(axes, "meshes, not with --family, whose cars are in metres")
+    _check_files(meshes or [])
     learned: ShapePrior
     if kind == "autoencoder":
         network = _Network(width, density, (steps, encoder_steps), seed, checkpoint)
@@ -116,6 +126,22 @@ def learn(
     _print(learned)
     written = readable(str(save_prior(learned, out_file)))
     out().print(f"wrote {written}", markup=False, soft_wrap=True)
+
+
+def _refuse_given(options: Mapping[str, object], belongs: str) -> None:
+    """Options that were given (are not None) though they would do nothing."""
+    for option, value in options.items():
+        if value is not None:
+            raise InputError(f"{option} goes with {belongs}")
+
+
+def _check_files(meshes: list[Path]) -> None:
+    """A folder or a name that is not there is said as such, not as too few meshes."""
+    for path in meshes:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, expected the meshes in it, such as {path}/*.obj")
+        if not path.exists():
+            raise InputError(f"{path} does not exist, expected an .obj or .ply mesh")
 
 
 class _Network(NamedTuple):
@@ -170,7 +196,10 @@ def _autoencoder(
         if family is None:
             labels = Labels(name, licence)
             return learn_autoencoder(meshes, settings, generator, labels, watch, axes, scale)
-        named = Labels("car-autoencoder" if name == "learned" else name, "Apache-2.0")
+        named = Labels(
+            "car-autoencoder" if name == "learned" else name,
+            "Apache-2.0" if licence == _MESHES_LICENCE else licence,
+        )
         return autoencoder_of_cars(settings, generator, named, watch)
 
 

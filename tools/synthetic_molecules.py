@@ -36,7 +36,8 @@ def molecules(
         raise InputError(f"--workers is {workers}, expected at least 1")
 
     def report(good: int, bad: int) -> None:
-        note().print(f"{good} molecules of {count}, {bad} left out", markup=False)
+        made = min(good, count)  # they are grown some hundreds at a time, and the last are not kept
+        note().print(f"{made} molecules of {count}, {bad} left out", markup=False)
 
     settings = SyntheticMolecules(count, seed)
     print_json(write_molecules(out_dir, settings, workers=workers, report=report))

@@ -16,7 +16,7 @@ from diffrender.tools.given import path_of, refuse_empty
 from diffrender.tools.inputs import DEFAULT_NETWORK, DepthChoice
 from diffrender.tools.train_meshes import mesh_denoiser, mesh_refiner
 from diffrender.tools.train_molecules import molecules
-from diffrender.tools.train_options import Out, Pause, Tensorboard, deadline
+from diffrender.tools.train_options import Out, Pause, Tensorboard, board_ready, deadline
 from diffrender.tools.train_sources import kitti_frames
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def predictor(
     Interrupted at any moment, the same command goes on from the last checkpoint. Several processes:
     torchrun --nproc-per-node 2 -m diffrender.tools.train predictor ...
     """
+    from diffrender._backbones import timm_with
     from diffrender.blocksparse import SparsityConfig
     from diffrender.predict import (
         PredictorConfig,
@@ -112,6 +113,8 @@ def predictor(
          "--depth-weights": depth_weights, "--backbone": backbone, "--prior": prior,
          "--device": device}
     )  # fmt: skip
+    board_ready(tensorboard)
+    timm_with(backbone)  # an unknown one is refused before samples are made
     until = deadline(pause_after)
     source = _source(kitti, split, listing, masks, DepthChoice(depth, depth_weights), streets)
     shape = load_prior(prior)

@@ -11,7 +11,7 @@ import typer
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
 from diffrender.tools.given import path_of, refuse_empty
-from diffrender.tools.train_options import Out, Pause, Tensorboard, deadline
+from diffrender.tools.train_options import Out, Pause, Tensorboard, board_ready, deadline
 
 if TYPE_CHECKING:
     from diffrender.graph import GraphsSeen, Minutes
@@ -84,6 +84,7 @@ def molecules(
         {"--label": label, "--features": features, "--block": block, "--masking": masking,
          "--schedule": schedule}
     )  # fmt: skip
+    board_ready(tensorboard)
     until = deadline(pause_after)
     chosen = feature_set(features)
     network = GraphSettings(

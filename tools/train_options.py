@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from diffrender.errors import require
 from diffrender.tools.given import path_of
 
-__all__ = ["Out", "Pause", "Tensorboard", "deadline"]
+__all__ = ["Out", "Pause", "Tensorboard", "board_ready", "deadline"]
 
 Out = Annotated[
     Path,
@@ -31,3 +32,13 @@ Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write events t
 def deadline(pause_after: float | None) -> float | None:
     """The `time.monotonic()` at which a training that begins now should stop."""
     return None if pause_after is None else time.monotonic() + pause_after
+
+
+def board_ready(asked: bool) -> None:
+    """Say before anything is made, which may take hours, that events cannot be written.
+
+    Raises:
+        MissingExtraError: they are asked for, and TensorBoard is not installed.
+    """
+    if asked:
+        require("tensorboard", "train")

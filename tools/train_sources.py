@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,12 +92,26 @@ def kitti_frames(
     """The frames of a folder, or those of a split list that it holds.
 
     Raises:
-        InputError: no such folder or list, or a list with no frame of the folder.
+        InputError: no such folder or list, a list with no frame of the folder, or depth that is
+            neither a folder nor a file nor a network.
     """
     from diffrender.datasets import KittiObject
+    from diffrender.depth import list_depth
 
     data = KittiObject(root, split=split)
+    _check_depth(root / split, depth.source, list_depth())
     names = data.names if listing is None else data.split_list(listing, present_only=True)
     if not names:
         raise InputError(f"the list {listing!r} names no frame that {data.folder} holds")
     return KittiFrames(root, split, tuple(names), masks, depth)
+
+
+def _check_depth(folder: Path, source: str, networks: Sequence[str]) -> None:
+    """A slip in the name would be the fault of every frame; here it is said once."""
+    if source in ("lidar", "none", *networks):
+        return
+    if not (folder / source).is_dir() and not Path(source).exists():
+        raise InputError(
+            f"--depth {source} is neither a folder of maps beside {folder / 'image_2'} nor a file: "
+            f"expected one such as depth_2, lidar, none, or one of {', '.join(networks)}"
+        )

@@ -26,6 +26,7 @@ from diffrender.depth.dpt import DptConfig
 from diffrender.depth.dpt_timm import load_dpt, save_dpt
 from diffrender.depth.train_check import check_errors
 from diffrender.depth.train_data import FrameSet, load_frames, make_batch
+from diffrender.depth.train_loss import LossWeights
 from diffrender.depth.train_run import Run, TrainSettings
 from diffrender.errors import InputError
 
@@ -116,6 +117,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=None, help="in place of --minutes")
     parser.add_argument("--batch", type=int, default=TrainSettings.batch)
     parser.add_argument("--rate", type=float, default=TrainSettings.rate)
+    parser.add_argument(
+        "--small", type=float, default=TrainSettings.small, help="share at 3/4 of the size"
+    )
+    parser.add_argument(
+        "--object", type=float, default=LossWeights.object, help="weight of the vehicles' errors"
+    )
     parser.add_argument("--every", type=int, default=TrainSettings.every)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=None, help="frames to load at most")
@@ -140,9 +147,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         mean, std = classifier_colours(given.backbone)
         config = replace(config, mean=mean, std=std)
     settings = TrainSettings(
-        given.minutes, given.steps, given.batch, given.rate, bfloat16=given.bfloat16,
-        every=given.every, seed=given.seed, backbone_rate=given.backbone_rate,
-        frozen_norm=given.frozen_norm,
+        given.minutes, given.steps, given.batch, given.rate, small=given.small,
+        bfloat16=given.bfloat16, every=given.every, seed=given.seed,
+        backbone_rate=given.backbone_rate, frozen_norm=given.frozen_norm,
+        weights=LossWeights(object=given.object),
     )  # fmt: skip
     frames, check = load_frames(*given.frames, limit=given.limit), load_frames(given.check)
     print(f"{len(frames)} frames, {len(check)} to check on, {settings}, {config}", flush=True)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffrender.errors import InputError
+
 __all__ = ["LossWeights", "depth_loss", "object_errors"]
 
 _LEAST = 12  # known pixels of a vehicle that counts
@@ -31,6 +33,10 @@ class LossWeights:
     gradient: float = 0.5
     sky: float = 0.1
     object: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.gradient, self.sky, self.object) < 0:
+            raise InputError(f"{self}: expected weights of at least 0")
 
 
 def depth_loss(

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from diffrender._training import (
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.dpt_timm import load_dpt
 from diffrender.depth.train_data import Batch
-from diffrender.depth.train_loss import depth_loss
+from diffrender.depth.train_loss import LossWeights, depth_loss
 from diffrender.errors import InputError
 
 __all__ = ["Run", "TrainSettings"]
@@ -51,6 +51,7 @@ class TrainSettings:
             what a pretrained one knows of photographs.
         frozen_norm: keep the backbone's batch statistics, which are those of photographs, and do
             not take the synthetic pictures'.
+        weights: of the terms of the loss.
     """
 
     minutes: float = 50.0
@@ -65,13 +66,17 @@ class TrainSettings:
     seed: int = 0
     backbone_rate: float = 1.0
     frozen_norm: bool = False
+    weights: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
         positive = (
             self.minutes, self.batch, self.rate, self.every, self.steps or 1, self.backbone_rate
         )  # fmt: skip
-        if min(positive) <= 0 or not 0 <= self.average < 1:
-            raise InputError(f"{self}: expected positive numbers, and average in [0, 1)")
+        shares = 0 <= self.average < 1 and 0 <= self.small <= 1
+        if min(positive) <= 0 or not shares:
+            raise InputError(
+                f"{self}: expected positive numbers, average in [0, 1) and small in [0, 1]"
+            )
 
 
 class Run:
@@ -117,7 +122,7 @@ class Run:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bfloat16):
             predicted = self.net(image)
         far = self.net.config.depth_range[1]
-        terms = depth_loss(predicted, batch.depth, batch.owner, far)
+        terms = depth_loss(predicted, batch.depth, batch.owner, far, self.settings.weights)
         if not torch.isfinite(terms["total"]):
             raise RuntimeError(f"the loss is {float(terms['total'])} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)
@@ -204,7 +209,7 @@ _KEPT = ("seed", "batch", "small", "average", "frozen_norm")
 
 
 def _identity(settings: TrainSettings) -> dict[str, Any]:
-    """What a run keeps to its end; rates, decay, length and precision may change on the way."""
+    """What a run keeps to its end; rates, decay, length, precision and weights may change."""
     return {name: getattr(settings, name) for name in _KEPT}
 
 

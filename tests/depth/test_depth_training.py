@@ -16,8 +16,8 @@ from diffrender.depth import DptConfig, load_dpt, save_dpt
 from diffrender.depth.dpt import DptNet
 from diffrender.depth.train import TrainSettings, main, train
 from diffrender.depth.train_check import check_errors
-from diffrender.depth.train_data import FrameSet, load_frames, make_batch, whole_frames
-from diffrender.depth.train_loss import depth_loss, object_errors
+from diffrender.depth.train_data import Batch, FrameSet, load_frames, make_batch, whole_frames
+from diffrender.depth.train_loss import LossWeights, depth_loss, object_errors
 from diffrender.depth.train_run import Run
 from diffrender.errors import InputError
 
@@ -179,6 +179,29 @@ def test_every_vehicle_counts_alike() -> None:
     truth[0, 0, 0, :4] = 0
     terms = depth_loss(truth.clamp_min(1) * d.nan_to_num(posinf=0).exp(), truth, owner, far=100)
     assert float(terms["object"]) == pytest.approx((0.1 + 0.4 + 0.7) / 3, rel=1e-5)
+
+
+def test_weights_of_the_terms() -> None:
+    truth = torch.full((1, 1, 8, 8), 10.0)
+    owner = torch.ones_like(truth, dtype=torch.uint8)
+    plain, more = (depth_loss(1.1 * truth, truth, owner, 60, LossWeights(object=k)) for k in (1, 3))
+    assert float(more["total"] - plain["total"]) == pytest.approx(2 * np.log(1.1), rel=1e-4)
+    with pytest.raises(InputError, match="expected weights of at least 0"):
+        LossWeights(object=-1.0)
+    for share in ({"small": 1.5}, {"small": -0.1}, {"average": 1.0}):
+        with pytest.raises(InputError, match=r"average in \[0, 1\) and small in \[0, 1\]"):
+            TrainSettings(**share)
+    image = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    depth, known = torch.full((2, 1, 32, 48), 10.0), torch.ones(2, 1, 32, 48, dtype=torch.uint8)
+    batch = Batch(image, depth, torch.ones(2), known)
+    totals = []
+    for weight in (0.0, 2.0):
+        torch.manual_seed(0)
+        run = Run(TINY, TrainSettings(weights=LossWeights(object=weight)))
+        run.learn(batch)
+        totals.append((run.recent[0]["total"], run.recent[0]["object"]))
+    assert totals[0][1] > 0
+    assert totals[1][0] - totals[0][0] == pytest.approx(2 * totals[0][1], rel=1e-3)
 
 
 def test_training_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:

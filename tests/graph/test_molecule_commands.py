@@ -26,6 +26,7 @@ def test_grow_train_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     made = RUN.invoke(app, ["synthetic", "molecules", "--out", str(data), "--count", "20"])
     assert made.exit_code == 0, made.output
     assert sum(json.loads(made.stdout)["molecules"].values()) == 20
+    assert made.stderr.splitlines()[-1].startswith("20 molecules of 20, ")  # 24 were grown
     train = ["train", "molecules", "--data", str(data), "--out", str(out), "--layers", "1"]
     train += ["--block", "MPNN+FFN", "--epochs", "1", "--batch", "8"]
     paused = RUN.invoke(app, [*train, "--pause-after", "0"])
@@ -55,6 +56,10 @@ def test_grow_train_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     [
         (["predict", "molecules", "--weights", "none.safetensors"], "no molecules"),
         (["predict", "molecules", "C", "--weights", "none.safetensors"], "no such file"),
+        (
+            ["predict", "molecules", "C", "--weights", "none.safetensors", "--shares", "1,0.5"],
+            "expected a number for each --weights, of which there are 1",
+        ),
         (TRAIN, "expected the layout of PCQM4Mv2"),
         ([*TRAIN, "--masking", "1:2"], "three numbers as 1:3:1"),
         ([*TRAIN, "--masking", "nan:1:1"], "1:3:1"),

@@ -67,7 +67,7 @@ def test_options_go_with_the_benchmark_that_reads_meshes(
         run("priors", quick=True, choice=MeshFolder(cars=tmp_path / "absent"))
     monkeypatch.delenv("DIFFRENDER_SHARED", raising=False)
     report = run("priors", quick=True)
-    assert report.rows == []
+    assert [row.operation for row in report.rows] == ["left out: no folder of meshes (--cars DIR)"]
     assert not report.targets[0].met
 
 

@@ -55,6 +55,7 @@ def test_doctor_prints_plain_lines_and_fails_where_something_required_is_broken(
 def test_doctor_looks_at_every_shipped_file(monkeypatch: pytest.MonkeyPatch) -> None:
     from diffrender import datasets, heading
     from diffrender.graph import meshes
+    from diffrender.instances import street
     from diffrender.shape_priors import files
 
     monkeypatch.setattr(diagnosis, "_REQUIRED", {})
@@ -74,12 +75,14 @@ def test_doctor_looks_at_every_shipped_file(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(heading, "shipped_heading", absent)
     monkeypatch.setattr(meshes, "load_denoiser", absent)
     monkeypatch.setattr(meshes, "load_refiner", absent)
+    monkeypatch.setattr(street, "shipped_street", absent)
     monkeypatch.setattr(datasets, "sample_folder", lambda: Path("absent"))
     monkeypatch.setattr(files, "prior_path", lambda name: Path(f"absent/{name}"))
     broken = {name for name, reason in assets().items() if reason}
     assert broken == {
-        "heading network", "mesh denoiser", "mesh refiner", "sample of demo", "shape prior car",
-        "shape prior car-autoencoder", "shape prior pedestrian", "shape prior cyclist",
+        "heading network", "mesh denoiser", "mesh refiner", "sample of demo", "segmenter street",
+        "shape prior car", "shape prior car-autoencoder", "shape prior pedestrian",
+        "shape prior cyclist",
     }  # fmt: skip
 
 

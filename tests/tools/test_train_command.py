@@ -69,6 +69,26 @@ def test_refusals(tmp_path: Path, arguments: list[str], message: str) -> None:
     assert message in " ".join(done.output.split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--depth", "depth_9"], "--depth depth_9 is neither a folder of maps beside"),
+        (["--backbone", "no_such"], "has no backbone 'no_such'"),
+        (["--tensorboard"], "pip install 'diffrender[train]'"),
+    ],
+)
+def test_what_no_sample_can_mend_is_refused_before_the_first(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setattr("diffrender.predict.prepare", lambda *_, **__: pytest.fail("made samples"))
+    root = write_kitti(SyntheticStreets(1, 1, (64, 208), NEAR), tmp_path / "kitti")
+    command = ["train", "predictor", "--kitti", str(root), "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, [*command, *arguments])
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path: Path) -> None:
     root = folder(tmp_path / "kitti")
