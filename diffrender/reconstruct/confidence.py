@@ -15,6 +15,7 @@ import numpy as np
 
 from diffrender.instances import Instance, box_of_mask
 from diffrender.reconstruct.observations import open_sides
+from diffrender.reconstruct.windows import Drawn, Window
 
 __all__ = ["CALIBRATION", "Agreement", "Calibration", "agreement", "probability"]
 
@@ -86,27 +87,31 @@ CALIBRATION = Calibration(
 def agreement(
     instance: Instance,
     others: list[np.ndarray],  # each (H, W)
-    drawn: np.ndarray,  # (H, W)
+    drawn: Drawn,
     depth: np.ndarray | None,  # (H, W)
     terms: dict[str, float],
     margin: float,
     belief: float,
 ) -> Agreement:
-    """Compare the drawn depth (0 = empty) with mask and depth map; the rest is carried over."""
-    mask, silhouette = instance.mask, drawn > 0
+    """Compare the drawn depth with mask and depth map; the rest is carried over."""
+    box = np.array(box_of_mask(instance.mask))
+    window = drawn.window.joined(Window.of_box(box, instance.mask.shape))
+    mask, z = instance.mask[window.pixels], drawn.within(window)
+    silhouette = z > 0
     hidden = np.zeros_like(mask)
     for other in others:
-        hidden |= other
+        hidden |= other[window.pixels]
     care = ~hidden | mask
     either = int(((silhouette | mask) & care).sum())
     shared = int((silhouette & mask).sum())
     away = 0.0
     if depth is not None:
-        both = silhouette & mask & (depth > 0)
+        seen = depth[window.pixels]
+        both = silhouette & mask & (seen > 0)
         if both.any():
-            away = float(np.median(drawn[both] - depth[both]) / np.median(depth[both]))
-    box = np.array(box_of_mask(mask))
-    if not open_sides(box, mask, np.zeros_like(mask)).any():  # the image cuts it on every side
+            away = float(np.median(z[both] - seen[both]) / np.median(seen[both]))
+    whole = instance.mask
+    if not open_sides(box, whole, np.zeros_like(whole)).any():  # the image cuts it on every side
         shared = 0
     return Agreement(
         mask=shared / max(either, 1),

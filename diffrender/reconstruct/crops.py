@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d
 from diffrender.cameras import Camera
 from diffrender.losses import Depth, Evidence
 from diffrender.reconstruct.observations import DepthNoise, Observation, inner_mask
+from diffrender.reconstruct.windows import Window
 
 __all__ = ["Crops", "crop_evidence"]
 
@@ -59,14 +60,9 @@ def crop_evidence(
     window = torch.cat([boxes[:, :2] - _MARGIN * extent, boxes[:, 2:] + _MARGIN * extent], dim=1)
     small = camera.to(torch.float32).crop_resize(window, size)
 
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).float() / 255
     masks, cares, images, depths = [], [], [], []
     for observation, frame in zip(observations, window, strict=True):
-        mask = observation.instance.mask
-        own = torch.from_numpy(mask).float()
-        free = torch.from_numpy(~observation.hiding).float()
-        stack = torch.cat([own[None], free[None], pixels.permute(2, 0, 1)])
-        sampled = _resample(stack, frame, size)
+        sampled = _resample(observation, image, frame, size)
         masks.append(sampled[0])
         cares.append(torch.maximum(sampled[1], sampled[0]))
         images.append(sampled[2:].permute(1, 2, 0))
@@ -98,11 +94,26 @@ def crop_evidence(
     return Crops(evidence, small, window)
 
 
-def _resample(stack: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, H, W) cut to `window` and averaged to `size`; zero outside the image."""
-    height, width = stack.shape[-2:]
+def _resample(
+    observation: Observation,
+    image: np.ndarray,  # (H, W, 3)
+    window: Tensor,  # (4,)
+    size: tuple[int, int],
+) -> Tensor:
+    """Mask, what is not hidden, and colour cut to `window` and averaged to `size`, (5, h, w).
+
+    Zero outside the image. Only the pixels that count are looked at.
+    """
+    around = Window.of_box(window.numpy(), observation.hiding.shape, margin=1)
+    part = around.pixels
+    own = torch.from_numpy(observation.instance.mask[part]).float()
+    free = torch.from_numpy(~observation.hiding[part]).float()
+    colour = torch.from_numpy(np.ascontiguousarray(image[part])).permute(2, 0, 1).float() / 255
+    stack = torch.cat([own[None], free[None], colour])
+    height, width = around.size
     rows, columns = size[0] * _SUPERSAMPLES, size[1] * _SUPERSAMPLES
-    left, top, right, bottom = window.tolist()
+    corner = window.new_tensor([around.left, around.top]).repeat(2)
+    left, top, right, bottom = (window - corner).tolist()
     x = left + (torch.arange(columns) + 0.5) * (right - left) / columns
     y = top + (torch.arange(rows) + 0.5) * (bottom - top) / rows
     grid = torch.stack(torch.meshgrid(2 * x / width - 1, 2 * y / height - 1, indexing="xy"), dim=-1)
@@ -126,9 +137,11 @@ def _bin_depth(
     z_points = camera.to(torch.float64).world_to_camera(torch.from_numpy(observation.points))[:, 2]
     slack = noise.floor + 3 * noise.relative * observation.depth
     low, high = float(z_points.min()) - slack, float(z_points.max()) + slack
-    core = inner_mask(observation.instance.mask)
+    around = Window.of_box(observation.mask_box, depth.shape, margin=1)
+    depth = depth[around.pixels]
+    core = inner_mask(observation.instance.mask[around.pixels])
     rows, columns = np.nonzero(core & (depth >= low) & (depth <= high))
-    left, top, right, bottom = window.tolist()
+    left, top, right, bottom = (window - window.new_tensor([around.left, around.top] * 2)).tolist()
     i = np.floor((rows + 0.5 - top) / (bottom - top) * size[0]).astype(int)
     j = np.floor((columns + 0.5 - left) / (right - left) * size[1]).astype(int)
     cell = i * size[1] + j

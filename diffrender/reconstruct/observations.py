@@ -11,6 +11,7 @@ from diffrender.cameras import Camera
 from diffrender.errors import InputError
 from diffrender.instances import Instance, box_of_mask
 from diffrender.reconstruct.classes import depth_span
+from diffrender.reconstruct.windows import Window
 
 __all__ = [
     "DepthNoise",
@@ -179,9 +180,11 @@ def open_sides(box: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.ndar
 
 def _depth_points(instance: Instance, camera: Camera, depth: np.ndarray | None) -> np.ndarray:
     mask = instance.mask
-    if depth is None or depth.shape != mask.shape:
+    if depth is None or depth.shape != mask.shape or not mask.any():
         return np.zeros((0, 3))
-    eroded = inner_mask(mask)
+    around = Window.of_box(box_of_mask(mask), mask.shape, margin=1)
+    depth = depth[around.pixels]
+    eroded = inner_mask(mask[around.pixels])
     rows, columns = np.nonzero(eroded & (depth > 0) & np.isfinite(depth))
     if len(rows) == 0:
         return np.zeros((0, 3))
@@ -193,7 +196,8 @@ def _depth_points(instance: Instance, camera: Camera, depth: np.ndarray | None) 
     if len(z) > _MAX_POINTS:
         pick = np.linspace(0, len(z) - 1, _MAX_POINTS).astype(int)
         rows, columns, z = rows[pick], columns[pick], z[pick]
-    pixels = torch.from_numpy(np.stack([columns + 0.5, rows + 0.5], axis=-1))
+    across, down = columns + around.left + 0.5, rows + around.top + 0.5
+    pixels = torch.from_numpy(np.stack([across, down], axis=-1))
     return camera.to(torch.float64).unproject(pixels, torch.from_numpy(z)).numpy()
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
-from diffrender.raster import rasterize
 from diffrender.reconstruct.agreement import agree, agree_on_road, depth_term
 from diffrender.reconstruct.box_fit import BoxFit, BoxFitSettings, fit_boxes
 from diffrender.reconstruct.confidence import agreement, probability
@@ -29,7 +28,8 @@ from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.starting import Starter, StartRequest
 from diffrender.reconstruct.texture import bake_texture
 from diffrender.reconstruct.traffic import VEHICLES
-from diffrender.reconstruct.union import drawn_depths, reorder
+from diffrender.reconstruct.union import drawn_alone, reorder
+from diffrender.reconstruct.windows import draw_alone
 from diffrender.road import Road
 from diffrender.rotations import wrap_angle
 from diffrender.shape_priors import ShapePrior, default_texture
@@ -125,9 +125,9 @@ class Solver:
 
         def together(best: Hypotheses) -> Problem:
             prior, best = self.prior.to("cpu"), best.to("cpu")
-            drawn = drawn_depths(place(prior, best, camera, boxes)[0], prior.faces, camera)
             ordered = observations
             if self.settings.union:
+                drawn = drawn_alone(place(prior, best, camera, boxes)[0], prior.faces, camera)
                 ordered = reorder(observations, drawn, self.noise.scale)
             seen = crops(self.settings.stages[0].size).to("cpu")
             pictures = draw(prior, best, camera, seen.camera, boxes, False)
@@ -247,22 +247,22 @@ class Solver:
         mesh = prior.mesh(hypothesis.latent[0], size)
         if free is not None:
             mesh = dataclasses.replace(mesh, vertices=(free - location) @ rotation)
-        drawn = rasterize(mesh.transformed(rotation, location), camera)
-        silhouette = (drawn.face[..., 0] >= 0).numpy()
+        drawn = draw_alone(mesh.transformed(rotation, location).vertices, mesh.faces, camera)
+        part = drawn.window.pixels
+        silhouette = np.zeros(camera.size, dtype=bool)
+        silhouette[part] = (drawn.depth > 0).numpy()
         texture = None
         if plain_texture is not None:
             texture = bake_texture(
-                mesh, (rotation, location), camera, self.image, observation.instance.mask,
-                drawn.depth[..., 0],
-                plain_texture,
+                mesh, (rotation, location), drawn.window.camera(camera), self.image[part],
+                observation.instance.mask[part], drawn.depth, plain_texture,
             )  # fmt: skip
         everyone = [*self.observations, *self.elsewhere]
         others = [o.instance.mask for o in everyone if o is not observation]
         terms = {k: float(v[index]) for k, v in fit.terms.items()}
         belief = self.noise.scale if self.depth is not None else 0.2
         agreed = agreement(
-            observation.instance, others, drawn.depth[..., 0].numpy(), self.depth, terms,
-            fit.margin[index], belief,
+            observation.instance, others, drawn, self.depth, terms, fit.margin[index], belief,
         )  # fmt: skip
         return ReconstructedObject(
             instance=observation.instance,

@@ -9,41 +9,38 @@ stands in front leaves it visible.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
-from diffrender.meshes import MeshBatch
-from diffrender.raster import rasterize
 from diffrender.reconstruct.observations import Observation, open_sides
+from diffrender.reconstruct.windows import Drawn, draw_alone
 
-__all__ = ["drawn_depths", "reorder"]
+__all__ = ["drawn_alone", "reorder"]
 
 _MARGIN = 0.5  # metres: fitted surfaces are not exact
 
 
-@torch.no_grad()
-def drawn_depths(
+def drawn_alone(
     vertices: Tensor,  # (B, V, 3)
     faces: Tensor,  # (F, 3)
     camera: Camera,
-) -> np.ndarray:
-    """Every object drawn alone into the image: depth (B, H, W), metres, 0 where empty."""
-    fragments = rasterize(MeshBatch.shared(vertices, faces), camera.expand(len(vertices)))
-    return fragments.depth[..., 0].cpu().numpy()
+) -> list[Drawn]:
+    """Every object drawn alone, B of them; not differentiable."""
+    return [draw_alone(own, faces, camera) for own in vertices]
 
 
 def reorder(
     observations: list[Observation],
-    drawn: np.ndarray,  # (B, H, W)
+    drawn: Sequence[Drawn],
     relative: float,
 ) -> list[Observation]:
     """The observations, with what may hide each worked out from the drawn depths.
 
     Args:
-        drawn: every observation's object, as `drawn_depths` gives it.
+        drawn: every observation's object, as `drawn_alone` gives it.
         relative: standard deviation of the depth of an object against another's, as a share.
 
     A neighbour lies behind, and its mask is background, where its drawn surface is farther than
@@ -61,14 +58,17 @@ def reorder(
                 continue
             if _cut(masks[i]) or _cut(mask):
                 continue
-            here, there = _near(drawn[i], mask), _near(drawn[j], masks[i])
+            here = _near(drawn[i], observations[j].mask_box)
+            there = _near(drawn[j], observation.mask_box)
             if here is None or there is None:
                 continue
             slack = _MARGIN + 2 * relative * here
             if there > here + slack:
                 hiding &= ~mask
             elif there < here - slack:
-                hiding |= (mask | (drawn[j] > 0)) & ~masks[i]
+                hiding |= mask & ~masks[i]
+                part = drawn[j].window.pixels
+                hiding[part] |= (drawn[j].depth > 0).numpy() & ~masks[i][part]
         sides = open_sides(observation.mask_box, masks[i], hiding)
         ordered.append(dataclasses.replace(observation, hiding=hiding, open_sides=sides))
     return ordered
@@ -87,12 +87,13 @@ def _touch(first: np.ndarray, second: np.ndarray) -> bool:  # (4,), (4,)
     return bool((low < high).all())
 
 
-def _near(depth: np.ndarray, mask: np.ndarray) -> float | None:  # (H, W), (H, W)
-    """Median drawn depth over the columns that lie closest to the mask; None if not drawn."""
+def _near(drawn: Drawn, box: np.ndarray) -> float | None:  # (4,)
+    """Median drawn depth over the columns that lie closest to a mask's box; None if not drawn."""
+    depth = drawn.depth.numpy()
     rows, columns = np.nonzero(depth > 0)
-    own = np.nonzero(mask.any(0))[0]
-    if not len(rows) or not len(own):
+    if not len(rows):
         return None
-    away = np.maximum(own.min() - columns, columns - own.max()).clip(min=0)
+    across = columns + drawn.window.left
+    away = np.maximum(box[0] - across, across - (box[2] - 1)).clip(min=0)
     close = away <= np.quantile(away, 0.25)
     return float(np.median(depth[rows[close], columns[close]]))

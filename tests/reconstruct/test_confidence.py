@@ -15,6 +15,7 @@ from diffrender.losses import Depth
 from diffrender.reconstruct import DepthNoise
 from diffrender.reconstruct.agreement import agree, depth_term
 from diffrender.reconstruct.confidence import Agreement, Calibration, agreement, probability
+from diffrender.reconstruct.windows import Drawn, Window
 
 GOOD = Agreement(
     mask=0.95, depth=0.002, visible=1.0, height=80, margin=math.inf, size=0.3, latent=0.3,
@@ -28,20 +29,38 @@ def square(rows: slice, columns: slice) -> np.ndarray:
     return mask
 
 
+def whole(depth: np.ndarray) -> Drawn:
+    height, width = depth.shape
+    return Drawn(Window(0, 0, width, height), torch.from_numpy(depth))
+
+
+def test_agreement_looks_no_further_than_the_object() -> None:
+    """The same of a drawing in its own window, which leaves a part of the mask out."""
+    mask, silhouette = square(slice(5, 15), slice(5, 15)), square(slice(5, 15), slice(9, 17))
+    depth = np.full(mask.shape, 10.0)
+    instance = Instance(mask, box_of_mask(mask), "Car", 1.0, "one")
+    drawn = Drawn(Window(8, 4, 18, 16), torch.from_numpy(silhouette[4:16, 8:18]) * 11.0)
+    other = [square(slice(5, 12), slice(14, 20))]
+    found = agreement(instance, other, drawn, depth, {}, margin=3.0, belief=0.05)
+    everywhere = whole(silhouette * 11.0)
+    assert found == agreement(instance, other, everywhere, depth, {}, margin=3.0, belief=0.05)
+    assert found.mask == pytest.approx(60 / 106)  # 14 of the 120 are the neighbour's
+
+
 def test_agreement_of_a_shifted_square() -> None:
     mask = square(slice(5, 15), slice(5, 15))
     drawn = np.where(square(slice(5, 15), slice(7, 17)), 11.0, 0.0)
     depth = np.full(mask.shape, 10.0)
     instance = Instance(mask, box_of_mask(mask), "Car", 1.0, "one")
     terms = {"size": 0.5, "latent": 0.1, "total": 9.0}
-    found = agreement(instance, [], drawn, depth, terms, margin=3.0, belief=0.05)
+    found = agreement(instance, [], whole(drawn), depth, terms, margin=3.0, belief=0.05)
     assert found.mask == pytest.approx(80 / 120)
     assert found.visible == pytest.approx(0.8)
     assert found.depth == pytest.approx(0.1)
     assert (found.height, found.margin, found.size, found.ground) == (10, 3.0, 0.5, 0.0)
     # What another instance covers is not held against it.
     neighbour = square(slice(5, 15), slice(15, 20))
-    beside = agreement(instance, [neighbour], drawn, None, terms, margin=3.0, belief=0.2)
+    beside = agreement(instance, [neighbour], whole(drawn), None, terms, margin=3.0, belief=0.2)
     assert beside.mask == pytest.approx(0.8)
     assert beside.depth == 0
 
@@ -52,7 +71,7 @@ def filling(rows: slice, columns: slice) -> Agreement:
     instance = Instance(mask, box_of_mask(mask), "Truck", 1.0, "one")
     depth = np.full(mask.shape, 4.0)
     drawn = np.where(mask, 4.01, 0.0)
-    return agreement(instance, [], drawn, depth, {"size": 0.3}, margin=3.0, belief=0.05)
+    return agreement(instance, [], whole(drawn), depth, {"size": 0.3}, margin=3.0, belief=0.05)
 
 
 def test_an_outline_that_the_image_cuts_everywhere_says_nothing() -> None:

@@ -8,9 +8,11 @@ import torch
 from diffrender.cameras import Camera
 from diffrender.instances import Instance, box_of_mask
 from diffrender.reconstruct.observations import Observation, observe
-from diffrender.reconstruct.union import drawn_depths, reorder
+from diffrender.reconstruct.union import drawn_alone, reorder
+from diffrender.reconstruct.windows import Drawn, Window
 
 SIZE = (60, 100)
+WHOLE = Window(0, 0, 100, 60)
 CAMERA = Camera.from_intrinsics(
     torch.tensor([[100.0, 0, 50], [0, 100, 30], [0, 0, 1]]), SIZE, pixel_centres="half"
 )
@@ -19,12 +21,12 @@ SQUARE = torch.tensor([[0.0, -1, 0], [2.0, -1, 0], [2.0, 1, 0], [0.0, 1, 0]])
 FACES = torch.tensor([[0, 1, 2], [0, 2, 3]])
 
 
-def scene(near: float, far: float) -> tuple[list[Observation], np.ndarray]:
+def scene(near: float, far: float) -> tuple[list[Observation], list[Drawn]]:
     left = SQUARE + torch.tensor([-2.0, 0.0, near])
     right = SQUARE + torch.tensor([-0.4, 0.0, far])
-    drawn = drawn_depths(torch.stack([left, right]), FACES, CAMERA)
-    front = drawn[0] > 0
-    back = (drawn[1] > 0) & ~front
+    drawn = drawn_alone(torch.stack([left, right]), FACES, CAMERA)
+    front, back = (one.within(WHOLE) > 0 for one in drawn)
+    back = back & ~front
     instances = [
         Instance(mask, box_of_mask(mask), "Car", 1.0, name)
         for mask, name in ((front, "front"), (back, "back"))
@@ -35,10 +37,11 @@ def scene(near: float, far: float) -> tuple[list[Observation], np.ndarray]:
 
 def test_depths_are_those_of_each_object_alone() -> None:
     _, drawn = scene(8.0, 10.0)
-    assert drawn.shape == (2, *SIZE)
-    assert np.allclose(drawn[0][drawn[0] > 0], 8.0, atol=1e-4)
-    both = (drawn > 0).all(0)
-    assert both.any()  # the far one is drawn behind the near one too
+    left, right = (one.within(WHOLE) for one in drawn)
+    assert left.shape == SIZE
+    assert np.allclose(left[left > 0], 8.0, atol=1e-4)
+    assert np.allclose(right[right > 0], 10.0, atol=1e-4)
+    assert ((left > 0) & (right > 0)).any()  # the far one is drawn behind the near one too
 
 
 def test_the_front_one_keeps_its_whole_outline() -> None:
@@ -53,9 +56,9 @@ def test_the_front_one_keeps_its_whole_outline() -> None:
 
 def test_a_nearer_object_hides_beyond_its_mask() -> None:
     before, drawn = scene(8.0, 10.0)
-    wider = drawn.copy()
-    wider[0, :, -10:] = 8.0  # drawn where no mask is
-    back = reorder(before, wider, relative=0.01)[1]
+    wider = torch.from_numpy(drawn[0].within(WHOLE))
+    wider[:, -10:] = 8.0  # drawn where no mask is
+    back = reorder(before, [Drawn(WHOLE, wider), drawn[1]], relative=0.01)[1]
     assert back.hiding[:, -10:][~back.instance.mask[:, -10:]].all()
     assert not (back.hiding & back.instance.mask).any()
 
@@ -64,5 +67,5 @@ def test_what_the_depths_cannot_tell_stays() -> None:
     before, drawn = scene(8.0, 10.0)
     for observation, again in zip(before, reorder(before, drawn, relative=0.2), strict=True):
         assert np.array_equal(observation.hiding, again.hiding)
-    gone = reorder(before, np.zeros_like(drawn), relative=0.01)
+    gone = reorder(before, [Drawn(WHOLE, torch.zeros(SIZE))] * 2, relative=0.01)
     assert np.array_equal(gone[0].hiding, before[0].hiding)
