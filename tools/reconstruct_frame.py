@@ -61,7 +61,7 @@ def image_scene(
     scene = run(inputs, fit, device=depth.device, loaded=loaded)
     if inputs.focal is None:
         return scene
-    return _with_focal(scene, inputs, sources, fit, loaded, depth.device)
+    return _with_focal(scene, inputs, sources, fit, loaded[0], depth.device)
 
 
 def frame_scene(
@@ -134,18 +134,18 @@ def _with_focal(
     inputs: Inputs,
     sources: Sources,
     fit: Fit,
-    loaded: Loaded,
+    prior: ShapePrior | ClassPriors,
     device: str,
 ) -> Scene:
     """The scene with what its guessed focal length does to it, which is also said."""
-    from diffrender.reconstruct import Run
+    from diffrender.reconstruct import Run, SceneStart
     from diffrender.reconstruct import reconstruct as reconstruct_scene
     from diffrender.reconstruct.export import readable_names
     from diffrender.reconstruct.focal import focal_record, measure_sensitivity
 
     assert inputs.focal is not None
-    prior, start = loaded
     settings = dataclasses.replace(fit.settings, camera_height=inputs.camera_height)
+    start = SceneStart(scene, settings)  # the same descent again, not another search
 
     def solve(seen: Inputs) -> Scene:
         named = Run(seen.name, seen.depth_source, device, start=start)

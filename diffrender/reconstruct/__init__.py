@@ -20,6 +20,7 @@ from diffrender.reconstruct.pipeline import reconstruct as reconstruct
 from diffrender.reconstruct.scene import Pose as Pose
 from diffrender.reconstruct.scene import ReconstructedObject as ReconstructedObject
 from diffrender.reconstruct.scene import Scene as Scene
+from diffrender.reconstruct.scene_start import SceneStart as SceneStart
 from diffrender.reconstruct.settings import LossWeights as LossWeights
 from diffrender.reconstruct.settings import ReconstructSettings as ReconstructSettings
 from diffrender.reconstruct.settings import StageSettings as StageSettings

@@ -4,7 +4,7 @@ A photograph alone says nothing of the focal length f (pixels). Where depth come
 z = f H / h, or from the road, z = f H_camera / v, it grows as f, while x = u z / f, y = v z / f and
 the sizes across the view stay. Where depth is measured, z stays, and x, y and the sizes across the
 view fall as 1 / f. A reconstruction weighs both, so the exponents are measured here: it is done
-again in the same way with f a little shorter and a little longer.
+again with f a little shorter and a little longer, each from where the first reconstruction ended.
 
 Source: Hartley, Zisserman, "Multiple View Geometry", 2004, section 6.1 (the pinhole model).
 """
