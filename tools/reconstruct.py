@@ -46,7 +46,8 @@ def reconstruct(
         float | None,
         typer.Option(
             metavar="DEGREES",
-            help="Horizontal field of view, without --calib. Neither: KITTI's 81.4 is guessed.",
+            help="Horizontal field of view, without --calib. Neither: the lens that the file "
+            "names, else KITTI's 81.4.",
         ),
     ] = None,
     masks: Annotated[

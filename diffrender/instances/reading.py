@@ -143,7 +143,7 @@ def _decode(path: str | os.PathLike[str], kind: str) -> tuple[Any, int]:
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """An 8-bit picture as (H, W, 3) uint8 RGB; stored orientation, alpha dropped.
+    """An 8-bit picture as (H, W, 3) uint8 RGB, turned as its EXIF says; alpha dropped.
 
     Raises:
         InputError: absent, too large, broken, or deeper than 8 bits.
@@ -157,7 +157,17 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         raise InputError(
             f"{path} has pixels of mode {picture.mode}, expected an 8-bit image; convert it to RGB"
         )
-    return np.array(picture.convert("RGB"), dtype=np.uint8)
+    return np.array(_upright(picture).convert("RGB"), dtype=np.uint8)
+
+
+def _upright(picture: Any) -> Any:
+    """The picture as viewers and OpenCV show it: telephones store it as the sensor lies."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # a broken block says nothing; the picture itself was read whole
+        return picture
 
 
 def read_id_image(path: str | os.PathLike[str]) -> np.ndarray:

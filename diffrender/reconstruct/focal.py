@@ -33,6 +33,8 @@ KITTI_FOV = 81.4
 
 _GUESS_RANGE = (50.0, 100.0)  # telephones, dashcams and car cameras lie within
 _STATED_ERROR = 1.0  # degrees: what a data sheet rounds to
+# Of a focal length in 35 mm film: whole millimetres, and makers compare diagonals or widths.
+_WRITTEN_ERROR = 0.05
 _STEP = 0.1  # of the natural logarithm of f, to either side
 
 
@@ -41,12 +43,13 @@ class FocalGuess:
     """A focal length that is not from a calibration.
 
     Attributes:
-        source: "fov": the user stated the field of view; "guess": KITTI's was taken.
+        source: "fov": the user stated the field of view; "exif": the camera wrote its lens into the
+            picture's file; "guess": KITTI's was taken.
         fov: horizontal field of view, degrees.
         fov_range: what the true one is taken to lie within, degrees.
     """
 
-    source: Literal["fov", "guess"]
+    source: Literal["fov", "exif", "guess"]
     fov: float
     fov_range: tuple[float, float]
 
@@ -68,12 +71,21 @@ class FocalGuess:
         return Camera.from_intrinsics(intrinsics, size, pixel_centres="half").to(torch.float32)
 
 
-def guess_focal(fov: float | None) -> FocalGuess:
+def guess_focal(fov: float | None, written: float | None = None) -> FocalGuess:
     """The guess for a stated horizontal field of view (degrees), or for none.
 
+    `written` is what the picture's file says of it (`written_fov`), which a stated one overrules.
+
     Raises:
-        InputError: not between 5 and 170 degrees.
+        InputError: the stated one is not between 5 and 170 degrees.
     """
+    if fov is None and written is not None:
+        half = math.tan(math.radians(written) / 2)
+        narrow, wide = (
+            round(2 * math.degrees(math.atan(half * factor)), 1)
+            for factor in (1 - _WRITTEN_ERROR, 1 + _WRITTEN_ERROR)
+        )
+        return FocalGuess("exif", round(written, 1), (narrow, wide))
     if fov is None:
         return FocalGuess("guess", KITTI_FOV, _GUESS_RANGE)
     if not (math.isfinite(fov) and 5 <= fov <= 170):
@@ -153,12 +165,12 @@ def focal_record(
 def statement(guess: FocalGuess, width: int, exponents: dict[str, dict[str, float]]) -> str:
     """One sentence for people."""
     focal, (short, long) = guess.focal(width), guess.focal_range(width)
-    origin = (
-        f"no calibration: a horizontal field of view of {guess.fov:g} degrees is assumed "
-        "(KITTI's camera)"
-        if guess.source == "guess"
-        else f"no calibration: a horizontal field of view of {guess.fov:g} degrees was stated"
-    )
+    said = {
+        "guess": "is assumed (KITTI's camera)",
+        "exif": "is what the picture's file says of its lens",
+        "fov": "was stated",
+    }[guess.source]
+    origin = f"no calibration: a horizontal field of view of {guess.fov:g} degrees {said}"
     text = (
         f"{origin}, a focal length of {focal:.0f} px; were it {guess.fov_range[1]:g} to "
         f"{guess.fov_range[0]:g} degrees, the focal length would be "

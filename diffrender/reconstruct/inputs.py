@@ -21,6 +21,7 @@ from diffrender.instances import (
     load_boxes,
     load_instances,
 )
+from diffrender.reconstruct.exif import written_fov
 from diffrender.reconstruct.focal import FocalGuess, guess_focal
 from diffrender.reconstruct.input_depth import DepthChoice, DepthSource, Load, View
 from diffrender.road import CAMERA_HEIGHT as CAMERA_HEIGHT
@@ -92,7 +93,8 @@ class Sources:
 
         Args:
             calib: its calibration; None guesses the camera from `fov`.
-            fov: horizontal field of view, degrees; None without `calib` takes KITTI's.
+            fov: horizontal field of view, degrees; None without `calib` takes what the file says of
+                the lens, else KITTI's.
 
         Raises:
             InputError: a file is missing, broken, or does not fit the image.
@@ -111,7 +113,7 @@ class Sources:
             camera_file = load_camera_file(calib)
             camera, height = camera_file.camera(size), camera_file.camera_height or CAMERA_HEIGHT
         else:
-            focal, height = guess_focal(fov), CAMERA_HEIGHT
+            focal, height = guess_focal(fov, written_fov(path, size)), CAMERA_HEIGHT
             camera = focal.camera(size)
         view = View(path.stem, image, camera, height)
 

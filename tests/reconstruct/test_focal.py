@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scene_fixture import make_scene
 from street_set import write_streets
 from test_export_records import documented_schema, mismatches
 
 from diffrender.errors import InputError
+from diffrender.instances.reading import read_image
 from diffrender.reconstruct import ReconstructSettings, Run, Scene, StageSettings, reconstruct
+from diffrender.reconstruct.exif import written_fov
 from diffrender.reconstruct.export import save_scene
 from diffrender.reconstruct.focal import (
     KITTI_FOV,
@@ -47,6 +50,77 @@ def test_convention_field_of_view() -> None:
 def test_impossible_fields_of_view(fov: float) -> None:
     with pytest.raises(InputError, match="the field of view is .* expected 5 to 170"):
         guess_focal(fov)
+
+
+def photograph(path: Path, size: tuple[int, int], tags: dict[int, int], turned: int = 1) -> Path:
+    """A JPEG of (height, width) as stored, dark but for its lower edge, with EXIF."""
+    pixels = np.zeros((*size, 3), np.uint8)
+    pixels[-8:] = 255
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    exif.get_ifd(0x8769).update(tags)
+    Image.fromarray(pixels).save(path, exif=exif)
+    return path
+
+
+def test_convention_35_mm_film(tmp_path: Path) -> None:
+    """Film of 36 x 24 mm sees what its own proportions say; others are compared by diagonals."""
+    film = photograph(tmp_path / "film.jpg", (240, 360), {0xA405: 18})
+    assert written_fov(film, (240, 360)) == pytest.approx(90.0, abs=0.05)
+    other = photograph(
+        tmp_path / "telephone.jpg", (300, 400), {0xA405: 26, 0xA002: 4000, 0xA003: 3000}
+    )
+    focal = 26 / math.hypot(36, 24) * 500
+    expected = 2 * math.degrees(math.atan(200 / focal))
+    assert written_fov(other, (300, 400)) == pytest.approx(expected, abs=0.05)
+    upright = written_fov(other, (400, 300))
+    assert upright == pytest.approx(2 * math.degrees(math.atan(150 / focal)), abs=0.05)
+    guess = guess_focal(None, expected)
+    assert guess.source == "exif"
+    assert guess.focal(400) == pytest.approx(focal, rel=2e-3)
+    assert guess.focal_range(400) == pytest.approx((focal / 1.05, focal / 0.95), rel=3e-3)
+    assert "is what the picture's file says of its lens" in statement(guess, 400, {})
+    assert guess_focal(60.0, expected).source == "fov"  # what the user states overrules it
+
+
+def test_pictures_whose_lens_is_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "one.jpg"
+    for tags in ({}, {0xA405: 0}, {0xA405: 9999}, {0xA405: 26, 0xA002: 4000, 0xA003: 2250}):
+        assert written_fov(photograph(path, (300, 400), tags), (300, 400)) is None
+    good = photograph(path, (300, 400), {0xA405: 26}).read_bytes()
+    assert written_fov(path, (300, 400)) is not None
+    at = good.index(b"Exif") + 10  # where the block's tables begin
+    path.write_bytes(good[:at] + bytes([255]) * 24 + good[at + 24 :])
+    assert written_fov(path, (300, 400)) is None
+    assert read_image(path).shape == (300, 400, 3)
+    with pytest.raises(InputError, match="no such file"):
+        written_fov(tmp_path / "none.jpg", (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("turned", "edge"), [(1, "lower"), (3, "upper"), (6, "left"), (8, "right")]
+)
+def test_convention_pictures_are_turned_as_viewers_turn_them(
+    tmp_path: Path, turned: int, edge: str
+) -> None:
+    path = photograph(tmp_path / "one.jpg", (64, 96), {0xA405: 26}, turned)
+    image = read_image(path)
+    assert image.shape == ((96, 64, 3) if turned in (6, 8) else (64, 96, 3))
+    bright = {
+        "lower": image[-6:], "upper": image[:6], "left": image[:, :6], "right": image[:, -6:]
+    }  # fmt: skip
+    assert [name for name, part in bright.items() if part.mean() > 200] == [edge]
+
+
+def test_a_photograph_alone_is_seen_through_its_own_lens(tmp_path: Path) -> None:
+    path = photograph(tmp_path / "one.jpg", (96, 128), {0xA405: 26}, turned=6)
+    masks = tmp_path / "masks.png"
+    Image.fromarray(np.zeros((128, 96), np.uint8)).save(masks)
+    inputs = Sources(DepthChoice("none"), MaskChoice(str(masks))).of_image(path, None)
+    assert inputs.focal is not None and inputs.focal.source == "exif"
+    assert inputs.camera.size == (128, 96)
+    focal = float(inputs.camera.intrinsics[0, 0])
+    assert focal == pytest.approx(26 / math.hypot(36, 24) * 160, rel=2e-3)
 
 
 def measured(tmp_path: Path, depth: str, settings: ReconstructSettings) -> dict[str, float]:
