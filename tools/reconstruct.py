@@ -50,6 +50,10 @@ def reconstruct(
             "names, else KITTI's 81.4.",
         ),
     ] = None,
+    camera_height: Annotated[
+        float | None,
+        typer.Option(metavar="METRES", help="Of IMAGE's camera above the road; left out: 1.65."),
+    ] = None,
     masks: Annotated[
         str | None,
         typer.Option(
@@ -203,8 +207,12 @@ def reconstruct(
         ),
         MaskChoice(masks, segmenter, segmenter_weights, device, allow_non_commercial, sharpen),
     )
-    if kitti is not None and (image is not None or calib is not None or fov is not None):
-        raise InputError("give either IMAGE, with --calib and --masks, or --kitti with --frame")
+    of_image = (image, calib, fov, camera_height)
+    if kitti is not None and any(given is not None for given in of_image):
+        raise InputError(
+            "give either IMAGE, with --calib, --fov, --camera-height and --masks, or --kitti with "
+            "--frame"
+        )
     if kitti is not None and frame is None and split is None:
         raise InputError(
             "--kitti needs --frame NAME, such as --frame 000003, or --split LIST for many frames"
@@ -215,7 +223,7 @@ def reconstruct(
         return
     if ray is not None or workers != 1:
         raise InputError("--workers and --ray go with --kitti ROOT --split LIST")
-    scene = _one_scene(image, (calib, fov), (kitti, frame, split), choices, fit)
+    scene = _one_scene(image, (calib, fov, camera_height), (kitti, frame, split), choices, fit)
     files = scene.save(out)
     if as_json:
         print_json(json.loads((out / "result.json").read_text(encoding="utf-8")))
@@ -226,7 +234,7 @@ def reconstruct(
 
 def _one_scene(
     image: Path | None,
-    camera: tuple[Path | None, float | None],
+    camera: tuple[Path | None, float | None, float | None],
     kitti: tuple[Path | None, str | None, str | None],
     choices: tuple[DepthChoice, MaskChoice],
     fit: Fit,

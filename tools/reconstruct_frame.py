@@ -47,16 +47,15 @@ class Fit:
 
 def image_scene(
     image: Path,
-    camera: tuple[Path | None, float | None],
+    camera: tuple[Path | None, float | None, float | None],
     choices: tuple[DepthChoice, MaskChoice],
     fit: Fit,
 ) -> Scene:
-    """The scene of a single image; `camera` is its calibration or field of view, or neither."""
-    calib, fov = camera
+    """The scene of a single image; `camera` is its calibration or field of view, and its height."""
     depth, masks = choices
     sources = Sources(depth, masks)
     _say_licence(sources)
-    inputs = sources.of_image(image, calib, fov)
+    inputs = sources.of_image(image, *camera)
     loaded = _load(fit, depth.device)
     scene = run(inputs, fit, device=depth.device, loaded=loaded)
     if inputs.focal is None:

@@ -105,8 +105,8 @@ def measure_sensitivity(
 
     Reconstructs twice, with f shortened and lengthened by 10 %; `again` makes the depth of the
     inputs anew for another camera, `solve` reconstructs. An object that either run refuses is
-    left out. The exponents carry the noise of two optimizations: about 0.1 where each searches anew,
-    some hundredths where `solve` goes on from the scene that there is (`SceneStart`).
+    left out. The exponents carry the noise of two optimizations: about 0.1 where each searches
+    anew, some hundredths where `solve` goes on from the scene that there is (`SceneStart`).
 
     Raises:
         InputError: as `again` and `solve`.

@@ -88,13 +88,20 @@ class Sources:
         self.sharpen = _open_sharpening(masks)
         self.depth = DepthSource(depth)
 
-    def of_image(self, path: Path, calib: Path | None, fov: float | None = None) -> Inputs:
+    def of_image(
+        self,
+        path: Path,
+        calib: Path | None,
+        fov: float | None = None,
+        camera_height: float | None = None,
+    ) -> Inputs:
         """Inputs of a single image.
 
         Args:
             calib: its calibration; None guesses the camera from `fov`.
             fov: horizontal field of view, degrees; None without `calib` takes what the file says of
                 the lens, else KITTI's.
+            camera_height: metres above the road; None takes the calibration's, else KITTI's.
 
         Raises:
             InputError: a file is missing, broken, or does not fit the image.
@@ -111,11 +118,16 @@ class Sources:
             if fov is not None:
                 raise InputError("give either --calib or --fov: the calibration says the field")
             camera_file = load_camera_file(calib)
-            camera, height = camera_file.camera(size), camera_file.camera_height or CAMERA_HEIGHT
+            camera, height = camera_file.camera(size), camera_file.camera_height
+            if height is not None and camera_height is not None:
+                raise InputError(
+                    f"{calib} says that the camera is {height:g} m above the road: leave out "
+                    "--camera-height"
+                )
         else:
-            focal, height = guess_focal(fov, written_fov(path, size)), CAMERA_HEIGHT
+            focal, height = guess_focal(fov, written_fov(path, size)), None
             camera = focal.camera(size)
-        view = View(path.stem, image, camera, height)
+        view = View(path.stem, image, camera, _height(camera_height, height))
 
         def load(hint: np.ndarray | None) -> tuple[list[Instance], list[Rejected]]:
             if self.segmenter is None:
@@ -214,6 +226,15 @@ def _open_sharpening(choice: MaskChoice) -> Callable[[np.ndarray, list[Instance]
 
     net = shipped_street().to(choice.device)
     return lambda image, instances: sharpen_masks(net, image, instances, outline)
+
+
+def _height(given: float | None, calibrated: float | None) -> float:
+    """Of the camera above the road, metres."""
+    if given is None:
+        return calibrated or CAMERA_HEIGHT
+    if not 0.1 <= given <= 20:
+        raise InputError(f"--camera-height is {given:g}, expected metres above the road, 0.1 to 20")
+    return given
 
 
 def _joined(

@@ -121,6 +121,25 @@ def test_a_photograph_alone_is_seen_through_its_own_lens(tmp_path: Path) -> None
     assert inputs.camera.size == (128, 96)
     focal = float(inputs.camera.intrinsics[0, 0])
     assert focal == pytest.approx(26 / math.hypot(36, 24) * 160, rel=2e-3)
+    assert inputs.camera_height == 1.65
+
+
+def test_height_of_the_camera(tmp_path: Path) -> None:
+    path = photograph(tmp_path / "one.jpg", (96, 128), {})
+    Image.fromarray(np.zeros((96, 128), np.uint8)).save(tmp_path / "masks.png")
+    sources = Sources(DepthChoice("none"), MaskChoice(str(tmp_path / "masks.png")))
+    assert sources.of_image(path, None, None, 1.2).camera_height == 1.2
+    for height in (0.0, -1.0, 50.0, math.nan):
+        with pytest.raises(InputError, match="--camera-height is .* expected metres above"):
+            sources.of_image(path, None, None, height)
+    calib = tmp_path / "calib.json"
+    record = {"intrinsics": [[100, 0, 64], [0, 100, 48], [0, 0, 1]], "pixel_centres": "half"}
+    calib.write_text(json.dumps(record))
+    assert sources.of_image(path, calib, None, 1.3).camera_height == 1.3
+    calib.write_text(json.dumps(record | {"camera_height": 1.4}))
+    assert sources.of_image(path, calib).camera_height == 1.4
+    with pytest.raises(InputError, match="says that the camera is 1.4 m above the road"):
+        sources.of_image(path, calib, None, 1.3)
 
 
 def measured(tmp_path: Path, depth: str, settings: ReconstructSettings) -> dict[str, float]:

@@ -119,7 +119,10 @@ def test_bad_files_arerefused(
         (["--hypotheses", "0"], "hypotheses is 0"),
         (["--iterations", "2"], "--iterations is 2, expected at least 4"),
         (["--frame", "000003"], "--frame goes with --kitti"),
-        (["--kitti", "root"], "give either IMAGE, with --calib and --masks, or --kitti"),
+        (
+            ["--kitti", "root"],
+            "give either IMAGE, with --calib, --fov, --camera-height and --masks, or --kitti",
+        ),
         (["--traffic", "right", "--method", "box"], "--traffic right goes with --method render"),
         (["--depth-units-per-metre", "0"], "units_per_metre is 0"),
     ],
