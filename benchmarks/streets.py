@@ -8,8 +8,9 @@ depth map of a scene is `--depth`: independent (noise of 10 % on every pixel), n
 noise of 10 %), lidar, shipped (the shipped depth network looking at the image), drift (a factor of
 8 % common to the image, and correlated noise of 3 %; `--alone` keeps the objects from agreeing on
 it), or mixed (the first three in turn); `--masks noisy` moves the outlines by two pixels and gives
-neighbours each other's rims, `--sharpen` lets the shipped segmenter draw them anew. Truth serves
-scoring only. `benchmarks/confidence.py` calibrates on the same lines.
+neighbours each other's rims, `--sharpen` lets the shipped segmenter draw them anew. `--height` puts
+the camera at another height, which is told; `--rescale` fits the map's factor to road and cars.
+Truth serves scoring only. `benchmarks/confidence.py` calibrates on the same lines.
 """
 
 from __future__ import annotations
@@ -25,8 +26,14 @@ from typing import Any
 import numpy as np
 
 from diffrender._files import write_text_atomic
-from diffrender.datasets.synthetic import SyntheticFrame, SyntheticStreets, add_depth_noise
+from diffrender.datasets.synthetic import (
+    StreetSettings,
+    SyntheticFrame,
+    SyntheticStreets,
+    add_depth_noise,
+)
 from diffrender.datasets.synthetic_masks import add_mask_noise
+from diffrender.depth import DepthPrediction, align_to_scene
 from diffrender.errors import InputError
 from diffrender.evaluate import PoseError, pose_error, summarise
 from diffrender.instances.street import sharpen_masks, shipped_street
@@ -38,6 +45,7 @@ from diffrender.reconstruct import (
     reconstruct,
 )
 from diffrender.reconstruct.noise import depth_noise_of
+from diffrender.road import CAMERA_HEIGHT
 from diffrender.tools.bench_format import machine
 
 NOISE = {
@@ -49,6 +57,7 @@ NOISE = {
 }
 _DRIFT = 0.08  # standard deviation (log) of an image's factor
 _CORRELATION = 60.0  # pixels
+_AROUND = 0.02  # metres, of a height that is asked for
 _OUTLINE = 2.0  # pixels, standard deviation of a noisy mask's outline
 
 
@@ -94,7 +103,11 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
     prior, started = load_prior("car"), time.monotonic()
     start = load_start(beside_box_fits=True) if asked.init == "both" else None
     net = shipped_street() if asked.sharpen else None
-    streets = SyntheticStreets(asked.seed, asked.scenes)
+    span = StreetSettings().camera_height
+    if asked.height is not None:
+        span = (asked.height - _AROUND, asked.height + _AROUND)
+    looks = StreetSettings(camera_height=span)
+    streets = SyntheticStreets(asked.seed, asked.scenes, settings=looks)
     for index in range(asked.scenes):
         if index in done:
             continue
@@ -108,6 +121,11 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
             instances = add_mask_noise(instances, _OUTLINE, draw)
         if net is not None:
             instances = sharpen_masks(net, frame.image, instances, _OUTLINE)
+        if asked.rescale:
+            seen = DepthPrediction(depth, "metric")
+            depth = align_to_scene(
+                seen, frame.camera, instances, camera_height=sum(span) / 2, rescale_metric=True
+            ).depth
         given = {instance.name for instance in instances}
         scene = reconstruct(
             frame.image, frame.camera, instances, depth, prior, settings(NOISE[kind]),
@@ -168,6 +186,8 @@ def main() -> None:
     make.add_argument("--traffic", choices=["right", "left"])
     make.add_argument("--heading", action=argparse.BooleanOptionalAction, default=True)
     make.add_argument("--road", choices=["found", "flat"], default="found")
+    make.add_argument("--height", type=float, help="of the camera, metres")
+    make.add_argument("--rescale", action="store_true", help="fit the map to road and cars")
     make.add_argument("--init", choices=["both", "box"], default="both")
     make.add_argument("--alone", action="store_true")
     make.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
@@ -191,7 +211,7 @@ def main() -> None:
         return ReconstructSettings(
             depth_noise=noise, class_sizes=sizes, solver=asked.solver, traffic=asked.traffic,
             weights=LossWeights.of_masks(asked.mismatch), heading=asked.heading,
-            ground=asked.road,
+            ground=asked.road, camera_height=asked.height or CAMERA_HEIGHT,
         )  # fmt: skip
 
     rows(asked, settings)
