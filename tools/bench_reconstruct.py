@@ -13,7 +13,7 @@ from pathlib import Path
 from diffrender.tools.bench_accuracy import synthetic_streets
 from diffrender.tools.bench_format import Report
 from diffrender.tools.bench_real_frames import real_frames
-from diffrender.tools.bench_speed import memory, raster_against_deodr, speed
+from diffrender.tools.bench_speed import large_picture, memory, raster_against_deodr, speed
 
 __all__ = ["bench_real", "bench_reconstruct", "bench_speed", "bench_synthetic"]
 
@@ -49,4 +49,5 @@ def bench_speed(*, quick: bool) -> Report:
     speed(report, repeats=3 if quick else 15)
     raster_against_deodr(report, quick=quick)
     memory(report)
+    large_picture(report, repeats=3 if quick else 15)  # last: a fork counts what this one holds
     return report

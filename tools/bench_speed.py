@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 
 from diffrender.tools.bench_format import Report, Row, Target, spread, time_calls
 
-__all__ = ["memory", "raster_against_deodr", "speed"]
+__all__ = ["large_picture", "memory", "raster_against_deodr", "speed"]
+
+_ENLARGED = 5  # 11.6 megapixels, as telephones have
 
 _TEN_CARS = """
 import resource, sys
@@ -61,6 +65,39 @@ def speed(report: Report, repeats: int) -> None:
     report.rows.append(Row(case, "reconstruct", middle, "s", spread(times)))
     report.rows.append(Row(case, "reconstruct, best", min(times), "s"))
     report.targets.append(Target(case, "<= 1.5 s", middle, middle <= 1.5))
+
+
+def large_picture(report: Report, repeats: int) -> None:
+    """The sample as it is and enlarged, in turns: what an object costs hangs little on pixels."""
+    from diffrender.datasets import sample_frame
+    from diffrender.instances import box_of_mask
+    from diffrender.reconstruct import Run, reconstruct
+    from diffrender.shape_priors import load_prior
+
+    frame, prior = sample_frame(), load_prior("car")
+    height, width = frame.image.shape[:2]
+    assert frame.depth is not None
+
+    def runs(factor: int) -> Callable[[], object]:
+        image, depth = (a.repeat(factor, 0).repeat(factor, 1) for a in (frame.image, frame.depth))
+        camera = frame.camera.resize((factor * height, factor * width))
+        instances = []
+        for one in frame.instances():
+            mask = one.mask.repeat(factor, 0).repeat(factor, 1)
+            instances.append(dataclasses.replace(one, mask=mask, box=box_of_mask(mask)))
+        return lambda: reconstruct(
+            image, camera, instances, depth, prior, None, Run(depth_source="file")
+        )
+
+    calls = {"plain": runs(1), "large": runs(_ENLARGED)}
+    times = time_calls(calls, repeats=max(3, repeats // 5))
+    plain, large = (statistics.median(times[name]) for name in ("plain", "large"))
+    case = (
+        f"the sample, {_ENLARGED * width} x {_ENLARGED * height} pixels, against {width} x {height}"
+    )
+    report.rows.append(
+        Row(case, "reconstruct", large, "s", spread(times["large"]), "its own size", large / plain)
+    )
 
 
 def raster_against_deodr(report: Report, *, quick: bool) -> None:
