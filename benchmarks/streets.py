@@ -103,10 +103,9 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
     prior, started = load_prior("car"), time.monotonic()
     start = load_start(beside_box_fits=True) if asked.init == "both" else None
     net = shipped_street() if asked.sharpen else None
-    span = StreetSettings().camera_height
-    if asked.height is not None:
-        span = (asked.height - _AROUND, asked.height + _AROUND)
-    looks = StreetSettings(camera_height=span)
+    looks, height = StreetSettings(), asked.height
+    if height is not None:
+        looks = StreetSettings(camera_height=(height - _AROUND, height + _AROUND))
     streets = SyntheticStreets(asked.seed, asked.scenes, settings=looks)
     for index in range(asked.scenes):
         if index in done:
@@ -124,7 +123,11 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
         if asked.rescale:
             seen = DepthPrediction(depth, "metric")
             depth = align_to_scene(
-                seen, frame.camera, instances, camera_height=sum(span) / 2, rescale_metric=True
+                seen,
+                frame.camera,
+                instances,
+                camera_height=height or CAMERA_HEIGHT,
+                rescale_metric=True,
             ).depth
         given = {instance.name for instance in instances}
         scene = reconstruct(

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["prior"]
 
-_MESHES_LICENCE = "that of the meshes it was learned from"
-
 prior = typer.Typer(
     help="Shape priors: learn one from meshes, or look at one.", no_args_is_help=True
 )
@@ -57,7 +55,13 @@ def learn(
     ] = None,
     latents: Annotated[int, typer.Option(help="Number of shape latents.")] = 8,
     name: Annotated[str, typer.Option(help="Name written into the file.")] = "learned",
-    licence: Annotated[str, typer.Option(help="Licence written into the file.")] = _MESHES_LICENCE,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            help="Licence written into the file; left out: that of the meshes, of a family "
+            "Apache-2.0."
+        ),
+    ] = None,
     forward: Annotated[
         str | None,
         typer.Option(metavar="AXIS", help="Where the vehicles point, such as +z; else found."),
@@ -105,6 +109,8 @@ def learn(
         axes = {"--forward": forward, "--up": up, "--scale": None if scale == 1 else scale}
         _refuse_given(axes, "meshes, not with --family, whose cars are in metres")
     _check_files(meshes or [])
+    if licence is None:
+        licence = "that of the meshes it was learned from" if family is None else "Apache-2.0"
     learned: ShapePrior
     if kind == "autoencoder":
         network = _Network(width, density, (steps, encoder_steps), seed, checkpoint)
@@ -196,10 +202,7 @@ def _autoencoder(
         if family is None:
             labels = Labels(name, licence)
             return learn_autoencoder(meshes, settings, generator, labels, watch, axes, scale)
-        named = Labels(
-            "car-autoencoder" if name == "learned" else name,
-            "Apache-2.0" if licence == _MESHES_LICENCE else licence,
-        )
+        named = Labels("car-autoencoder" if name == "learned" else name, licence)
         return autoencoder_of_cars(settings, generator, named, watch)
 
 

@@ -71,10 +71,7 @@ def fit_boxes(
 
     # Where the mask's centre column meets the depth: the box's centre is near, mostly behind.
     left, _, right, _ = observation.mask_box
-    depth = observation.depth
-    if math.isnan(depth):
-        height_px = observation.mask_box[3] - observation.mask_box[1]
-        depth = float(camera.intrinsics[1, 1]) * settings.size[2] / height_px
+    depth = observation.distance(camera, settings.size[2])
     middle = torch.tensor([[(left + right) / 2, float(camera.intrinsics[1, 2])]]).double()
     start = camera.unproject(middle, torch.tensor([depth]).double())[0, [0, 2]]
     along = start / start.norm()

@@ -112,8 +112,7 @@ def _resample(
     stack = torch.cat([own[None], free[None], colour])
     height, width = around.size
     rows, columns = size[0] * _SUPERSAMPLES, size[1] * _SUPERSAMPLES
-    corner = window.new_tensor([around.left, around.top]).repeat(2)
-    left, top, right, bottom = (window - corner).tolist()
+    left, top, right, bottom = around.local(window)
     x = left + (torch.arange(columns) + 0.5) * (right - left) / columns
     y = top + (torch.arange(rows) + 0.5) * (bottom - top) / rows
     grid = torch.stack(torch.meshgrid(2 * x / width - 1, 2 * y / height - 1, indexing="xy"), dim=-1)
@@ -137,11 +136,10 @@ def _bin_depth(
     z_points = camera.to(torch.float64).world_to_camera(torch.from_numpy(observation.points))[:, 2]
     slack = noise.floor + 3 * noise.relative * observation.depth
     low, high = float(z_points.min()) - slack, float(z_points.max()) + slack
-    around = Window.of_box(observation.mask_box, depth.shape, margin=1)
+    around, core = inner_mask(observation.instance.mask, observation.mask_box)
     depth = depth[around.pixels]
-    core = inner_mask(observation.instance.mask[around.pixels])
     rows, columns = np.nonzero(core & (depth >= low) & (depth <= high))
-    left, top, right, bottom = (window - window.new_tensor([around.left, around.top] * 2)).tolist()
+    left, top, right, bottom = around.local(window)
     i = np.floor((rows + 0.5 - top) / (bottom - top) * size[0]).astype(int)
     j = np.floor((columns + 0.5 - left) / (right - left) * size[1]).astype(int)
     cell = i * size[1] + j

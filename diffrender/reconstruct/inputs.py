@@ -125,7 +125,8 @@ class Sources:
                     "--camera-height"
                 )
         else:
-            focal, height = guess_focal(fov, written_fov(path, size)), None
+            written = written_fov(path, size) if fov is None else None
+            focal, height = guess_focal(fov, written), None
             camera = focal.camera(size)
         view = View(path.stem, image, camera, _height(camera_height, height))
 

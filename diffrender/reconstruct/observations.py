@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,13 @@ class Observation:
     depth: float
     hiding: np.ndarray  # (H, W)
 
+    def distance(self, camera: Camera, height: float) -> float:
+        """`depth`, or without points the z at which `height` (metres) spans the mask's box."""
+        if not np.isnan(self.depth):
+            return self.depth
+        pixels = float(self.mask_box[3] - self.mask_box[1])
+        return float(camera.intrinsics[1, 1]) * height / pixels
+
 
 def observe(
     instances: list[Instance],
@@ -182,9 +190,8 @@ def _depth_points(instance: Instance, camera: Camera, depth: np.ndarray | None) 
     mask = instance.mask
     if depth is None or depth.shape != mask.shape or not mask.any():
         return np.zeros((0, 3))
-    around = Window.of_box(box_of_mask(mask), mask.shape, margin=1)
+    around, eroded = inner_mask(mask, box_of_mask(mask))
     depth = depth[around.pixels]
-    eroded = inner_mask(mask[around.pixels])
     rows, columns = np.nonzero(eroded & (depth > 0) & np.isfinite(depth))
     if len(rows) == 0:
         return np.zeros((0, 3))
@@ -201,14 +208,26 @@ def _depth_points(instance: Instance, camera: Camera, depth: np.ndarray | None) 
     return camera.to(torch.float64).unproject(pixels, torch.from_numpy(z)).numpy()
 
 
-def inner_mask(mask: np.ndarray) -> np.ndarray:  # (H, W)
-    """The mask without its outermost pixels, where depth maps bleed; small masks stay whole."""
+def inner_mask(
+    mask: np.ndarray,  # (H, W)
+    box: Sequence[float] | np.ndarray,  # (4,)
+) -> tuple[Window, np.ndarray]:
+    """The mask without its outermost pixels, where depth maps bleed; small masks stay whole.
+
+    Args:
+        box: of the mask, left, top, right, bottom.
+
+    Returns:
+        The part of the image around the mask, and the inner mask there, (h, w).
+    """
+    around = Window.of_box(box, mask.shape, margin=1)
+    mask = mask[around.pixels]
     inner = mask.copy()
     inner[1:] &= mask[:-1]
     inner[:-1] &= mask[1:]
     inner[:, 1:] &= mask[:, :-1]
     inner[:, :-1] &= mask[:, 1:]
-    return inner if inner.sum() > _MIN_INNER_PIXELS else mask
+    return around, inner if inner.sum() > _MIN_INNER_PIXELS else mask
 
 
 def _patch_medians(

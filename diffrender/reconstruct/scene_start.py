@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
+from diffrender.cameras import Camera
 from diffrender.instances import box_of_mask
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.observations import Observation
@@ -31,7 +33,6 @@ class SceneStart:
 
     scene: Scene
     settings: ReconstructSettings
-    beside_box_fits: bool = False
 
     @property
     def name(self) -> str:
@@ -46,6 +47,11 @@ class SceneStart:
             for stage in self.settings.stages[-2:]
         )
 
+    @property
+    def beside_box_fits(self) -> bool:
+        """No: what the scene has is better."""
+        return False
+
     def serves(self, prior: ShapePrior) -> bool:
         """Any: a shape that is not of its latents begins as the mean one."""
         return True
@@ -53,55 +59,46 @@ class SceneStart:
     def __call__(self, request: StartRequest) -> Hypotheses:
         known = {box_of_mask(item.instance.mask): item for item in self.scene.objects}
         rows = []
-        for index, observation in enumerate(request.observations):
+        for k, observation in enumerate(request.observations):
             found = known.get(tuple(observation.mask_box.tolist()))
-            if found is None:
-                rows.append(_unknown(index, observation, request))
-            else:
-                rows.append(self._found(index, observation, found, request))
-        begun = rows[0]
-        for row in rows[1:]:
-            begun = Hypotheses.join(begun, row)
-        return begun
-
-    def _found(
-        self,
-        index: int,
-        observation: Observation,
-        found: ReconstructedObject,
-        request: StartRequest,
-    ) -> Hypotheses:
-        pose = found.pose
-        before = self.scene.camera.to(torch.float64)
-        pixel, z = before.project(torch.tensor([pose.centre], dtype=torch.float64))
-        box = torch.from_numpy(observation.mask_box)
-        offset = (pixel - (box[:2] + box[2:]) / 2) / (box[2:] - box[:2])
-        focal = request.camera.intrinsics[1, 1].double() / before.intrinsics[1, 1]
-        log_depth = (z * focal).log()
-        size = request.prior.latent_size
-        latent = found.latent if len(found.latent) == size else (0.0,) * size
+            size = tuple(request.class_sizes[0][k].tolist())
+            rows.append(
+                _unknown(observation, request.camera, size)
+                if found is None
+                else self._found(observation, request.camera, found)
+            )
+        count = request.prior.latent_size
+        latents = [r.latent if len(r.latent) == count else (0.0,) * count for r in rows]
+        log_depth = torch.tensor([r.depth for r in rows], dtype=torch.float64).log()
+        log_size = torch.tensor([r.size for r in rows], dtype=torch.float64).log()
         return Hypotheses(
-            owner=torch.tensor([index]),
-            offset=offset.float(),
+            owner=torch.arange(len(rows)),
+            offset=torch.tensor([r.offset for r in rows]),
             log_depth=log_depth.float(),
-            angles=torch.tensor([[pose.yaw, pose.pitch, pose.roll]]),
-            log_apparent=(torch.tensor([pose.size]).log() - log_depth[:, None]).float(),
-            latent=torch.tensor([latent]),
+            angles=torch.tensor([r.angles for r in rows]),
+            log_apparent=(log_size - log_depth[:, None]).float(),
+            latent=torch.tensor(latents),
         )
 
+    def _found(self, observation: Observation, camera: Camera, found: ReconstructedObject) -> _Row:
+        pose, before = found.pose, self.scene.camera.to(torch.float64)
+        pixel, z = before.project(torch.tensor([pose.centre], dtype=torch.float64))
+        box = torch.from_numpy(observation.mask_box)
+        offset = (pixel[0] - (box[:2] + box[2:]) / 2) / (box[2:] - box[:2])
+        longer = float(camera.intrinsics[1, 1]) / float(before.intrinsics[1, 1])
+        angles = (pose.yaw, pose.pitch, pose.roll)
+        return _Row(offset.tolist(), float(z[0]) * longer, angles, pose.size, found.latent)
 
-def _unknown(index: int, observation: Observation, request: StartRequest) -> Hypotheses:
-    size = request.class_sizes[0][index].float()
-    z = observation.depth
-    if math.isnan(z):
-        height = float(observation.mask_box[3] - observation.mask_box[1])
-        z = float(request.camera.intrinsics[1, 1] * size[2]) / height
-    log_depth = torch.tensor([z]).log()
-    return Hypotheses(
-        owner=torch.tensor([index]),
-        offset=torch.zeros(1, 2),
-        log_depth=log_depth,
-        angles=torch.zeros(1, 3),
-        log_apparent=size.log() - log_depth[:, None],
-        latent=torch.zeros(1, request.prior.latent_size),
-    )
+
+class _Row(NamedTuple):
+    """Where one object begins, in the terms of `Hypotheses`."""
+
+    offset: Sequence[float]
+    depth: float  # metres
+    angles: Sequence[float]
+    size: Sequence[float]  # metres
+    latent: Sequence[float]
+
+
+def _unknown(observation: Observation, camera: Camera, size: Sequence[float]) -> _Row:
+    return _Row((0.0, 0.0), observation.distance(camera, size[2]), (0.0, 0.0, 0.0), size, ())

@@ -28,7 +28,7 @@ from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.starting import Starter, StartRequest
 from diffrender.reconstruct.texture import bake_texture
 from diffrender.reconstruct.traffic import VEHICLES
-from diffrender.reconstruct.union import drawn_alone, reorder
+from diffrender.reconstruct.union import reorder
 from diffrender.reconstruct.windows import draw_alone
 from diffrender.road import Road
 from diffrender.rotations import wrap_angle
@@ -127,7 +127,8 @@ class Solver:
             prior, best = self.prior.to("cpu"), best.to("cpu")
             ordered = observations
             if self.settings.union:
-                drawn = drawn_alone(place(prior, best, camera, boxes)[0], prior.faces, camera)
+                placed = place(prior, best, camera, boxes)[0]
+                drawn = [draw_alone(own, prior.faces, camera) for own in placed]
                 ordered = reorder(observations, drawn, self.noise.scale)
             seen = crops(self.settings.stages[0].size).to("cpu")
             pictures = draw(prior, best, camera, seen.camera, boxes, False)

@@ -12,24 +12,13 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
 
-from diffrender.cameras import Camera
 from diffrender.reconstruct.observations import Observation, open_sides
-from diffrender.reconstruct.windows import Drawn, draw_alone
+from diffrender.reconstruct.windows import Drawn
 
-__all__ = ["drawn_alone", "reorder"]
+__all__ = ["reorder"]
 
 _MARGIN = 0.5  # metres: fitted surfaces are not exact
-
-
-def drawn_alone(
-    vertices: Tensor,  # (B, V, 3)
-    faces: Tensor,  # (F, 3)
-    camera: Camera,
-) -> list[Drawn]:
-    """Every object drawn alone, B of them; not differentiable."""
-    return [draw_alone(own, faces, camera) for own in vertices]
 
 
 def reorder(
@@ -40,7 +29,7 @@ def reorder(
     """The observations, with what may hide each worked out from the drawn depths.
 
     Args:
-        drawn: every observation's object, as `drawn_alone` gives it.
+        drawn: every observation's object, as `draw_alone` gives it.
         relative: standard deviation of the depth of an object against another's, as a share.
 
     A neighbour lies behind, and its mask is background, where its drawn surface is farther than

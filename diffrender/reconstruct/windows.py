@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
-from diffrender.meshes import Mesh
 from diffrender.raster import rasterize
 
 __all__ = ["Drawn", "Window", "draw_alone"]
@@ -61,6 +60,11 @@ class Window:
             max(self.bottom, other.bottom),
         )
 
+    def local(self, box: Tensor) -> list[float]:  # (4,)
+        """Left, top, right and bottom of a box of the image, in pixels of this window."""
+        sides: list[float] = (box - box.new_tensor([self.left, self.top] * 2)).tolist()
+        return sides
+
     def camera(self, whole: Camera) -> Camera:
         """The camera of these pixels, of that of the image."""
         left, top = whole.intrinsics.new_tensor([self.left, self.top])
@@ -102,5 +106,5 @@ def draw_alone(
     if float(z.min()) > _NEAREST:
         box = torch.cat([pixel.amin(0), pixel.amax(0)]).tolist()
         window = Window.of_box(box, camera.size, _AROUND)
-    fragments = rasterize(Mesh(vertices, faces), window.camera(camera))
+    fragments = rasterize((vertices, faces), window.camera(camera))
     return Drawn(window, fragments.depth[..., 0].cpu())

@@ -8,8 +8,8 @@ import torch
 from diffrender.cameras import Camera
 from diffrender.instances import Instance, box_of_mask
 from diffrender.reconstruct.observations import Observation, observe
-from diffrender.reconstruct.union import drawn_alone, reorder
-from diffrender.reconstruct.windows import Drawn, Window
+from diffrender.reconstruct.union import reorder
+from diffrender.reconstruct.windows import Drawn, Window, draw_alone
 
 SIZE = (60, 100)
 WHOLE = Window(0, 0, 100, 60)
@@ -24,7 +24,7 @@ FACES = torch.tensor([[0, 1, 2], [0, 2, 3]])
 def scene(near: float, far: float) -> tuple[list[Observation], list[Drawn]]:
     left = SQUARE + torch.tensor([-2.0, 0.0, near])
     right = SQUARE + torch.tensor([-0.4, 0.0, far])
-    drawn = drawn_alone(torch.stack([left, right]), FACES, CAMERA)
+    drawn = [draw_alone(one, FACES, CAMERA) for one in (left, right)]
     front, back = (one.within(WHOLE) > 0 for one in drawn)
     back = back & ~front
     instances = [
