@@ -92,7 +92,7 @@ def compare(scenes: int, size: int) -> dict[str, Any]:
             list(Adam().run(objective, start, 1))  # what is made once is made now
             for name, (descent, iterations) in METHODS.items():
                 seconds, lowest = run(descent, objective, start, iterations, cars)
-                missing = iterations - len(seconds)
+                missing = descent.iterates(iterations) - len(seconds)
                 lowest = np.concatenate([lowest, np.repeat(lowest[-1:], missing, axis=0)])
                 seconds = np.concatenate([seconds, np.full(missing, seconds[-1])])
                 curves[name].append(lowest)

@@ -63,7 +63,7 @@ def starts(weights: Path | None = None) -> list[Start]:
     whole = sum(stage.iterations for stage in base.stages)
     short = short_settings(base)
     fifth = sum(stage.iterations for stage in short.stages)
-    first = (StageSettings(iterations=1, size=(96, 96), keep=1, parts=True),)
+    first = (StageSettings(iterations=0, size=(96, 96), keep=1, parts=True),)
     several, one = load_start(weights), load_start(weights, count=1)
     both = load_start(weights, beside_box_fits=True)
     found = [Start("box fit", n, _shared(base, n), None) for n in (whole, fifth)]

@@ -6,6 +6,7 @@ from diffrender.instances.boxes import boxes_from_rows as boxes_from_rows
 from diffrender.instances.boxes import row_name as row_name
 from diffrender.instances.categories import kitti_category as kitti_category
 from diffrender.instances.coco import instances_from_coco as instances_from_coco
+from diffrender.instances.crumbs import without_crumbs as without_crumbs
 from diffrender.instances.grabcut import GrabCutSettings as GrabCutSettings
 from diffrender.instances.grabcut import masks_from_boxes as masks_from_boxes
 from diffrender.instances.kitti_rows import KITTI_COLUMNS as KITTI_COLUMNS

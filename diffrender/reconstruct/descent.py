@@ -45,8 +45,12 @@ class Descent(Protocol):
         """Iterations that it needs, as a share of Adam's."""
         ...
 
+    def iterates(self, iterations: int) -> int:
+        """How many an undisturbed `run` yields, at least one."""
+        ...
+
     def run(self, objective: Objective, start: Hypotheses, iterations: int) -> Iterator[Iterate]:
-        """One `Iterate` per iteration; may end early, once nothing moves."""
+        """The start first, then as it moves; may end early, once nothing does."""
         ...
 
 

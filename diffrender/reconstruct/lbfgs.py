@@ -37,6 +37,10 @@ class LBFGS:
     reach: float = 8.0
     share: float = 0.75
 
+    def iterates(self, iterations: int) -> int:
+        """An evaluation each, of which the first is the start."""
+        return max(iterations, 1)
+
     def run(self, objective: Objective, start: Hypotheses, iterations: int) -> Iterator[Iterate]:
         """`iterations` evaluations; the loss of an iterate never rises."""
         unit, held = objective.step_sizes(), objective.pack(start)

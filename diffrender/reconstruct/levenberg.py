@@ -43,14 +43,22 @@ class LevenbergMarquardt:
     patience: int = 5
     share: float = 0.25
 
+    def iterates(self, iterations: int) -> int:
+        """The start, and every step."""
+        return iterations + 1
+
     def run(self, objective: Objective, start: Hypotheses, iterations: int) -> Iterator[Iterate]:
-        """At most `iterations` steps; ends once every hypothesis has settled."""
+        """At most `iterations` steps; ends once every hypothesis has settled.
+
+        A step takes one Jacobian, where it begins; nothing follows the last one, so it is only
+        weighed.
+        """
         point = objective.pack(start)
         bound = self.reach * objective.step_sizes()
         here = objective.linear(start)
         now, state = start, _State.start(here, self.damping)
         yield Iterate(now, here.value)
-        for iteration in range(iterations - 1):
+        for iteration in range(iterations):
             if iteration >= self.patience:
                 state.give_up(start.owner, self.hopeless)
             active = torch.nonzero(~state.settled)[:, 0]
@@ -58,8 +66,16 @@ class LevenbergMarquardt:
                 return
             step = state.step(active, bound)
             tried = objective.unpack(point[active] + step, start[active])
-            there = objective.linear(tried)
-            better = state.update(active, step, there, objective.tolerance)
+            there = None
+            if iteration + 1 < iterations:
+                there = objective.linear(tried)
+                value = there.value
+            else:
+                with torch.no_grad():
+                    value = objective.value(tried)
+            better = state.update(active, step, value, objective.tolerance)
+            if there is not None:
+                state.linearise(active, better, there)
             point = point.index_add(0, active[better], step[better])
             now = objective.unpack(point, start)
             yield Iterate(now, state.value())
@@ -111,9 +127,9 @@ class _State:
         best = torch.full_like(self.total, torch.inf).scatter_reduce(0, owner, self.total, "amin")
         self.settled |= self.total > best[owner] + hopeless
 
-    def update(self, active: Tensor, step: Tensor, there: Linear, tolerance: float) -> Tensor:
+    def update(self, active: Tensor, step: Tensor, value: LossValue, tolerance: float) -> Tensor:
         """Take what is better, and damp by how well it was foreseen; (A,) which were taken."""
-        old, new = self.total[active], _finite(there.value.total)
+        old, new = self.total[active], _finite(value.total)
         better = new < old
         bent = (self.curvature[active] @ step[..., None])[..., 0]
         foreseen = -(step * (self.gradient[active] + 0.5 * bent)).sum(-1)
@@ -129,11 +145,15 @@ class _State:
         self.settled[active] = (self.small[active] >= 2) | (damping > _MOST)
         taken = active[better]
         self.total[taken] = new[better]
-        for name, term in there.value.terms.items():
+        for name, term in value.terms.items():
             self.terms[name][taken] = term[better]
+        return better
+
+    def linearise(self, active: Tensor, better: Tensor, there: Linear) -> None:
+        """Slopes of what was taken, for the next step."""
+        taken = active[better]
         self.gradient[taken] = _number(there.gradient)[better]
         self.curvature[taken] = _number(there.curvature)[better]
-        return better
 
 
 def _finite(total: Tensor) -> Tensor:

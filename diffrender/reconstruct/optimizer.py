@@ -213,15 +213,15 @@ def choose_descent(name: str, camera: Camera, silhouette: str | None = None) -> 
 
 
 def iteration_limit(settings: ReconstructSettings, camera: Camera) -> int:
-    """The most iterations that all stages together take with the chosen method."""
+    """The most often that `progress` is called: the start of every stage, and its iterations."""
     if settings.method != "render":
         return 0
     descent = choose_descent(settings.solver, camera, settings.silhouette)
-    return sum(_iterations(stage, descent) for stage in settings.stages)
+    return sum(descent.iterates(_iterations(stage, descent)) for stage in settings.stages)
 
 
 def _iterations(stage: StageSettings, descent: Descent) -> int:
-    return max(1, round(stage.iterations * descent.share))
+    return max(min(stage.iterations, 1), round(stage.iterations * descent.share))
 
 
 def _where(choice: Tensor, yes: Hypotheses, no: Hypotheses) -> Hypotheses:

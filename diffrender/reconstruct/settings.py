@@ -39,7 +39,8 @@ def _check_numbers(record: StepSizes | LossWeights) -> None:
 class StageSettings:
     """One run of descent: how long, at which resolution, on how many hypotheses.
 
-    `iterations` counts steps of Adam; a method that needs fewer takes its share of them.
+    `iterations` counts steps of Adam; a method that needs fewer takes its share of them. With 0 the
+    hypotheses are only weighed.
     `keep` is how many yaws per object enter the stage; each is also tried turned by `turns`,
     degrees: 180 for front against rear, a few degrees for descents that stopped beside the
     heading. `jumps` are shares of the depth by which the best one is also tried along its ray, and
@@ -56,10 +57,10 @@ class StageSettings:
     swap: bool = False
 
     def __post_init__(self) -> None:
-        if not _whole(self.iterations, 1) or not _whole(self.keep, 1):
+        if not _whole(self.iterations, 0) or not _whole(self.keep, 1):
             raise InputError(
                 f"StageSettings has iterations {self.iterations}, keep {self.keep}; expected whole "
-                "numbers of at least 1"
+                "numbers of at least 0 and 1"
             )
         if len(self.size) != 2 or not all(_whole(side, _LEAST_SIDE) for side in self.size):
             raise InputError(

@@ -104,6 +104,18 @@ def test_touching_vehicles_are_told_apart_and_strays_belong_to_none() -> None:
         assert np.array_equal(found.owner.numpy() == places[0], small == name)
 
 
+def test_masks_leave_strays_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pixel that points at no centre gets none by lying next to nothing else."""
+    net = StreetNet(SMALL)
+    monkeypatch.setattr(StreetNet, "forward", lambda self, image: perfect(target_of(SCENE)))
+    found = find_vehicles(net, np.zeros((64, 128, 3), np.uint8))
+    assert len(found) == 3
+    assert not any(vehicle.mask[SCENE == SCRAP].any() for vehicle in found)
+    covered = np.any([vehicle.mask for vehicle in found], axis=0)
+    counted = (SCENE > 0) & (SCENE != SCRAP)
+    assert (covered & counted).sum() > 0.95 * counted.sum()
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     left=st.integers(0, 60), top=st.integers(0, 30), width=st.integers(16, 60),

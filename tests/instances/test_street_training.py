@@ -15,7 +15,12 @@ from diffrender._backbones import classifier
 from diffrender.errors import InputError
 from diffrender.instances.street import StreetConfig, load_street
 from diffrender.instances.street.check import check_street
-from diffrender.instances.street.train import StreetTrainSettings, main, train_street
+from diffrender.instances.street.train import (
+    StreetTrainSettings,
+    main,
+    train_street,
+    untrained_street,
+)
 from diffrender.instances.street.train_data import OwnedSet, load_owned, make_street_batch
 
 TINY = StreetConfig("test_efficientnet", channels=8, width=96)
@@ -54,7 +59,7 @@ def test_it_learns_where_the_boxes_are(backbone: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(
         QUICK, steps=150, batch=4, rate=6e-3, every=150, average=0.9, scale=(0.95, 1.05)
     )
-    weights = train_street(boxes(), boxes(), backbone, tmp_path, TINY, settings)
+    weights = train_street(untrained_street(TINY, backbone), boxes(), boxes(), tmp_path, settings)
     report = check_street(load_street(weights), boxes(), score=0.3)
     assert report["found"] >= 0.75
     assert report["iou"] > 0.6
@@ -65,7 +70,9 @@ def test_it_learns_where_the_boxes_are(backbone: Path, tmp_path: Path) -> None:
 def test_an_interrupted_run_ends_with_the_same_bits(
     backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_street(boxes(), boxes(2), backbone, tmp_path / "whole", TINY, QUICK)
+    whole = train_street(
+        untrained_street(TINY, backbone), boxes(), boxes(2), tmp_path / "whole", QUICK
+    )
     learn, left = street_train._learn, [3]
 
     def stops(*given: Any) -> dict[str, float]:
@@ -76,18 +83,21 @@ def test_an_interrupted_run_ends_with_the_same_bits(
 
     monkeypatch.setattr(street_train, "_learn", stops)
     with pytest.raises(KeyboardInterrupt):
-        train_street(boxes(), boxes(2), backbone, tmp_path / "halted", TINY, QUICK)
+        train_street(
+            untrained_street(TINY, backbone), boxes(), boxes(2), tmp_path / "halted", QUICK
+        )
     monkeypatch.undo()
-    again = train_street(boxes(), boxes(2), backbone, tmp_path / "halted", TINY, QUICK)
+    again = train_street(
+        untrained_street(TINY, backbone), boxes(), boxes(2), tmp_path / "halted", QUICK
+    )
     assert again.read_bytes() == whole.read_bytes()
 
 
 def test_another_run_in_the_folder_is_refused(backbone: Path, tmp_path: Path) -> None:
-    train_street(boxes(2), boxes(1), backbone, tmp_path, TINY, QUICK)
+    net = untrained_street(TINY, backbone)
+    train_street(net, boxes(2), boxes(1), tmp_path, QUICK)
     with pytest.raises(InputError, match="run with other settings"):
-        train_street(
-            boxes(2), boxes(1), backbone, tmp_path, TINY, dataclasses.replace(QUICK, seed=3)
-        )
+        train_street(net, boxes(2), boxes(1), tmp_path, dataclasses.replace(QUICK, seed=3))
 
 
 def test_a_batch_keeps_picture_and_owner_together() -> None:
@@ -124,4 +134,15 @@ def test_the_command(backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
           "test_efficientnet", "--channels", "8", "--steps", "1", "--batch", "1", "--no-bfloat16",
           "--out", str(tmp_path / "out")])  # fmt: skip
     assert "found=" in capsys.readouterr().out
-    assert load_street(tmp_path / "out" / "weights.safetensors").config.channels == 8
+    weights = tmp_path / "out" / "weights.safetensors"
+    assert load_street(weights).config.channels == 8
+    main(["--frames", str(frames), "--check", str(frames), "--start", str(weights), "--steps", "1",
+          "--batch", "1", "--rate", "1e-9", "--no-bfloat16",
+          "--out", str(tmp_path / "on")])  # fmt: skip
+    on = load_street(tmp_path / "on" / "weights.safetensors").state_dict()
+    for name, value in load_street(weights).state_dict().items():
+        assert torch.allclose(on[name].float(), value.float(), rtol=1e-3, atol=1e-4), name
+    with pytest.raises(SystemExit):
+        main(["--frames", str(frames), "--check", str(frames), "--start", str(weights),
+              "--channels", "8", "--out", str(tmp_path / "other")])  # fmt: skip
+    assert "of the network that --start names" in capsys.readouterr().err

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from diffrender.instances.crumbs import without_crumbs
 from diffrender.instances.street.grouping import Found, group
 from diffrender.instances.street.network import STRIDE, StreetMaps, StreetNet
 
 __all__ = ["FoundVehicle", "StreetReading", "find_vehicles", "read_street"]
+
+_RIM = 2.5  # pixels of the maps beyond a vehicle's own where its outline may lie
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +97,15 @@ def _masks(
     import cv2
 
     owner = found.owner.cpu().numpy()
-    # Towards the outline the next vehicle's pixels decide; it may lie up to two pixels off.
-    _, nearest = cv2.distanceTransformWithLabels(
+    # Towards the outline the next vehicle's pixels decide, but strays that `group` let go stay out.
+    away, nearest = cv2.distanceTransformWithLabels(
         (owner < 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     names = np.full(int(nearest.max(initial=0)) + 1, -1, np.int32)
     names[nearest[owner >= 0]] = owner[owner >= 0]
-    filled = names[nearest].astype(np.float32)
+    filled = np.where(away <= _RIM, names[nearest], -1).astype(np.float32)
     whole = cv2.resize(filled, inside.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return [
-        FoundVehicle(inside & (whole == k), float(score), bool(van))
+        FoundVehicle(without_crumbs(inside & (whole == k)), float(score), bool(van))
         for k, (score, van) in enumerate(zip(found.score, found.van, strict=True))
     ]

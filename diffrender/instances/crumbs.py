@@ -1,0 +1,35 @@
+"""Small pieces beside a mask: a few pixels far off would decide where its box ends."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diffrender.instances.record import box_of_mask
+
+__all__ = ["without_crumbs"]
+
+_SHARE = 0.05  # of the largest piece; a car behind a pole shows more on either side
+
+
+def without_crumbs(mask: np.ndarray, share: float = _SHARE) -> np.ndarray:  # (H, W)
+    """A boolean mask without its connected pieces below that share of its largest one, (H, W) bool.
+
+    Pixels that touch at a corner are connected. A mask without crumbs, or an empty one, comes back
+    as it is.
+    """
+    import cv2
+
+    if not mask.any():
+        return mask
+    left, top, right, bottom = (int(side) for side in box_of_mask(mask))
+    inside = mask[top:bottom, left:right]
+    _, pieces, facts, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
+    area = np.asarray(facts[:, cv2.CC_STAT_AREA])
+    area[0] = 0  # what is not of the mask
+    crumbs = area < share * area.max()
+    crumbs[0] = False
+    if not crumbs.any():
+        return mask
+    kept = mask.copy()
+    kept[top:bottom, left:right] &= ~crumbs[pieces]
+    return kept
