@@ -68,13 +68,15 @@ def draw_overlay(scene: Scene, enlarge: int | None = None) -> np.ndarray:
     """The image with every object's outline, box and name. Returns (H s, W s, 3) uint8 RGB.
 
     `enlarge` is a whole factor s; by default the smallest that makes the picture 1600 px wide,
-    at most 4.
+    at most 4. Lines and names grow with the picture, so that one of twelve megapixels can be read
+    when it is made to fit a screen.
     """
     import cv2
 
     height, width = scene.image.shape[:2]
     factor = enlarge or min(4, -(-1600 // width))
     big = (width * factor, height * factor)
+    stroke = max(factor, round(big[0] / 1600))  # pixels of the picture
     canvas = cv2.resize(scene.image, big, interpolation=cv2.INTER_CUBIC)
     order = sorted(range(len(scene.objects)), key=lambda i: -scene.objects[i].pose.location[2])
 
@@ -89,29 +91,32 @@ def draw_overlay(scene: Scene, enlarge: int | None = None) -> np.ndarray:
             mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
         )[0]
     for index in order:
-        cv2.drawContours(canvas, contours[index], -1, colour_of(index), factor, cv2.LINE_AA)
+        cv2.drawContours(canvas, contours[index], -1, colour_of(index), stroke, cv2.LINE_AA)
     for index in order:
         segments, crossed = box_segments(scene.objects[index].pose, scene.camera)
-        _draw_segments(canvas, segments, crossed, colour_of(index), factor)
-    return _draw_labels(canvas, scene, order, factor)
+        _draw_segments(canvas, segments * factor, crossed, colour_of(index), stroke)
+    return _draw_labels(canvas, scene, order, factor, stroke)
 
 
 def _draw_segments(
-    canvas: np.ndarray, segments: np.ndarray, crossed: int, colour: tuple[int, ...], factor: int
+    canvas: np.ndarray, segments: np.ndarray, crossed: int, colour: tuple[int, ...], stroke: int
 ) -> None:
     import cv2
 
     # OpenCV counts from pixel centres; the limit keeps its fixed-point numbers in range.
-    fixed = np.clip((segments * factor - 0.5) * 2**SUBPIXEL, -(2**28), 2**28)
+    fixed = np.clip((segments - 0.5) * 2**SUBPIXEL, -(2**28), 2**28)
     ends = np.rint(fixed).astype(int).tolist()
-    for thickness, shade in ((factor + 2, (16, 16, 16)), (factor, colour)):
+    thin = max(1, stroke // 2)
+    for thickness, shade in ((stroke + 2 * thin, (16, 16, 16)), (stroke, colour)):
         for number, (a, b) in enumerate(ends):
-            thin = 1 if number >= len(ends) - crossed else thickness
-            if thin == thickness or shade == colour:
-                cv2.line(canvas, a, b, shade, thin, cv2.LINE_AA, SUBPIXEL)
+            cross = number >= len(ends) - crossed
+            if not cross or shade == colour:
+                cv2.line(canvas, a, b, shade, thin if cross else thickness, cv2.LINE_AA, SUBPIXEL)
 
 
-def _draw_labels(canvas: np.ndarray, scene: Scene, order: list[int], factor: int) -> np.ndarray:
+def _draw_labels(
+    canvas: np.ndarray, scene: Scene, order: list[int], factor: int, stroke: int
+) -> np.ndarray:
     """Names on plates above the objects, moved up where plates would cover one another."""
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
@@ -119,7 +124,7 @@ def _draw_labels(canvas: np.ndarray, scene: Scene, order: list[int], factor: int
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
     # The font that matplotlib ships knows more scripts than OpenCV's strokes.
-    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", 6 + 6 * factor)
+    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", 6 + 6 * stroke)
     placed: list[tuple[float, float, float, float]] = []
     plates: list[tuple[int, tuple[float, float], str]] = []
     for index in reversed(order):  # nearest first: it keeps the place next to its object
@@ -132,7 +137,7 @@ def _draw_labels(canvas: np.ndarray, scene: Scene, order: list[int], factor: int
         centre = columns.mean() + 0.5 if len(columns) else (box[0] + box[2]) / 2
         anchor_y = (float(rows.min()) if len(rows) else box[1]) * factor
         x = float(np.clip(centre * factor - wide / 2, 2, max(2, canvas.shape[1] - wide - 2)))
-        y = max(2.0, anchor_y - high - 4 * factor)
+        y = max(2.0, anchor_y - high - 4 * stroke)
         highest = y
         while y > 2 and any(_overlap((x, y, x + wide, y + high), other) for other in placed):
             y = max(2.0, y - high / 2)
@@ -140,7 +145,7 @@ def _draw_labels(canvas: np.ndarray, scene: Scene, order: list[int], factor: int
             y = highest
         placed.append((x, y, x + wide, y + high))
         foot = (centre * factor, y + high, centre * factor, anchor_y)
-        draw.line(foot, fill=colour_of(index), width=factor)
+        draw.line(foot, fill=colour_of(index), width=stroke)
         plates.append((index, (x + 5 - left, y + 4 - top), text))
     # Plates last: no line may cross a name.
     for (index, start, text), plate in zip(plates, placed, strict=True):

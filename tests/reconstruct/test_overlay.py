@@ -41,6 +41,23 @@ def test_overlay_enlarges_small_images(width: int, factor: int) -> None:
     assert draw_overlay(scene).shape == (60 * factor, width * factor, 3)
 
 
+def test_lines_grow_with_a_large_picture() -> None:
+    """Made to fit a screen, the overlay of a large picture looks like that of a small one."""
+    shares = []
+    for width in (1600, 6400):
+        scene = make_scene()
+        size = (round(width * scene.image.shape[0] / scene.image.shape[1]), width)
+        item = dataclasses.replace(scene.objects[0], silhouette=np.zeros(size, bool))
+        large = dataclasses.replace(
+            scene, image=np.zeros((*size, 3), np.uint8), camera=scene.camera.resize(size),
+            objects=[item], depth=None,
+        )  # fmt: skip
+        lower = draw_overlay(large)[size[0] // 2 :]  # without the name
+        shares.append(float((lower.max(axis=-1) > 100).mean()))
+    assert shares[0] > 0
+    assert shares[1] == pytest.approx(shares[0], rel=0.3)
+
+
 def test_convention_overlay_lines_lie_on_projected_edges() -> None:
     scene = black(make_scene())
     factor = 3
