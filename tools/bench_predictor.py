@@ -54,7 +54,7 @@ def bench_predictor(*, quick: bool) -> Report:
     """The shipped predictor on held-out streets."""
     from diffrender.datasets.synthetic import HELD_OUT_SEED
 
-    return compare(scenes=1 if quick else 40, seed=HELD_OUT_SEED)
+    return compare(scenes=1 if quick else 100, seed=HELD_OUT_SEED)
 
 
 def starts(weights: Path | None = None) -> list[Start]:

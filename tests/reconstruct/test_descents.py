@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from functools import cache
 
@@ -172,6 +173,26 @@ def test_damping_mends_a_wrong_curvature(told: float) -> None:
     start = torch.tensor([[3.0, -2.0, 1.0], [0.5, 0.5, -4.0]]).as_subclass(Points)
     iterates = list(LevenbergMarquardt().run(Bowl(told), start, 40))  # type: ignore[arg-type]
     assert float(iterates[-1].value.total.max()) < 1e-2
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_levenberg_draws_a_jacobian_for_every_step_and_none_after_the_last(steps: int) -> None:
+    drawn = []
+
+    class Counted(Bowl):
+        def linear(self, point: torch.Tensor) -> Linear:
+            drawn.append(len(point))
+            return super().linear(point)
+
+    start = torch.tensor([[3.0, -2.0, 1.0]]).as_subclass(Points)
+    descent = LevenbergMarquardt()
+    iterates = list(descent.run(Counted(1.0), start, steps))  # type: ignore[arg-type]
+    assert len(iterates) == descent.iterates(steps) == steps + 1
+    assert len(drawn) == max(steps, 1)
+    totals = [float(i.value.total) for i in iterates]
+    assert all(after < before for before, after in itertools.pairwise(totals))
+    reached = Bowl(1.0).value(iterates[-1].hypotheses)  # type: ignore[arg-type]
+    assert float(reached.total) == totals[-1]
 
 
 def test_lbfgs_learns_the_curvature_of_a_bowl() -> None:
