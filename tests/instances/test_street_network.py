@@ -17,6 +17,7 @@ from diffrender.instances.street import (
     StreetNet,
     find_vehicles,
     load_street,
+    read_street,
     save_street,
 )
 from diffrender.instances.street.check import match_masks
@@ -104,11 +105,19 @@ def test_touching_vehicles_are_told_apart_and_strays_belong_to_none() -> None:
         assert np.array_equal(found.owner.numpy() == places[0], small == name)
 
 
-def test_masks_leave_strays_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirrored_picture_is_read_as_the_mirror_image() -> None:
+    torch.manual_seed(0)
+    net = StreetNet(SMALL).eval()
+    image = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
+    here, there = read_street(net, image), read_street(net, np.ascontiguousarray(image[:, ::-1]))
+    assert np.allclose(there.vehicle[:, ::-1], here.vehicle, atol=1e-5)
+    assert here.vehicle.std() > 0
+
+
+def test_masks_leave_strays_out() -> None:
     """A pixel that points at no centre gets none by lying next to nothing else."""
-    net = StreetNet(SMALL)
-    monkeypatch.setattr(StreetNet, "forward", lambda self, image: perfect(target_of(SCENE)))
-    found = find_vehicles(net, np.zeros((64, 128, 3), np.uint8))
+    net = Knows(SCENE)
+    found = find_vehicles(net, np.zeros((64, 128, 3), np.uint8))  # type: ignore[arg-type]
     assert len(found) == 3
     assert not any(vehicle.mask[SCENE == SCRAP].any() for vehicle in found)
     covered = np.any([vehicle.mask for vehicle in found], axis=0)
@@ -171,18 +180,19 @@ def test_offsets_count_by_the_size_of_their_vehicle() -> None:
 
 
 class Knows(torch.nn.Module):
-    """In place of the network: the maps of a known owner map at the network's input size."""
+    """In place of the network: maps of a known owner map, then those of its mirror image."""
 
     def __init__(self, owner: np.ndarray) -> None:
         super().__init__()
         self.config = SMALL
-        self.maps = perfect(target_of(owner))
+        self.maps = [perfect(target_of(o)) for o in (owner, np.ascontiguousarray(owner[:, ::-1]))]
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.seen: tuple[int, ...] = ()
 
     def forward(self, image: torch.Tensor) -> StreetMaps:
         self.seen = tuple(image.shape)
-        return self.maps
+        self.maps.reverse()
+        return self.maps[1]
 
 
 def test_masks_have_the_pictures_own_size() -> None:

@@ -99,4 +99,6 @@ def test_cars_of_a_photograph_are_found() -> None:
         if i.category == "Car" and i.box[3] - i.box[1] > 40
     ]
     assert len(shown) >= 3
-    assert sum(max(overlap(car, one) for one in found) > 0.7 for car in shown) >= len(shown) - 1
+    overlaps = [max(overlap(car, one) for one in found) for car in shown]
+    assert min(overlaps) > 0.5  # all of them found, as docs/segmenters.md counts
+    assert np.mean(overlaps) > 0.75

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from diffrender.instances.crumbs import without_crumbs
 from diffrender.instances.street.grouping import Found, group
@@ -63,7 +64,8 @@ def read_street(
 ) -> StreetReading:
     """`find_vehicles` with the probabilities that it decided by.
 
-    The picture is brought to the width that the network wants, its proportions kept.
+    The picture is brought to the width that the network wants, its proportions kept, and what is
+    said of it and of its mirror image is averaged.
     """
     import cv2
 
@@ -77,7 +79,7 @@ def read_street(
     device = next(net.parameters()).device
     pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].to(device, torch.float32) / 255
     with torch.inference_mode():
-        maps = net(pixels.contiguous(memory_format=torch.channels_last))
+        maps = _seen_both_ways(net, pixels.contiguous(memory_format=torch.channels_last))
         kept = -(-inner[0] // STRIDE)
         maps = StreetMaps(
             maps.vehicle[:, :kept], maps.centre[:, :kept], maps.offset[:, :, :kept],
@@ -87,6 +89,20 @@ def read_street(
         small = maps.vehicle[0].sigmoid().cpu().numpy()
     vehicle = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
     return StreetReading(_masks(found, vehicle >= mask), vehicle)
+
+
+def _seen_both_ways(net: StreetNet, pixels: Tensor) -> StreetMaps:  # (1, 3, H, W)
+    """Means of the probabilities and offsets that a picture and its mirror image give."""
+    one, other = net(pixels), net(pixels.flip(-1))
+    offset = other.offset.flip(-1) * other.offset.new_tensor([-1.0, 1.0])[:, None, None]
+
+    def mean(logit: Tensor, mirrored: Tensor) -> Tensor:
+        return ((logit.sigmoid() + mirrored.flip(-1).sigmoid()) / 2).logit(eps=1e-6)
+
+    return StreetMaps(
+        mean(one.vehicle, other.vehicle), mean(one.centre, other.centre), (one.offset + offset) / 2,
+        mean(one.van, other.van),
+    )  # fmt: skip
 
 
 def _masks(
