@@ -13,7 +13,7 @@ from diffrender.depth.align import Anchor
 from diffrender.depth.model import DepthPrediction
 from diffrender.depth.road import road_pixels
 from diffrender.errors import InputError
-from diffrender.instances import Instance, without_crumbs
+from diffrender.instances import Instance
 
 __all__ = ["ObjectDepth", "SizePrior", "object_depths", "road_rays"]
 
@@ -61,7 +61,7 @@ def object_depths(
     rows = prediction.values.shape[0]
     for index, instance in enumerate(instances):
         name = instance.name or f"instance {index}"
-        rows_of_mask = np.flatnonzero(without_crumbs(instance.mask).any(axis=1))
+        rows_of_mask = np.flatnonzero(instance.mask.any(axis=1))
         if len(rows_of_mask) == 0:
             refused.append(Anchor(name, False, "its mask is empty"))
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import torch
 
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
-from diffrender.instances import Instance, box_of_mask, without_crumbs
+from diffrender.instances import Instance, box_of_mask
 from diffrender.reconstruct.classes import depth_span
 from diffrender.reconstruct.windows import Window
 
@@ -80,15 +79,14 @@ class Observation:
     """One instance with its evidence, all in float64.
 
     Attributes:
-        instance: the 2D instance, its mask without crumbs (`instances.without_crumbs`), its box
-            without them where it is the mask's.
+        instance: the 2D instance.
         mask_box: (4,) left, top, right, bottom of the mask, corner-based pixels.
         open_sides: (4,) bool, True where a side is the object's own edge: it touches neither the
             image's border nor an instance that may hide it.
         points: (N, 3) depth points on the object, metres, frame of the labels.
         depth: median z of those points in the camera frame, metres, or NaN without points.
         hiding: (H, W) bool, pixels of other instances that may hide this one: all but those that
-            the depth map puts clearly behind it. And its own crumbs.
+            the depth map puts clearly behind it.
     """
 
     instance: Instance
@@ -135,7 +133,6 @@ def _observe_one(
     camera: Camera,
     depth: np.ndarray | None,
 ) -> Observation:
-    given, instance = instance, _without_crumbs(instance)
     mask = instance.mask
     if mask.shape != tuple(camera.size):
         raise UnusableInstanceError(
@@ -152,22 +149,13 @@ def _observe_one(
     if depth is not None and len(points) == 0:
         raise UnusableInstanceError("no depth is known inside its mask")
     middle = _median_depth(points, camera)
-    hiding = given.mask & ~mask  # crumbs say neither that it is there nor that it is not
+    hiding = np.zeros_like(mask)
     for other, its_middle in everyone:
         # An unknown depth compares as False: then the other may well be in front.
         behind = its_middle > middle + _BEHIND
-        if other is not given and other.mask.shape == mask.shape and not behind:
+        if other is not instance and other.mask.shape == mask.shape and not behind:
             hiding |= other.mask
     return Observation(instance, box, open_sides(box, mask, hiding), points, middle, hiding)
-
-
-def _without_crumbs(given: Instance) -> Instance:
-    """With the box that is left, where the box was that of the mask."""
-    mask = without_crumbs(given.mask)
-    if mask is given.mask:
-        return given
-    box = box_of_mask(mask) if given.box == box_of_mask(given.mask) else given.box
-    return dataclasses.replace(given, mask=mask, box=box)
 
 
 def _median_depth(points: np.ndarray, camera: Camera) -> float:  # (N, 3)

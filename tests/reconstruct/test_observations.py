@@ -46,21 +46,6 @@ def test_the_border_and_a_neighbour_close_a_side() -> None:
     assert second.open_sides.tolist() == [False, True, True, True]
 
 
-def test_a_crumb_far_off_moves_no_side_and_is_not_background() -> None:
-    whole = instance(slice(40, 80), slice(50, 110))
-    mask = whole.mask.copy()
-    mask[10:14, 160:164] = True
-    crumb = mask & ~whole.mask
-    own = Instance(mask, box_of_mask(mask))
-    told = Instance(mask, (49.0, 39.0, 111.0, 81.0))  # by a detector, not by the mask
-    for one, box in ((own, (50, 40, 110, 80)), (told, told.box)):
-        (seen,), _ = observe([one], [one], CAMERA, flat(15.0))
-        assert seen.mask_box.tolist() == [50, 40, 110, 80]
-        assert seen.open_sides.all()
-        assert (seen.instance.mask == whole.mask).all() and seen.instance.box == box
-        assert (seen.hiding == crumb).all()  # neither a part of it nor surely not
-
-
 def test_only_what_may_stand_in_front_hides_an_object() -> None:
     near = instance(slice(60, 100), slice(40, 80))
     far = instance(slice(60, 90), slice(80, 120), "car_02")
