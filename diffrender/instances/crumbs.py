@@ -1,4 +1,4 @@
-"""Small pieces beside a mask: a few pixels far off would decide where its box ends."""
+"""Specks beside a mask: a few pixels far off would decide where its box ends."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from diffrender.instances.record import box_of_mask
 
 __all__ = ["without_crumbs"]
 
-_SHARE = 0.05  # of the largest piece; a car behind a pole shows more on either side
+_SHARE = 0.05  # of the largest piece
 
 
 def without_crumbs(mask: np.ndarray, share: float = _SHARE) -> np.ndarray:  # (H, W)
     """A boolean mask without its connected pieces below that share of its largest one, (H, W) bool.
 
-    Pixels that touch at a corner are connected. A mask without crumbs, or an empty one, comes back
-    as it is.
+    For masks with specks, as networks make them: in exact ones so small a piece may be what is seen
+    of a car beyond a pole. Pixels that touch at a corner are connected. A mask without crumbs, or
+    an empty one, comes back as it is.
     """
     import cv2
 
