@@ -38,9 +38,9 @@ _OUTLINE = 2.0  # pixels, standard deviation of a noisy mask's outline
 _VEHICLES = ("Car", "Van", "Truck", "Tram", "Misc")
 
 
-def streets(net: StreetNet, kind: str, count: int) -> dict[str, float]:
-    """Shares on held-out streets of one kind."""
-    frames = list(SyntheticStreets(HELD_OUT_SEED, count, settings=STREETS[kind]))
+def streets(net: StreetNet, kind: str, count: int, seed: int) -> dict[str, float]:
+    """Shares on streets of one kind."""
+    frames = list(SyntheticStreets(seed, count, settings=STREETS[kind]))
     owned = OwnedSet(np.stack([f.image for f in frames]), np.stack([owner_map(f) for f in frames]))
     return check_street(net, owned) | {"scenes": count}
 
@@ -132,7 +132,8 @@ def _shared(box: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, fl
 def main() -> None:
     """The command line above."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--scenes", type=int, default=0, help="held-out streets of either kind")
+    parser.add_argument("--scenes", type=int, default=0, help="streets of either kind")
+    parser.add_argument("--seed", type=int, help="of development streets, in place of held-out")
     parser.add_argument("--kitti", type=Path, help="KITTI folder with masks instance_2")
     parser.add_argument("--weights", type=Path, help="in place of the shipped ones")
     parser.add_argument("--json", type=Path)
@@ -140,8 +141,10 @@ def main() -> None:
     net = shipped_street() if asked.weights is None else load_street(asked.weights)
     report: dict[str, Any] = {"machine": machine()}
     if asked.scenes:
-        report["noisy masks, sharpened"] = noisy(net, asked.scenes)
-        report |= {kind: streets(net, kind, asked.scenes) for kind in ("plain", "varied")}
+        seed = HELD_OUT_SEED if asked.seed is None else asked.seed
+        if asked.seed is None:
+            report["noisy masks, sharpened"] = noisy(net, asked.scenes)
+        report |= {kind: streets(net, kind, asked.scenes, seed) for kind in ("plain", "varied")}
     if asked.kitti is not None:
         report["real frames"] = real(net, asked.kitti)
         report["GrabCut's masks of real cars, sharpened"] = grabcut(net, asked.kitti)

@@ -20,8 +20,9 @@ from diffrender.instances.street import (
     read_street,
     save_street,
 )
-from diffrender.instances.street.check import match_masks
+from diffrender.instances.street.check import check_street, match_masks
 from diffrender.instances.street.grouping import group
+from diffrender.instances.street.train_data import OwnedSet
 from diffrender.instances.street.train_loss import Target, street_loss, target_of
 
 SMALL = StreetConfig(backbone="test_efficientnet", channels=8, width=128)
@@ -208,6 +209,20 @@ def test_masks_have_the_pictures_own_size() -> None:
     assert len(overlaps) == 3 and min(overlaps) > 0.9
     assert not np.logical_and(found[0].mask, found[1].mask).any()
     assert all(one.mask.shape == (120, 256) and one.mask.dtype == bool for one in found)
+
+
+def test_quality_counts_what_is_missed_and_what_is_nothing() -> None:
+    frames = OwnedSet(np.zeros((1, 64, 128, 3), np.uint8), SCENE[None])
+    whole = check_street(Knows(SCENE), frames)  # type: ignore[arg-type]
+    assert whole["found"] == 1 and whole["wrong"] == 0
+    assert whole["quality"] == pytest.approx(whole["iou"]) and whole["iou"] > 0.9
+    fewer = np.where(SCENE == VAN, 0, SCENE)
+    missed = check_street(Knows(fewer), frames)  # type: ignore[arg-type]
+    assert missed["found"] == pytest.approx(2 / 3)
+    assert missed["quality"] == pytest.approx(missed["iou"] * 2 / 2.5)
+    nothing = check_street(Knows(SCENE), OwnedSet(frames.images, fewer[None]))  # type: ignore[arg-type]
+    assert nothing["wrong"] == 1
+    assert nothing["quality"] == pytest.approx(nothing["iou"] * 2 / 2.5)
 
 
 def test_files_keep_network_and_configuration(tmp_path: Path) -> None:
