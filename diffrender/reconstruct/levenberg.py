@@ -41,7 +41,7 @@ class LevenbergMarquardt:
     reach: float = 8.0
     hopeless: float = 25.0
     patience: int = 5
-    share: float = 0.25
+    share: float = 7 / 32
 
     def iterates(self, iterations: int) -> int:
         """The start, and every step."""

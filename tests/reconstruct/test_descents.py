@@ -230,8 +230,8 @@ def test_the_limit_counts_what_the_method_takes() -> None:
     stages = tuple(StageSettings(n, (32, 32), 1) for n in (40, 1, 0))
     settings = ReconstructSettings(stages=stages, solver="adam")
     assert iteration_limit(settings, CAMERA) == 40 + 1 + 1
-    # a quarter of the iterations, at least one where there are any, and the start of each stage
-    assert iteration_limit(dataclasses.replace(settings, solver="lm"), CAMERA) == 11 + 2 + 1
+    # 7 of 32 iterations, at least one where there are any, and the start of each stage
+    assert iteration_limit(dataclasses.replace(settings, solver="lm"), CAMERA) == 10 + 2 + 1
     assert iteration_limit(dataclasses.replace(settings, method="box"), CAMERA) == 0
 
 
