@@ -23,11 +23,11 @@ from diffrender.shape_priors import ShapePrior
 __all__ = ["PredictorChoice", "PredictorStart", "load_start", "short_settings"]
 
 _ALONE, _BESIDE = 8, 4  # hypotheses of an object: without and with box fits
-# Two descents and no turns: each begins with an evaluation that moves nothing, and of 25
-# iterations Levenberg-Marquardt takes a quarter; the network's hypotheses hold the turns.
+# Two descents and no turns, which the network's hypotheses hold: three steps of Levenberg-Marquardt
+# and two, where the whole search takes 28.
 _STAGES = (
-    StageSettings(iterations=17, size=(64, 64), keep=8, parts=True),
-    StageSettings(iterations=8, size=(96, 96), keep=2, parts=True),
+    StageSettings(iterations=14, size=(64, 64), keep=8, parts=True),
+    StageSettings(iterations=9, size=(96, 96), keep=2, parts=True),
 )
 
 
