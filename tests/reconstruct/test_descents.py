@@ -175,6 +175,16 @@ def test_damping_mends_a_wrong_curvature(told: float) -> None:
     assert float(iterates[-1].value.total.max()) < 1e-2
 
 
+@pytest.mark.parametrize("descent", [Adam(), LBFGS(), LevenbergMarquardt()])
+def test_no_iterations_only_weigh_the_start(descent: Descent) -> None:
+    start = hypotheses([0.65, 1.1])
+    (only,) = descent.run(problem(), start, 0)
+    assert descent.iterates(0) == 1
+    assert torch.equal(only.hypotheses.angles, start.angles)
+    weighed = problem().value(start).total
+    assert torch.allclose(only.value.total.detach(), weighed, rtol=1e-4)
+
+
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_levenberg_draws_a_jacobian_for_every_step_and_none_after_the_last(steps: int) -> None:
     drawn = []

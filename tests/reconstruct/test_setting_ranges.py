@@ -34,7 +34,7 @@ STAGE = {"iterations": 4, "size": (32, 32), "keep": 1}
         (ReconstructSettings, {"colour_space": "hsv"}, "colour_space is 'hsv'"),
         (ReconstructSettings, {"colour_bend": 0.0}, "colour_bend is 0.0"),
         (ReconstructSettings, {"hypotheses": 2.5}, "hypotheses is 2.5, expected at least 1"),
-        (StageSettings, STAGE | {"iterations": 0}, "iterations 0, keep 1"),
+        (StageSettings, STAGE | {"iterations": -1}, "iterations -1, keep 1"),
         (StageSettings, STAGE | {"keep": 0}, "iterations 4, keep 0"),
         (StageSettings, STAGE | {"size": (3, 32)}, r"size is \(3, 32\), expected .* at least 4"),
         (StageSettings, STAGE | {"jumps": (-1.0,)}, "shares of the depth above -1"),
