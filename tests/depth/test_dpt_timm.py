@@ -46,6 +46,7 @@ def test_any_backbone_with_feature_maps(
     backbone: str, output: Literal["metric", "affine_inverse"], size: tuple[int, int]
 ) -> None:
     config = DptConfig(backbone=backbone, output=output, size=size, channels=8)
+    torch.manual_seed(0)  # one in hundreds of drawn heads has no unit that is on
     model = DptNet(config).eval()
     picture = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     values = model(picture)
