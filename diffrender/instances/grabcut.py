@@ -16,6 +16,7 @@ import numpy as np
 
 from diffrender.errors import InputError, check_shape
 from diffrender.instances.boxes import Box
+from diffrender.instances.crumbs import without_crumbs
 from diffrender.instances.record import Instance, Rejected
 from diffrender.instances.templates import template_mask
 
@@ -269,10 +270,7 @@ def _tidy(mask: np.ndarray) -> np.ndarray:
     """Without holes, and without parts under 15 % of the largest."""
     import cv2
 
-    count, parts, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    areas = facts[:, cv2.CC_STAT_AREA]
-    kept = [part for part in range(1, count) if areas[part] >= 0.15 * areas[1:].max()]
-    solid = np.isin(parts, kept).astype(np.uint8)
+    solid = without_crumbs(mask, 0.15, connectivity=4).astype(np.uint8)
     outlines, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(solid, outlines, -1, 1, thickness=-1)
     return solid > 0
