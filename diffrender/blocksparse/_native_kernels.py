@@ -18,9 +18,11 @@ class Product(ctypes.Structure):
         *((name, ctypes.c_int64) for name in (
             "dtype", "transposed", "features_last", "out_blocks", "in_blocks", "out_size",
             "in_size", "batch", "n", "threads", "vectors", "group", "bands", "chunk", "parts",
-            "window",
+            "window", "pieces",
         )),
-        *((name, ctypes.c_void_p) for name in ("offsets", "indices", "order", "segments")),
+        *((name, ctypes.c_void_p) for name in (
+            "offsets", "indices", "order", "segments", "starts", "groups", "places", "steps",
+        )),
     )  # fmt: skip
 
 

@@ -31,6 +31,9 @@ _PACKING = {True: (0.1, 5.0), False: (0.05, 8.0)}
 # Reading the values again for the next group, in columns, where more bytes than stay in a cache.
 _VALUES_AGAIN, _CACHED = 16.0, 8 << 20
 _FULL = 0.4  # density from which a row of single numbers keeps a register's work in a short band
+_MANY_COLUMNS = 64  # from which sorting single numbers' rows pays
+_CROWDED = 0.1  # density from which single numbers share index and value among 4 vectors, not 2
+_ROWS_APART = 1024  # rows of a piece: sums of its panels stay in the second cache
 _FEW_OPERATIONS = 2_000_000  # below which waking a second thread costs more than it brings
 
 
@@ -110,6 +113,8 @@ def _make_plan(
         kernel, cut = "vector", _Cut(1, 1, 1, 1, _vector_parts(pattern, product, threads))
     elif product == "outer":
         kernel, cut = _cut_gradient(pattern, dtype, features_last, lanes * size, n, batch, threads)
+    elif out == inside == 1 and n >= _MANY_COLUMNS:
+        kernel, cut = "entries", _cut_entries(pattern, by_column, lanes, size, n, batch, threads)
     else:
         kernel = "multiply"
         cut = _cut_columns(pattern, by_column, features_last, lanes, size, n, batch, threads)
@@ -122,14 +127,19 @@ def _make_plan(
     native = Product(
         _DTYPES[dtype], int(product == "transposed"), int(features_last), rows // out,
         inner // inside, out, inside, batch, n, threads, cut.vectors, cut.group, bands,
-        cut.chunk, cut.parts, max(1, 160 // inside), offsets.data_ptr(), indices.data_ptr(),
-        pattern.transpose_order.data_ptr() if by_column else None, None,
+        cut.chunk, cut.parts, max(1, 160 // inside), cut.parts * cut.apart, offsets.data_ptr(),
+        indices.data_ptr(), pattern.transpose_order.data_ptr() if by_column else None,
+        *(None,) * 5,
     )  # fmt: skip
     kept: tuple[Tensor, ...] = (offsets, indices, pattern.transpose_order)
     if bands > 1:
         segments = _segments(pattern, native, by_column)
         native.segments = segments.data_ptr()
         kept = (*kept, segments)
+    if kernel == "entries":
+        arranged = _arrangement(pattern, native, by_column)
+        native.starts, native.groups, native.places, native.steps = (t.data_ptr() for t in arranged)
+        kept = (*kept, *arranged)
     return NativePlan(
         kernel, threads, cut.group, cut.vectors * lanes, bands, cut.chunk, cut.parts, native, kept
     )
@@ -142,6 +152,7 @@ class _Cut:
     bands: int
     chunk: int  # block rows
     parts: int
+    apart: int = 1  # pieces of a part that are arranged apart, of single numbers
 
 
 def _cut_columns(
@@ -189,6 +200,30 @@ def _cut_columns(
     # Where sums go straight to y a panel is worked through from top to bottom, and stays in cache.
     chunk = rows // out if not features_last and bands == 1 else max(1, 1024 // out)
     return _Cut(widest, group, bands, chunk, parts)
+
+
+def _cut_entries(
+    pattern: BlockPattern,
+    transpose: bool,
+    lanes: int,
+    size: int,
+    n: int,
+    batch: int,
+    threads: int,
+) -> _Cut:
+    """Cuts of a product of single numbers, as `_cut_columns` has them."""
+    rows, inner = pattern.shape[::-1] if transpose else pattern.shape
+    # Where rows are full, a band that the first cache holds has many of their numbers. Two vectors
+    # share index and value where that makes a band of a second cache's rows long enough.
+    full = pattern.density >= _CROWDED
+    vectors = 4 if full or lanes * size < 64 else 2
+    band = 1 << 15 if full else 1 << 16  # bytes
+    bands = -(-inner // (band // (vectors * lanes * size)))
+    total = -(-n // lanes)
+    parts = 2 * threads if batch * total < 3 * threads else 1
+    group = min(4, -(-total // vectors) * vectors)  # what is packed stays in the second cache
+    apart = max(1, -(-rows // (parts * _ROWS_APART)))
+    return _Cut(vectors, lanes * group, bands, 1, parts, apart)
 
 
 def _cut_gradient(
@@ -284,6 +319,24 @@ def _vector_parts(pattern: BlockPattern, product: str, threads: int) -> int:
         return 4 * threads
     # Fixed by the size alone: the parts' sums are added up in order.
     return max(1, min(8, pattern.nnz * math.prod(pattern.block_size) // 65536))
+
+
+def _arrangement(pattern: BlockPattern, native: Product, by_column: bool) -> tuple[Tensor, ...]:
+    """Where single numbers go, as blocksparse_entries.cpp arranges them: four tensors."""
+    key = ("native entries", by_column, native.vectors, native.bands, native.pieces)
+    found = pattern.remembered.get(key)
+    if found is None:
+        in_step = 4 if native.vectors == 2 else 2
+        groups = native.bands * (native.out_blocks // in_step + native.pieces)
+        sizes = (3 * native.pieces * native.bands, 8 * groups, pattern.nnz)
+        found = (
+            *(torch.empty(size, dtype=torch.int32, device="cpu") for size in sizes),
+            torch.empty(pattern.nnz, dtype=torch.int16, device="cpu"),
+        )
+        pointers = (t.data_ptr() for t in found)
+        check_status(kernel("arrange", "ppppp")(ctypes.addressof(native), *pointers))
+        pattern.remembered[key] = found
+    return found
 
 
 def _segments(pattern: BlockPattern, native: Product, by_column: bool) -> Tensor:

@@ -33,10 +33,16 @@ struct Product {
   int64_t chunk;          // block rows of y that are summed while a band is in cache
   int64_t parts;          // row ranges of equal work that a group of columns is cut into
   int64_t window;         // blocks that the tiles of a tall block row read one after another
+  int64_t pieces;         // of single numbers: row ranges that are arranged apart, a multiple of parts
   const int32_t* offsets;   // (out_blocks + 1)
   const int32_t* indices;   // (nnz)
   const int32_t* order;     // (nnz) when transposed, else null
   const int32_t* segments;  // (bands + 1, out_blocks) where a row's blocks in a band begin, or null
+  // Of single numbers, as blocksparse_entries.cpp arranges them, else null.
+  const void* starts;
+  const void* groups;
+  const int32_t* places;
+  const uint16_t* steps;
 
   // The blocks of row i in a band: [begin(i, band), begin(i, band + 1)).
   int64_t begin(int64_t i, int64_t band) const {

@@ -1,7 +1,7 @@
 // The block-sparse product y = W x, or y = W^T x, of many columns.
 //
 // Columns are cut into groups, a group into panels. A task takes one group and a range of block
-// rows: it packs x (blocksparse_pack.h), then walks through the rows in chunks, x in bands, so that
+// rows: it packs x (blocksparse_panels.h), then walks through the rows in chunks, x in bands, so that
 // sums and panel stay in cache where blocks are small, and adds up tiles (blocksparse_tile.h).
 // Block rows without blocks are zero. A NaN or infinity of x reaches only the rows whose stored
 // blocks meet it. Torch twin: diffrender/blocksparse/torch_products.py.
@@ -11,17 +11,14 @@
 // counts a pair as one.
 #pragma once
 
-#include "blocksparse_pack.h"
+#include "blocksparse_panels.h"
 #include "blocksparse_tile.h"
 
 namespace diffrender {
 namespace {
 
-// Columns [begin, begin + count) of a group, `vectors` wide, packed at `offset` columns.
 template <class C, class W>
-struct Panel {
-  int64_t begin, count, offset;
-  int vectors;
+struct TiledPanel : Panel {
   Tile<C, W> tile;
 };
 
@@ -81,12 +78,12 @@ class Multiply {
     const int64_t row = cut(p_.offsets, p_.out_blocks, p_.parts, part);
     const int64_t last = cut(p_.offsets, p_.out_blocks, p_.parts, part + 1);
     if (row == last) return;
-    std::vector<Panel<C, W>> panels;
+    std::vector<TiledPanel<C, W>> panels;
     int64_t left = (end - begin + N - 1) / N, width = 0;
     for (int64_t c = begin; left > 0;) {
       const int wide = next_width(left, p_.vectors, p_.out_size > 1);
       panels.push_back(
-          {c, std::min<int64_t>(wide * N, end - c), width, wide, choose_tile<C, W>(wide, p_)});
+          {{c, std::min<int64_t>(wide * N, end - c), width, wide}, choose_tile<C, W>(wide, p_)});
       width += wide * N;
       left -= wide;
       c += wide * N;
@@ -95,49 +92,19 @@ class Multiply {
     const int64_t packed = inner * width, sums = chunk * p_.out_size * width;
     C* memory = static_cast<C*>(scratch().take((packed + sums) * int64_t(sizeof(C))));
     W* operands = reinterpret_cast<W*>(memory);
-    pack(batch, panels, operands);
+    pack_panels<C, W>(p_, x_, batch, panels, operands);
     for (int64_t i = row; i < last; i += chunk)
       add_chunk(batch, i, std::min(i + chunk, last), panels, operands, memory + packed);
     finish_streams();
     scratch().trim();
   }
 
-  void pack(int64_t batch, const std::vector<Panel<C, W>>& panels, W* memory) const {
-    const int64_t inner = p_.inner() / K;
-    const T* x = x_ + batch * p_.inner() * p_.n;
-    if (p_.features_last) {
-      // Pairs lie side by side there: they are turned around like any number.
-      typedef typename std::conditional<K == 1, T, W>::type Stored;
-      for (const Panel<C, W>& panel : panels)
-        pack_panel_transposed(reinterpret_cast<const Stored*>(x) + panel.begin * inner, inner,
-                              panel.count, panel.vectors * N, memory + inner * panel.offset);
-      return;
-    }
-    // Row by row through all panels: neighbouring columns come in one stream.
-    constexpr int64_t kAhead = 6;
-    const int64_t first = panels.front().begin;
-    const int64_t bytes = (panels.back().begin + panels.back().count - first) * int64_t(sizeof(T));
-    for (int64_t r = 0; r < inner; ++r) {
-      const T* row = x + r * K * p_.n;
-      for (int64_t k = 0; k < K && r + kAhead < inner; ++k)
-        prefetch_bytes(row + (kAhead * K + k) * p_.n + first, bytes);
-      for (const Panel<C, W>& panel : panels) {
-        const int64_t width = panel.vectors * N;
-        W* to = memory + inner * panel.offset + r * width;
-        if constexpr (K == 1)
-          pack_row(row + panel.begin, panel.count, width, to);
-        else
-          pack_pairs(row + panel.begin, p_.n, panel.count, width, to);
-      }
-    }
-  }
-
   // Block rows [row, last) of all panels, band by band.
-  void add_chunk(int64_t batch, int64_t row, int64_t last, const std::vector<Panel<C, W>>& panels,
+  void add_chunk(int64_t batch, int64_t row, int64_t last, const std::vector<TiledPanel<C, W>>& panels,
                  const W* packed, C* sums) const {
     const int64_t size = p_.out_size, rows = last - row;
     for (int64_t band = 0; band < p_.bands; ++band) {
-      for (const Panel<C, W>& panel : panels) {
+      for (const TiledPanel<C, W>& panel : panels) {
         const int64_t width = panel.vectors * N;
         const bool direct = p_.bands == 1 && writes_through(panel), stream = direct && streams();
         C* place = sums + rows * size * panel.offset;
@@ -156,16 +123,16 @@ class Multiply {
         }
       }
     }
-    for (const Panel<C, W>& panel : panels) {
+    for (const TiledPanel<C, W>& panel : panels) {
       if (p_.bands == 1 && writes_through(panel)) continue;
-      write(batch, row * size, rows * size, panel, sums + rows * size * panel.offset,
-            panel.vectors * N);
+      write_panel<C>(p_, y_, batch, row * size, rows * size, panel,
+                     sums + rows * size * panel.offset);
     }
   }
 
   // Blocks [begin, end) of one block row. The tiles of a tall block read the same part of x, so
   // they take turns over as many blocks as the nearest cache holds.
-  void add_row(int64_t begin, int64_t end, const Panel<C, W>& panel, const W* x, C* place,
+  void add_row(int64_t begin, int64_t end, const TiledPanel<C, W>& panel, const W* x, C* place,
                int64_t stride, bool fresh, bool stream) const {
     if (begin == end) {
       for (int64_t r = 0; r < p_.out_size; ++r)
@@ -188,32 +155,11 @@ class Multiply {
     }
   }
 
-  bool writes_through(const Panel<C, W>& panel) const {
+  bool writes_through(const TiledPanel<C, W>& panel) const {
     return std::is_same<T, C>::value && !p_.features_last && panel.count == panel.vectors * N;
   }
 
-  // Sums of `rows` rows of y from `row` on to their place.
-  void write(int64_t batch, int64_t row, int64_t rows, const Panel<C, W>& panel, const C* sums,
-             int64_t stride) const {
-    const int64_t outer = p_.outer();
-    if (!p_.features_last) {
-      T* to = y_ + (batch * outer + row) * p_.n + panel.begin;
-      for (int64_t r = 0; r < rows; ++r)
-        put_all(to + r * p_.n, panel.count, sums + r * stride);
-      return;
-    }
-    unpack_transposed(sums, stride, rows, panel.count,
-                      y_ + (batch * p_.n + panel.begin) * outer + row, outer, streams());
-  }
-
-  // Whether y is too large to be found in a cache by who reads it next, and its rows begin on
-  // lines of 64 bytes.
-  bool streams() const {
-    constexpr int64_t kCached = 8 << 20;
-    const int64_t row = (p_.features_last ? p_.outer() : p_.n) * int64_t(sizeof(T));
-    const bool lines = reinterpret_cast<uintptr_t>(y_) % 64 == 0 && row % 64 == 0;
-    return kStreams && lines && p_.batch * p_.n * p_.outer() * int64_t(sizeof(T)) >= kCached;
-  }
+  bool streams() const { return streams_past<T>(p_, y_); }
 
   const Product& p_;
   const W* values_;
