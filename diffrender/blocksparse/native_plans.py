@@ -240,10 +240,14 @@ def _cut_gradient(
     parts = max(8 * threads, m // 128)
     if columns := _columns_of_rows(pattern, dtype, features_last, register, n):
         return "rows", _Cut(1, columns, 1, 1, parts)
-    dots = 1 in sides
-    bands = _bands_of_entries(k, pattern.density) if dots and n * batch >= 64 else 1
+    if 1 in sides:
+        # Dot products, out of bands of x that stay in the second cache.
+        full = pattern.density >= _CROWDED
+        vectors, band = (8 if full and k >= 4096 else 4), (1 << 20 if full else 1 << 19)  # bytes
+        bands = -(-k * vectors * register // band) if n * batch >= 64 else 1
+        return "outer", _Cut(vectors, 128, bands, 1, parts)
     columns = {4: 128 if features_last else 512, 8: 512}.get(sides[1], 256)
-    return "outer", _Cut(8, columns, bands, 1, parts)
+    return "outer", _Cut(8, columns, 1, 1, parts)
 
 
 def _columns_of_rows(
@@ -263,11 +267,10 @@ def _columns_of_rows(
         few = least > 1 and uses <= 32
         return 1024 if exact and not features_last and few else 0
     if least == 1:
-        if n < 512 or k < 2048:
-            return 0  # panels of 128 columns of x then stay in the second cache
-        if features_last or dtype != torch.float32:
-            return 512
-        return 1024 if n <= 1024 else 0  # rows far apart push each other out of the caches
+        # Read as they lie, unless rows are so long that they push each other out of the caches.
+        lie = dtype == torch.float32 and not features_last and n <= 512
+        full = pattern.density >= _CROWDED
+        return 512 if lie and (not full or (n == 512 and k >= 2048)) else 0
     if not features_last and dtype != torch.float16:  # read as they lie
         return 1024 if least == 4 or uses <= (128 if 512 <= n <= 1024 else 64) else 0
     # Turned around, or widened, once. Pairs of bfloat16 cannot be.

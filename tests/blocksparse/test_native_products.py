@@ -124,10 +124,11 @@ def test_gradients_of_few_blocks_go_by_rows() -> None:
         return plan.kernel
 
     assert kernel(few, 256) == "rows"
-    assert kernel(few, 64) == kernel(many, 256) == kernel(alone, 256) == "outer"
+    assert kernel(few, 64) == kernel(many, 256) == kernel(alone, 64) == "outer"
     assert kernel(few, 256, features_last=True) == "outer"
     wide = instruction_set() == "avx512"
-    assert kernel(alone, 512) == ("rows" if wide else "outer")
+    assert kernel(alone, 256) == kernel(alone, 512) == ("rows" if wide else "outer")
+    assert kernel(alone, 1024) == "outer"
 
 
 @pytest.mark.parametrize(("block_size", "shape"), [((1, 1), (64, 2048)), ((4, 4), (64, 4096))])

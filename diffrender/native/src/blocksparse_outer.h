@@ -15,6 +15,7 @@
 
 #include <iterator>
 
+#include "blocksparse_dots.h"
 #include "blocksparse_outer_tile.h"
 #include "blocksparse_pack.h"
 #include "blocksparse_slices.h"
@@ -27,8 +28,6 @@ class Gradient {
   typedef typename Sum<T>::type C;
   static constexpr int N = Lanes<C>::N;
   static constexpr int64_t K = kTogether<W>;
-  static constexpr int kVectors = 8;
-  static constexpr int64_t kWidth = kVectors * N;
 
  public:
   Gradient(const Product& product, const T* dy, const T* x, C* sums)
@@ -37,7 +36,7 @@ class Gradient {
   void run() {
     const bool dots = K == 1 && (p_.out_size == 1 || p_.in_size == 1);
     const int64_t chunk = std::min<int64_t>(p_.group, p_.n);
-    const int64_t padded = (chunk + kWidth - 1) / kWidth * kWidth;
+    const int64_t padded = (chunk + width_ - 1) / width_ * width_;
     deal_out<W>(
         p_, dy_, x_, chunk, padded / K,
         [&](const T* from, int64_t length, int64_t size, int64_t begin, int64_t end, int64_t c,
@@ -96,24 +95,24 @@ class Gradient {
     });
   }
 
-  // (panel, row, kWidth) of rows [first, last) of `length`, columns beyond the last are zero.
+  // (panel, row, width_) of rows [first, last) of `length`, columns beyond the last are zero.
   void pack_panels(const T* from, int64_t length, int64_t first, int64_t last, int64_t column,
                    int64_t count, int64_t threads, W* to) const {
     constexpr int64_t some = 128;
-    const int64_t panels = (count + kWidth - 1) / kWidth;
+    const int64_t panels = (count + width_ - 1) / width_;
     parallel_with_torch(threads, (last - first + some - 1) / some, [&](int64_t task) {
       const int64_t begin = first + task * some, end = std::min(last, begin + some);
       for (int64_t panel = 0; panel < panels; ++panel) {
-        const int64_t c = column + panel * kWidth;
-        const int64_t here = std::min(kWidth, column + count - c);
-        C* out = to + (panel * (last - first) + begin - first) * kWidth;
+        const int64_t c = column + panel * width_;
+        const int64_t here = std::min(width_, column + count - c);
+        C* out = to + (panel * (last - first) + begin - first) * width_;
         if (p_.features_last) {
-          pack_transposed(from + c * length + begin, length, here, end - begin, out, kWidth);
-          for (int64_t r = 0; here < kWidth && r < end - begin; ++r)
-            std::memset(out + r * kWidth + here, 0, size_t(kWidth - here) * sizeof(C));
+          pack_transposed(from + c * length + begin, length, here, end - begin, out, width_);
+          for (int64_t r = 0; here < width_ && r < end - begin; ++r)
+            std::memset(out + r * width_ + here, 0, size_t(width_ - here) * sizeof(C));
         } else {
           for (int64_t r = begin; r < end; ++r)
-            pack_row(from + r * p_.n + c, here, kWidth, out + (r - begin) * kWidth);
+            pack_row(from + r * p_.n + c, here, width_, out + (r - begin) * width_);
         }
       }
     });
@@ -163,18 +162,20 @@ class Gradient {
 
   void add_dots(int64_t row, int64_t last, const Packed<W>& packed, int64_t count,
                 bool fresh) const {
-    const int64_t panels = (count + kWidth - 1) / kWidth;
+    const int64_t panels = (count + width_ - 1) / width_;
     const int64_t rows = (packed.last - packed.first) * p_.out_size;
+    const auto add = p_.vectors == 2   ? add_narrow<C, 2 * N>
+                     : p_.vectors == 4 ? add_narrow<C, 4 * N>
+                                       : add_narrow<C, 8 * N>;
     for (int64_t panel = 0; panel < panels; ++panel) {
-      const C* left = packed.dy + panel * rows * kWidth;
-      const C* right = packed.x + panel * p_.inner() * kWidth;
+      const C* left = packed.dy + panel * rows * width_;
+      const C* right = packed.x + panel * p_.inner() * width_;
       for (int64_t band = 0; band < p_.bands; ++band) {
         for (int64_t i = row; i < last; ++i) {
           const int64_t begin = p_.begin(i, band), end = p_.begin(i, band + 1);
           if (begin == end) continue;
-          const C* dy = left + (i - packed.first) * p_.out_size * kWidth;
-          add_entries<C, 1, kWidth>(p_, begin, end, dy, right, kWidth, kWidth, sums_,
-                                    fresh && panel == 0);
+          const C* dy = left + (i - packed.first) * p_.out_size * width_;
+          add(p_, begin, end, dy, right, width_, width_, sums_, fresh && panel == 0);
         }
       }
     }
@@ -184,6 +185,7 @@ class Gradient {
   const T* dy_;
   const T* x_;
   C* sums_;
+  const int64_t width_ = p_.vectors * N;  // columns of a panel of rows
   const Beside<C, W> beside_[3] = {choose_beside<C, W>(p_.in_size, 1),
                                    choose_beside<C, W>(p_.in_size, 2),
                                    choose_beside<C, W>(p_.in_size, 3)};

@@ -2,8 +2,8 @@
 //
 // sums[r, q] += sum over columns c:  dy[c, r] x[c, q]
 //
-// and, for blocks with a side of 1, sums of dot products. Where the operands W are pairs of bfloat16,
-// c counts pairs of columns, and C is what sums are taken in.
+// Where the operands W are pairs of bfloat16, c counts pairs of columns, and C is what sums are taken
+// in. Blocks with a side of 1 are dot products: blocksparse_dots.h.
 #pragma once
 
 #include "blocksparse_transpose.h"
@@ -205,88 +205,6 @@ Outer<C> choose_outer(int64_t columns) {
   constexpr int most = kLaneBytes;
   if (columns * int64_t(sizeof(C)) == 32) return outer<C, most < 32 ? most : 32>;
   return outer<C, 16>;
-}
-
-// Four dot products of N-lane sums at once.
-template <class C>
-inline typename Four<C>::V add_up(const typename Lanes<C>::V sum[4]) {
-  typedef typename Four<C>::V V;
-  constexpr int pieces = Lanes<C>::N / 4;
-  V row[4];
-  if constexpr (pieces >= 1) {
-    for (int i = 0; i < 4; ++i) {
-      V piece[pieces];
-      std::memcpy(piece, &sum[i], sizeof piece);
-      row[i] = piece[0];
-      for (int p = 1; p < pieces; ++p) row[i] += piece[p];
-    }
-    transpose4<C>(row);
-    return (row[0] + row[1]) + (row[2] + row[3]);
-  } else {
-    V out;
-    for (int i = 0; i < 4; ++i) out[i] = sum[i][0] + sum[i][1];
-    return out;
-  }
-}
-
-// The first `count` numbers of a vector, and zeros: nothing beyond them is read.
-template <class W>
-inline typename Lanes<W>::V load_part(const W* from, int64_t count) {
-#if defined(__AVX512F__)
-  const uint32_t some = (uint32_t(1) << count) - 1;
-  if constexpr (sizeof(W) == 4) {
-    return (typename Lanes<W>::V)_mm512_maskz_loadu_epi32(__mmask16(some), from);
-  } else {
-    return (typename Lanes<W>::V)_mm512_maskz_loadu_epi64(__mmask8(some), from);
-  }
-#else
-  typename Lanes<W>::V v{};
-  for (int64_t i = 0; i < count; ++i) v[i] = from[i];
-  return v;
-#endif
-}
-
-// One row of dy by 4 F rows of x: the dot products of `Known` numbers, or else `count`, by fours.
-template <class C, int F, int64_t Known>
-inline void dot_entries(const C* dy, const C* const* x, int64_t count,
-                        typename Four<C>::V (&total)[F]) {
-  constexpr int N = Lanes<C>::N;
-  const int64_t length = Known ? Known : count;
-  typename Lanes<C>::V sum[F][4] = {};
-  const auto add = [&](auto load, int64_t c) {
-    const typename Lanes<C>::V left = load(dy + c);
-    for (int k = 0; k < 4 * F; ++k) sum[k / 4][k % 4] += left * load(x[k] + c);
-  };
-  int64_t c = 0;
-  for (; c + N <= length; c += N) add([](const C* from) { return load_lanes<C>(from); }, c);
-  if (c < length) add([=](const C* from) { return load_part<C>(from, length - c); }, c);
-  for (int f = 0; f < F; ++f) total[f] = add_up<C>(sum[f]);
-}
-
-// Blocks [begin, end) of one block row, with a side of 1: sums (+)= dot products of `Known` numbers,
-// or else `count`, 4 F entries of a row at a time. Rows of dy, which begin with the block row's, and of
-// x are `stride` apart.
-template <class C, int F, int64_t Known>
-void add_entries(const Product& p, int64_t begin, int64_t end, const C* dy, const C* x,
-                 int64_t stride, int64_t count, C* sums, bool fresh) {
-  const int64_t rows = p.out_size, columns = p.in_size, entries = (end - begin) * columns;
-  for (int64_t r = 0; r < rows; ++r, dy += stride) {
-    for (int64_t first = 0; first < entries; first += 4 * F) {
-      const C* right[4 * F];
-      C* to[4 * F];
-      for (int k = 0; k < 4 * F; ++k) {
-        const int64_t entry = std::min(first + k, entries - 1);
-        const int64_t e = columns == 1 ? begin + entry : begin + entry / columns;
-        const int64_t q = columns == 1 ? 0 : entry % columns;
-        right[k] = x + (p.indices[e] * columns + q) * stride;
-        to[k] = sums + e * p.block() + r * columns + q;
-      }
-      typename Four<C>::V total[F];
-      dot_entries<C, F, Known>(dy, right, count, total);
-      for (int k = 0; k < int(std::min<int64_t>(4 * F, entries - first)); ++k)
-        *to[k] = fresh ? total[k / 4][k % 4] : *to[k] + total[k / 4][k % 4];
-    }
-  }
 }
 
 }  // namespace diffrender

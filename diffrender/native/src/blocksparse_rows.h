@@ -14,7 +14,7 @@
 // columns (blocksparse_bfloat16.cpp), which are read as they lie; a pair of columns counts as one.
 #pragma once
 
-#include "blocksparse_outer_tile.h"
+#include "blocksparse_dots.h"
 #include "blocksparse_pack.h"
 #include "blocksparse_slices.h"
 
@@ -31,22 +31,12 @@ inline void put_sums(const typename Lanes<C>::V (&sum)[kAcross][4], C* to, int64
 #if defined(__AVX512F__)
   if constexpr (sizeof(C) == 4) {
     // Halves, then quarters of registers are added crosswise: a register of all sixteen sums.
-    const auto pairs = [](__m512 a, __m512 b) {
-      return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-    };
-    const auto fours = [](__m512 a, __m512 b) {
-      const __m512d c = _mm512_castps_pd(a), d = _mm512_castps_pd(b);
-      return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)),
-                           _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
-    };
-    const auto quarters = [](__m512 a, __m512 b) {
-      return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
-    };
     __m512 row[4];
     for (int r = 0; r < 4; ++r)
-      row[r] = fours(pairs((__m512)sum[0][r], (__m512)sum[1][r]),
-                     pairs((__m512)sum[2][r], (__m512)sum[3][r]));
-    const __m512 total = quarters(quarters(row[0], row[1]), quarters(row[2], row[3]));
+      row[r] = fold_fours(fold_pairs((__m512)sum[0][r], (__m512)sum[1][r]),
+                          fold_pairs((__m512)sum[2][r], (__m512)sum[3][r]));
+    const __m512 total =
+        fold_quarters(fold_quarters(row[0], row[1]), fold_quarters(row[2], row[3]));
     alignas(64) C numbers[4][4];
     std::memcpy(numbers, &total, sizeof total);
     for (int r = 0; r < 4; ++r) {
@@ -160,7 +150,7 @@ class RowGradient {
       const W* left = dy + (i - first) * rows * stride;
       if constexpr (K == 1) {
         if (rows == 1 || columns == 1) {
-          add_entries<C, 2, 0>(p_, p_.offsets[i], p_.offsets[i + 1], left, x, stride, count,
+          add_narrow<C, 0>(p_, p_.offsets[i], p_.offsets[i + 1], left, x, stride, count,
                                sums_, fresh);
           continue;
         }
