@@ -18,7 +18,7 @@ class Product(ctypes.Structure):
         *((name, ctypes.c_int64) for name in (
             "dtype", "transposed", "features_last", "out_blocks", "in_blocks", "out_size",
             "in_size", "batch", "n", "threads", "vectors", "group", "bands", "chunk", "parts",
-            "window", "pieces",
+            "window", "pieces", "slices",
         )),
         *((name, ctypes.c_void_p) for name in (
             "offsets", "indices", "order", "segments", "starts", "groups", "places", "steps",

@@ -34,6 +34,7 @@ struct Product {
   int64_t parts;          // row ranges of equal work that a group of columns is cut into
   int64_t window;         // blocks that the tiles of a tall block row read one after another
   int64_t pieces;         // of single numbers: row ranges that are arranged apart, a multiple of parts
+  int64_t slices;         // of the gradient of the values: runs of columns whose sums are their own
   const int32_t* offsets;   // (out_blocks + 1)
   const int32_t* indices;   // (nnz)
   const int32_t* order;     // (nnz) when transposed, else null

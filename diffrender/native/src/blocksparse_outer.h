@@ -38,7 +38,7 @@ class Gradient {
     const int64_t chunk = std::min<int64_t>(p_.group, p_.n);
     const int64_t padded = (chunk + width_ - 1) / width_ * width_;
     deal_out<W>(
-        p_, dy_, x_, chunk, padded / K,
+        p_, dy_, x_, chunk, padded / K, sums_,
         [&](const T* from, int64_t length, int64_t size, int64_t begin, int64_t end, int64_t c,
             int64_t count, int64_t threads, W* to) {
           if (!dots) {
@@ -47,11 +47,11 @@ class Gradient {
             pack_panels(from, length, begin * size, end * size, c, count, threads, to);
           }
         },
-        [&](int64_t row, int64_t last, const Packed<W>& packed, int64_t count, bool fresh) {
+        [&](int64_t row, int64_t last, const Packed<W>& packed, int64_t count, C* sums, bool fresh) {
           if (!dots) {
-            add_blocks(row, last, packed, count / K, fresh);
+            add_blocks(row, last, packed, count / K, sums, fresh);
           } else if constexpr (K == 1) {
-            add_dots(row, last, packed, count, fresh);
+            add_dots(row, last, packed, count, sums, fresh);
           }
         });
   }
@@ -118,17 +118,17 @@ class Gradient {
     });
   }
 
-  void add_blocks(int64_t row, int64_t last, const Packed<W>& packed, int64_t count,
+  void add_blocks(int64_t row, int64_t last, const Packed<W>& packed, int64_t count, C* sums,
                   bool fresh) const {
     // As many columns at a time as stay in the nearest cache with the blocks of one row.
     const int64_t piece = std::max(p_.out_size, p_.in_size) < 16 ? count : 128;
     for (int64_t i = row; i < last; ++i)
       for (int64_t c = 0; c < count; c += piece)
-        add_row(i, packed, c, std::min(piece, count - c), count, fresh && c == 0);
+        add_row(i, packed, c, std::min(piece, count - c), count, sums, fresh && c == 0);
   }
 
   // Columns [c, c + some) of the `count` that are packed, for the blocks of row i.
-  void add_row(int64_t i, const Packed<W>& packed, int64_t c, int64_t some, int64_t count,
+  void add_row(int64_t i, const Packed<W>& packed, int64_t c, int64_t some, int64_t count, C* all,
                bool fresh) const {
     const int64_t rows = p_.out_size, columns = p_.in_size;
     const int64_t each = columns < N ? N / columns : 1;  // pieces of x in a vector
@@ -140,7 +140,7 @@ class Gradient {
     for (int64_t e = p_.offsets[i]; e < p_.offsets[i + 1]; ++e) {
       for (int64_t q = 0; q < pieces; ++q) {
         x[held] = packed.x + (p_.indices[e] * count + c) * columns + q * N;
-        sums[held++] = sums_ + e * p_.block() + q * N;
+        sums[held++] = all + e * p_.block() + q * N;
         if (held == 3 * each) {
           beside_[2](dy, x, columns, some, rows, sums, fresh);
           held = 0;
@@ -160,7 +160,7 @@ class Gradient {
         alone_(dy, x[p], some, rows, columns, sums[p], fresh);
   }
 
-  void add_dots(int64_t row, int64_t last, const Packed<W>& packed, int64_t count,
+  void add_dots(int64_t row, int64_t last, const Packed<W>& packed, int64_t count, C* sums,
                 bool fresh) const {
     const int64_t panels = (count + width_ - 1) / width_;
     const int64_t rows = (packed.last - packed.first) * p_.out_size;
@@ -175,7 +175,7 @@ class Gradient {
           const int64_t begin = p_.begin(i, band), end = p_.begin(i, band + 1);
           if (begin == end) continue;
           const C* dy = left + (i - packed.first) * p_.out_size * width_;
-          add(p_, begin, end, dy, right, width_, width_, sums_, fresh && panel == 0);
+          add(p_, begin, end, dy, right, width_, width_, sums, fresh && panel == 0);
         }
       }
     }

@@ -99,13 +99,14 @@ class RowGradient {
     if (kPlain && !p_.features_last) return add_as_they_lie(chunk);
     if constexpr (K == 1) {
       deal_out<W>(
-          p_, dy_, x_, chunk, chunk,
+          p_, dy_, x_, chunk, chunk, sums_,
           [&](const T* from, int64_t length, int64_t size, int64_t begin, int64_t end, int64_t c,
               int64_t count, int64_t threads, W* to) {
             pack(from, length, begin * size, end * size, c, count, threads, to);
           },
-          [&](int64_t row, int64_t last, const Packed<W>& packed, int64_t count, bool fresh) {
-            add(row, last, packed.dy, packed.first, packed.x, count, count, fresh);
+          [&](int64_t row, int64_t last, const Packed<W>& packed, int64_t count, C* sums,
+              bool fresh) {
+            add(row, last, packed.dy, packed.first, packed.x, count, count, sums, fresh);
           });
     }
   }
@@ -121,7 +122,7 @@ class RowGradient {
       for (int64_t batch = 0; batch < p_.batch; ++batch)
         for (int64_t c = 0; c < n; c += chunk / K)
           add(row, last, dy + batch * outer * n + c, 0, x + batch * inner * n + c, n,
-              std::min(chunk / K, n - c), batch == 0 && c == 0);
+              std::min(chunk / K, n - c), sums_, batch == 0 && c == 0);
     });
   }
 
@@ -144,14 +145,14 @@ class RowGradient {
   // Block rows [row, last), of `count` columns whose rows are `stride` apart; dy begins with block
   // row `first`.
   void add(int64_t row, int64_t last, const W* dy, int64_t first, const W* x, int64_t stride,
-           int64_t count, bool fresh) const {
+           int64_t count, C* sums, bool fresh) const {
     const int64_t rows = p_.out_size, columns = p_.in_size;
     for (int64_t i = row; i < last; ++i) {
       const W* left = dy + (i - first) * rows * stride;
       if constexpr (K == 1) {
         if (rows == 1 || columns == 1) {
           add_narrow<C, 0>(p_, p_.offsets[i], p_.offsets[i + 1], left, x, stride, count,
-                               sums_, fresh);
+                              sums, fresh);
           continue;
         }
       }
@@ -163,7 +164,7 @@ class RowGradient {
           const W* next = q + kAcross < columns ? here + kAcross * stride : after;
           for (int64_t r = 0; r < rows; r += 4)
             dot_rows<C, W>(left + r * stride, stride, here, stride, count, r == 0 ? next : nullptr,
-                           sums_ + e * p_.block() + r * columns + q, columns, fresh);
+                           sums + e * p_.block() + r * columns + q, columns, fresh);
         }
       }
     }
