@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffrender.blocksparse import native_lists
 from diffrender.errors import InputError, check_shape
 
 __all__ = [
@@ -58,7 +59,10 @@ def check_sizes(shape: tuple[int, int], block_size: tuple[int, int]) -> tuple[in
 def block_positions(mask: Tensor) -> tuple[Index, Index]:  # (m_B, k_B) bool
     """Block rows and columns of the True entries, row by row, int32."""
     columns = mask.shape[1]
-    places = np.flatnonzero(mask.detach().cpu().contiguous().numpy())
+    entries = mask.detach().cpu().contiguous().numpy()
+    if mask.numel() <= LARGEST and native_lists.available():
+        return native_lists.positions(entries)
+    places = np.flatnonzero(entries)
     if mask.numel() <= LARGEST:
         places = places.astype(np.int32)  # divides several times faster
     rows = places // places.dtype.type(columns)
@@ -72,16 +76,18 @@ def structure_arrays(rows: Index, columns: Index, grid: tuple[int, int]) -> tupl
         row_offsets, column_indices, row_indices, column_offsets, transpose_row_indices,
         transpose_order, all int32.
     """
-    order = stable_order(columns, grid[1])
-    found = (offsets(rows, grid[0]), columns, rows, offsets(columns, grid[1]), rows[order], order)
+    by_column = native_lists.sorted_by_column if native_lists.available() else _sorted_by_column
+    row_ends = np.searchsorted(rows, np.arange(grid[0] + 1, dtype=rows.dtype))  # they are sorted
+    found = (row_ends, columns, rows, *by_column(rows, columns, grid[1]))
     return tuple(np.ascontiguousarray(array, dtype=np.int32) for array in found)
 
 
-def stable_order(keys: Index, count: int) -> Index:
-    """Places of the keys in ascending order, equal keys in their own order."""
+def _sorted_by_column(rows: Index, columns: Index, count: int) -> tuple[Index, Index, Index]:
+    """Where each column begins (count + 1), its blocks' rows, and their places in row order."""
     # numpy sorts 16-bit integers by radix, several times faster than by comparing.
-    small = keys.astype(np.uint16) if count <= 2**16 else keys
-    return np.argsort(small, kind="stable")
+    small = columns.astype(np.uint16) if count <= 2**16 else columns
+    order = np.argsort(small, kind="stable")
+    return offsets(columns, count), rows[order], order
 
 
 def offsets(keys: Index, count: int) -> Index:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffrender.blocksparse import native_lists
 from diffrender.blocksparse._structure import pair, structure_arrays
 from diffrender.blocksparse.bucket_grid import BucketGrid
 from diffrender.blocksparse.encoding import (
@@ -140,11 +141,12 @@ class DynamicPattern:
         count, wide = len(rows), self.current.grid[1]
         if count > self.grid.max_blocks:
             raise too_many_blocks(self.grid, rows, columns)
-        old = self.current.row_indices.cpu().numpy() * np.int64(wide)
-        old += self.current.column_indices.cpu().numpy()
+        old = (self.current.row_offsets.cpu().numpy(), self.current.column_indices.cpu().numpy())
         self.current.retire()
-        moves = _places(old, rows * np.int64(wide) + columns, self.grid.max_blocks)
         arrays = structure_arrays(rows, columns, self.current.grid)
+        moves = np.full(self.grid.max_blocks, -1, dtype=np.int64)
+        places = native_lists.moves if native_lists.available() else _places
+        moves[:count] = places(old, (arrays[0], arrays[1]), wide)
         for buffer, array in zip(self._buffers.values(), arrays, strict=True):
             buffer[: len(array)].copy_(torch.from_numpy(array))
         self._view(count)
@@ -163,10 +165,18 @@ class DynamicPattern:
         self.current.remembered["planned_blocks"] = self.grid.max_blocks
 
 
-def _places(old: np.ndarray, new: np.ndarray, slots: int) -> np.ndarray:
-    """Place of each new key among the sorted old keys, -1 where it was not there."""
-    moves = np.full(slots, -1, dtype=np.int64)
-    if len(old) and len(new):
-        found = np.minimum(np.searchsorted(old, new), len(old) - 1)
-        moves[: len(new)] = np.where(old[found] == new, found, -1)
-    return moves
+def _places(
+    old: tuple[np.ndarray, np.ndarray],  # (m_B + 1,), (nnz,)
+    new: tuple[np.ndarray, np.ndarray],
+    columns: int,
+) -> np.ndarray:
+    """(nnz,) place of each new block among the old ones, -1 where it was not there."""
+
+    def keys(ends: np.ndarray, found: np.ndarray) -> np.ndarray:
+        return np.repeat(np.arange(len(ends) - 1), np.diff(ends)) * np.int64(columns) + found
+
+    before, now = keys(*old), keys(*new)
+    if len(before) == 0:
+        return np.full(len(now), -1, dtype=np.int64)
+    at = np.minimum(np.searchsorted(before, now), len(before) - 1)
+    return np.where(before[at] == now, at, -1)
