@@ -67,8 +67,8 @@ def moves(
     Args: offsets of the block rows and block columns of either mask, int32.
     """
     found = np.empty(len(new[1]), dtype=np.int64)
-    lists = [np.ascontiguousarray(a, dtype=np.int32) for a in (*old, *new)]
-    pointers = (a.ctypes.data for a in (*lists, found))
+    lists: list[Index] = [np.ascontiguousarray(a, dtype=np.int32) for a in (*old, *new)]
+    pointers = [a.ctypes.data for a in [*lists, found]]
     rows = len(lists[0]) - 1
     check_status(kernel("moves", "iiippppp")(rows, columns, kernel_threads(), *pointers))
     return found
