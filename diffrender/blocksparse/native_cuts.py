@@ -24,6 +24,7 @@ _PACKING = {True: (0.1, 5.0), False: (0.05, 8.0)}
 _VALUES_AGAIN, _CACHED = 16.0, 8 << 20
 _FULL = 0.4  # density from which a row of single numbers keeps a register's work in a short band
 _CROWDED = 0.1  # density from which single numbers share index and value among 4 vectors, not 2
+_PACKED_NUMBER = 3.0  # of x, for a product of single numbers, in multiply-adds
 _ROWS_APART = 1024  # rows of a piece: sums of its panels stay in the second cache
 
 
@@ -104,9 +105,24 @@ def cut_entries(
     vectors = 4 if full or lanes * size < 64 else 2
     band = 1 << 15 if full else 1 << 16  # bytes
     bands = -(-inner // (band // (vectors * lanes * size)))
-    total = -(-n // lanes)
-    parts = 2 * threads if batch * total < 3 * threads else 1
-    group = min(4, -(-total // vectors) * vectors)  # what is packed stays in the second cache
+    panels = -(-n // (lanes * vectors))
+    # Packing a number of x, in multiply-adds of a number of the matrix with it; every part of the
+    # rows packs for itself.
+    packing = _PACKED_NUMBER / max(rows * pattern.density, 1.0)
+
+    def slowest(cut: tuple[int, int]) -> float:
+        parts, together = cut
+        tasks = batch * -(-panels // together) * parts
+        return -(-tasks // threads) * together * (1 / parts + packing)
+
+    # What is packed together stays in the second cache; of equals the first, more panels before.
+    tried = [
+        (1 << p, together)
+        for p in range((2 * threads).bit_length())
+        for together in range(max(1, 4 // vectors), 0, -1)
+    ]
+    parts, together = min(tried, key=slowest)
+    group = vectors * together
     apart = max(1, -(-rows // (parts * _ROWS_APART)))
     return Cut(vectors, lanes * group, bands, 1, parts, apart)
 
