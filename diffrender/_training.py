@@ -6,6 +6,7 @@ A run whose draws follow from its seed and step needs no random state to go on w
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import math
 import sys
 import time
@@ -47,6 +48,7 @@ __all__ = [
     "stream",
     "stream_seed",
     "training_files",
+    "weights_digest",
 ]
 
 _ZIP = (zipfile.BadZipFile, zlib.error)
@@ -211,6 +213,16 @@ def one_cosine(progress: float) -> float:
     if progress < 0.03:
         return max(progress, 1e-3) / 0.03
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.03) / 0.97)))
+
+
+def weights_digest(net: nn.Module) -> str:
+    """A name for a network's tensors: a run that began with others is another run."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        total.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        total.update(flat.view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:16]
 
 
 class RunFolder:

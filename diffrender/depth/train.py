@@ -47,11 +47,11 @@ def train(
     `out`/log.csv gets a row every `settings.every` steps with the loss and the errors on `check`.
     A new run begins with the weights of `start`, a file of `save_dpt` that may have looked at
     another size, or with random ones and the backbone of `backbone`, a classifier's weights
-    (`load_backbone`).
+    (`load_backbone`). Given again with `out`, they have to be those that the run began with.
 
     Raises:
-        InputError: `start` or the checkpoint is of another configuration or broken, or both `start`
-            and `backbone` are given.
+        InputError: `start` or the checkpoint is of another configuration or broken, the
+            checkpoint's run began with other weights, or both `start` and `backbone` are given.
     """
     if start is not None and backbone is not None:
         raise InputError(
@@ -61,12 +61,12 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     run = Run(config, settings)
-    if (out / "checkpoint.pt").is_file():
-        run.restore(out / "checkpoint.pt")
-    elif start is not None:
+    if start is not None:
         run.begin_with(start)
     elif backbone is not None:
         run.begin_with_backbone(backbone)
+    if (out / "checkpoint.pt").is_file():
+        run.restore(out / "checkpoint.pt")
     weights = out / "weights.safetensors"
     with ThreadPoolExecutor(1) as ahead:  # the next batch is made while this one is learnt from
 

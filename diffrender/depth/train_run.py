@@ -20,6 +20,7 @@ from diffrender._training import (
     one_cosine,
     running_mean,
     set_shared_rate,
+    weights_digest,
 )
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.dpt_timm import load_dpt
@@ -96,6 +97,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             backbone_groups(self.net, settings.decay, settings.backbone_rate), lr=settings.rate
         )
+        self.begun: str | None = None  # the weights that it began with, where they were given
         self.step = 0
         self.before = 0.0  # seconds of the runs that this one goes on from
         self.begin = time.monotonic()
@@ -161,6 +163,7 @@ class Run:
             "rows": self.rows,
             "config": _plain(asdict(self.net.config)),
             "settings": _identity(self.settings),
+            "begun": self.begun,
         }
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
@@ -172,18 +175,21 @@ class Run:
             raise InputError(f"{path}: made with another configuration: {first.config}")
         self.net.load_state_dict(first.state_dict())
         self.mean.module.load_state_dict(first.state_dict())
+        self.begun = weights_digest(self.net)
 
     def begin_with_backbone(self, path: Path) -> None:
         """Take the backbone's weights out of a classifier's file."""
         load_backbone(self.net.backbone, self.net.config.backbone, path)
         self.mean.module.load_state_dict(self.net.state_dict())
+        self.begun = weights_digest(self.net.backbone)
 
     def restore(self, path: Path) -> None:
         """Go on from a file of `save`; rates and decays are those of these settings.
 
         Raises:
             InputError: not such a file, a broken one, or one of another configuration or of another
-                seed, batch, share of small pictures, average or choice of batch statistics.
+                seed, batch, share of small pictures, average or choice of batch statistics, or of a
+                run that began with other weights than this one.
         """
         state = _read(path)
         if state["config"] != _plain(asdict(self.net.config)):
@@ -194,6 +200,12 @@ class Run:
                 f"{path} is of a run with other settings: {theirs}, now {mine}; give the same ones "
                 "to go on with it, or another --out to start anew"
             )
+        if self.begun is not None and state.get("begun") != self.begun:
+            raise InputError(
+                f"{path} is of a run that began with other weights; give the same ones to go on "
+                "with it, or another --out to start anew"
+            )
+        self.begun = state.get("begun")
         groups = self.optimizer.state_dict()["param_groups"]
         try:
             self.net.load_state_dict(state["net"])

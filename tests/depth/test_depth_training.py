@@ -299,6 +299,12 @@ def test_a_run_begins_with_the_weights_of_a_file(tmp_path: Path) -> None:
     for (name, old), new in zip(first.named_parameters(), after.parameters(), strict=True):
         # the file of a run holds halves
         torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-6, msg=name)
+    train(frames, frames, tmp_path / "out", TINY, still, start)  # the run that had ended
+    train(frames, frames, tmp_path / "out", TINY, still)
+    torch.manual_seed(5)
+    another = save_dpt(DptNet(TINY), tmp_path / "another.safetensors")
+    with pytest.raises(InputError, match="run that began with other weights"):
+        train(frames, frames, tmp_path / "out", TINY, still, another)
     with pytest.raises(InputError, match="start.safetensors: made with another configuration"):
         train(frames, frames, tmp_path / "other", replace(TINY, channels=16), still, start)
     with pytest.raises(InputError, match="start and backbone are both given"):

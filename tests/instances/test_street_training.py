@@ -98,6 +98,10 @@ def test_another_run_in_the_folder_is_refused(backbone: Path, tmp_path: Path) ->
     train_street(net, boxes(2), boxes(1), tmp_path, QUICK)
     with pytest.raises(InputError, match="run with other settings"):
         train_street(net, boxes(2), boxes(1), tmp_path, dataclasses.replace(QUICK, seed=3))
+    other = untrained_street(TINY, backbone, seed=1)
+    with pytest.raises(InputError, match="run with other settings"):
+        train_street(other, boxes(2), boxes(1), tmp_path, QUICK)
+    train_street(untrained_street(TINY, backbone), boxes(2), boxes(1), tmp_path, QUICK)  # its own
 
 
 def test_a_batch_keeps_picture_and_owner_together() -> None:

@@ -31,6 +31,7 @@ from diffrender._training import (
     running_mean,
     set_shared_rate,
     stream,
+    weights_digest,
 )
 from diffrender.errors import InputError
 from diffrender.instances.street.check import check_street
@@ -103,7 +104,7 @@ def train_street(
     """Train `net` in place, or go on with `out`; returns `out`/weights.safetensors.
 
     Raises:
-        InputError: a run of other settings in `out`.
+        InputError: a run in `out` of other settings, or one that began with other weights.
     """
     settings = settings or StreetTrainSettings()
     net.train().requires_grad_(True)
@@ -117,6 +118,7 @@ def train_street(
         backbone_groups(net, settings.decay, settings.backbone_rate), settings.rate
     )
     who = {"config": asdict(net.config), "settings": asdict(settings), "frames": len(frames)}
+    who |= {"begun": weights_digest(net)}
     out.mkdir(parents=True, exist_ok=True)
     nets: dict[str, nn.Module] = {"net": net, "mean": mean}
     run = RunFolder(out, json.dumps(who), nets, optimizer, board=False)
