@@ -46,16 +46,17 @@ def cut_columns(
     transpose: bool,
     features_last: bool,
     lanes: int,
-    size: int,
+    dtype: torch.dtype,
     n: int,
     batch: int,
     threads: int,
 ) -> Cut:
-    """Cuts of a product whose columns are vectors of `lanes` numbers of `size` bytes.
+    """Cuts of a product whose columns are vectors of `lanes` numbers.
 
     Args:
         features_last: the layout of x and y; where it is not, sums may go straight to y.
     """
+    size = 8 if dtype == torch.float64 else 4  # bytes of a sum
     (rows, inner), (out, _) = pattern.shape, pattern.block_size
     if transpose:
         (inner, rows), (_, out) = pattern.shape, pattern.block_size
@@ -84,7 +85,12 @@ def cut_columns(
     bands = max(1, min(-(-inner // 1024), int(inner * density / least)))
     # Rows of a chunk go through all bands, and into y's columns, while their sums are in cache.
     # Where sums go straight to y a panel is worked through from top to bottom, and stays in cache.
-    chunk = rows // out if not features_last and bands == 1 else max(1, 1024 // out)
+    if features_last or bands > 1:
+        chunk = max(1, 1024 // out)
+    elif dtype in (torch.float32, torch.float64):
+        chunk = rows // out
+    else:  # sums are rounded on their way to y
+        chunk = max(1, 512 // out)
     return Cut(widest, group, bands, chunk, parts)
 
 

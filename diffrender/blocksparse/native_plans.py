@@ -115,7 +115,7 @@ def _make_plan(
         kernel, cut = "entries", cut_entries(pattern, by_column, lanes, size, n, batch, threads)
     else:
         kernel = "multiply"
-        cut = cut_columns(pattern, by_column, features_last, lanes, size, n, batch, threads)
+        cut = cut_columns(pattern, by_column, features_last, lanes, dtype, n, batch, threads)
     offsets, indices = (
         (pattern.column_offsets, pattern.transpose_row_indices)
         if by_column

@@ -55,6 +55,13 @@ bool streams_past(const Product& p, const T* y) {
   return kStreams && lines && p.batch * p.n * p.outer() * int64_t(sizeof(T)) >= kCached;
 }
 
+constexpr int64_t kRowsAhead = 24;  // rows of y are far apart: they come in before they are written
+
+inline void fetch_to_write(const void* place, int64_t bytes) {
+  const char* const line = static_cast<const char*>(place);
+  for (int64_t b = 0; b < bytes + 63; b += 64) __builtin_prefetch(line + std::min(b, bytes - 1), 1);
+}
+
 // Sums of `rows` rows of y from `row` on, one panel wide, to their place.
 template <class C, class T>
 void write_panel(const Product& p, T* y, int64_t batch, int64_t row, int64_t rows,
@@ -62,7 +69,11 @@ void write_panel(const Product& p, T* y, int64_t batch, int64_t row, int64_t row
   const int64_t outer = p.outer(), stride = panel.vectors * int64_t(Lanes<C>::N);
   if (!p.features_last) {
     T* to = y + (batch * outer + row) * p.n + panel.begin;
-    for (int64_t r = 0; r < rows; ++r) put_all(to + r * p.n, panel.count, sums + r * stride);
+    for (int64_t r = 0; r < rows; ++r) {
+      if (r + kRowsAhead < rows)
+        fetch_to_write(to + (r + kRowsAhead) * p.n, panel.count * int64_t(sizeof(T)));
+      put_all(to + r * p.n, panel.count, sums + r * stride);
+    }
     return;
   }
   unpack_transposed(sums, stride, rows, panel.count, y + (batch * p.n + panel.begin) * outer + row,
