@@ -108,6 +108,17 @@ def test_convention_not_finite_inputs_reach_only_stored_numbers() -> None:
     assert torch.equal(found[1:], torch.tensor([[1.0], [0.0]]).expand(2, 70))
 
 
+def test_nothing_stored() -> None:
+    pattern = BlockPattern.from_mask(torch.zeros(40, 30, dtype=torch.bool), 1)
+    for features_last in (False, True):
+        x = torch.ones(100, 30) if features_last else torch.ones(30, 100)
+        found = multiply(
+            pattern, torch.ones(0, 1, 1), x, transpose=False, features_last=features_last
+        )
+        assert found.shape == ((100, 40) if features_last else (40, 100))
+        assert int(found.count_nonzero()) == 0
+
+
 def test_the_plan_shares_index_and_value_among_more_columns_where_rows_are_full() -> None:
     lanes = {"baseline": 4, "avx2": 8, "avx512": 16}[instruction_set() or "baseline"]
     for density, vectors in ((0.4, 4), (0.03, 2 if lanes == 16 else 4)):
