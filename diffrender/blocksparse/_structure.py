@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffrender.blocksparse import native_lists
+from diffrender.blocksparse import native_choice, native_lists
 from diffrender.errors import InputError, check_shape
 
 __all__ = [
@@ -148,9 +148,10 @@ def stored_blocks(grid: tuple[int, int], density: float) -> int:
 
 def largest(scores: Tensor, count: int) -> Tensor:  # (N,)
     """(N,) bool: the `count` largest scores, the first ones where equal."""
-    mask = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
     if count == 0:
-        return mask
+        return torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
+    if native_choice.can_choose(scores):
+        return native_choice.strongest(scores.detach(), count)
     places = np.asarray(scores.detach().cpu())
     bound = np.partition(places, len(places) - count)[len(places) - count]
     above = places > bound
@@ -165,7 +166,9 @@ def block_energy(weight: Tensor, block_size: tuple[int, int]) -> Tensor:  # (m, 
     The unit is that of the largest entry, whose square the dtype may not hold.
     """
     if block_size == (1, 1):
-        return weight.abs()
+        return weight.abs().to(torch.promote_types(weight.dtype, torch.float32))
+    if native_choice.can_weigh(weight):
+        return native_choice.energy(weight.detach(), block_size)
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
     if weight.numel():
         low, high = weight.aminmax()

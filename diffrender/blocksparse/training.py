@@ -116,7 +116,7 @@ def drop_and_grow(
     energy[mask] = -1  # already stored
     mask |= largest(energy.flatten(), count).view(mask.shape)
     layer.set_mask(mask, optimizer)
-    return int((mask & ~old).sum())
+    return int(torch.count_nonzero(mask & ~old))
 
 
 def prune_(

@@ -6,10 +6,10 @@
 // cache holds: a loop over one row's numbers would be as often mispredicted as there are rows, and
 // would wait for its own sums. So rows of a band of x are sorted by how many numbers they have
 // there, and R rows of a group are summed in step, each with V vectors of columns: their loop ends
-// where the group's shortest row does, which is nearly always where all do; the few numbers left over follow row by
-// row. Numbers lie in the order in which they are used; where each comes from, and where its row of
-// x begins in the band, is arranged once for a pattern. Sums stay in the second cache from band to
-// band. A row's numbers are added in their own order whatever the arrangement.
+// where the group's shortest row does, which is nearly always where all do; the few numbers left
+// over follow row by row. Numbers lie in the order in which they are used; where each comes from,
+// and where its row of x begins in the band, is arranged once for a pattern. Sums stay in the second
+// cache from band to band. A row's numbers are added in their own order whatever the arrangement.
 // Torch twin: diffrender/blocksparse/torch_products.py.
 #pragma once
 

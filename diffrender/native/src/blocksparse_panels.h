@@ -1,4 +1,5 @@
-// A group of columns of x packed into panels side by side, and sums of a panel brought to their place in y.
+// A group of columns of x packed into panels side by side, and sums of panels brought to their place
+// in y.
 #pragma once
 
 #include "blocksparse_pack.h"
