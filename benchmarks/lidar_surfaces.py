@@ -20,6 +20,7 @@ import torch
 
 from diffrender._files import write_text_atomic
 from diffrender.cameras import Camera
+from diffrender.catalogue.mesh._rays import RayCaster
 from diffrender.datasets import KittiObject
 from diffrender.datasets.kitti import TRAFFIC
 from diffrender.evaluate import pose_error
@@ -33,26 +34,6 @@ from diffrender.tools.bench_real_frames import counts
 from diffrender.tools.inputs import DepthChoice, from_kitti
 
 FAR = 3.0  # metres: a point further behind the label's near end is of something else
-
-
-def first_hits(
-    origin: torch.Tensor,  # (3,)
-    rays: torch.Tensor,  # (N, 3)
-    triangles: torch.Tensor,  # (F, 3, 3)
-) -> torch.Tensor:
-    """(N,) how often a ray's own length the first triangle is away; NaN where none is met."""
-    a, one, two = triangles[:, 0], *(triangles[:, i] - triangles[:, 0] for i in (1, 2))
-    across = torch.linalg.cross(rays[:, None], two[None])  # (N, F, 3)
-    size = (across * one).sum(-1)
-    inverse = torch.where(size.abs() > 1e-12, 1 / size, torch.inf)
-    offset = origin - a
-    u = (across * offset).sum(-1) * inverse
-    along = torch.linalg.cross(offset, one)
-    v = (rays[:, None] * along).sum(-1) * inverse
-    away = (two * along).sum(-1) * inverse
-    hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (away > 0) & away.isfinite()
-    nearest = torch.where(hit, away, torch.inf).amin(1)
-    return torch.where(nearest.isfinite(), nearest, torch.nan)
 
 
 def points_of(
@@ -94,7 +75,9 @@ def row(
     turned = found.mesh.vertices.double() @ found.pose.object_to_world_rotation.T
     vertices = turned + torch.tensor(found.pose.location, dtype=torch.float64)
     origin = camera.centre.double().reshape(3)
-    off = first_hits(origin, (points - origin) / z[:, None], vertices[found.mesh.faces]) - z
+    rays = (points - origin) / z[:, None]  # as long as a depth of one metre
+    surface = RayCaster(vertices[found.mesh.faces])
+    off = surface.first_hit(origin.expand_as(rays), rays)[1] - z
     end, back = near_end(truth)
     behind = torch.from_numpy((points.numpy() - end) @ back)
     own = (behind.abs() < FAR) & off.isfinite()

@@ -6,9 +6,15 @@ import ctypes
 import functools
 from collections.abc import Callable
 
+import torch
+
 from diffrender.native import signature
 
-__all__ = ["Product", "check_status", "kernel"]
+__all__ = ["DTYPES", "Product", "check_status", "kernel"]
+
+
+# Types of storage, as `Product::dtype` of blocksparse.h numbers them.
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 
 
 class Product(ctypes.Structure):

@@ -18,6 +18,7 @@ __all__ = [
     "LARGEST",
     "Index",
     "block_energy",
+    "block_moves",
     "block_positions",
     "check_mask",
     "check_sizes",
@@ -88,6 +89,35 @@ def _sorted_by_column(rows: Index, columns: Index, count: int) -> tuple[Index, I
     small = columns.astype(np.uint16) if count <= 2**16 else columns
     order = np.argsort(small, kind="stable")
     return offsets(columns, count), rows[order], order
+
+
+def block_moves(
+    old: tuple[Index, Index],  # (m_B + 1,), (nnz,)
+    new: tuple[Index, Index],
+    columns: int,
+) -> Index:
+    """(nnz,) int64: the place of each new block among the old ones, -1 where it was not there.
+
+    Args: offsets of the block rows and block columns of either mask, int32.
+    """
+    return (native_lists.moves if native_lists.available() else _moves)(old, new, columns)
+
+
+def _moves(
+    old: tuple[Index, Index],  # (m_B + 1,), (nnz,)
+    new: tuple[Index, Index],
+    columns: int,
+) -> Index:
+    """(nnz,) int64: the place of each new block among the old ones, -1 where it was not there."""
+
+    def keys(ends: Index, found: Index) -> Index:
+        return np.repeat(np.arange(len(ends) - 1), np.diff(ends)) * np.int64(columns) + found
+
+    before, now = keys(*old), keys(*new)
+    if len(before) == 0:
+        return np.full(len(now), -1, dtype=np.int64)
+    at = np.minimum(np.searchsorted(before, now), len(before) - 1)
+    return np.where(before[at] == now, at, -1)
 
 
 def offsets(keys: Index, count: int) -> Index:

@@ -17,9 +17,9 @@ from diffrender.native import instruction_set
 
 __all__ = ["dense_cost", "seconds", "sparse_cost"]
 
+# Share of the dense rate that the forward product reaches, by the smaller side of the blocks.
 # "native" and "torch" on two cores in float32 with AVX2, single numbers with AVX-512; "triton" is
 # a guess until someone measures it.
-# guess until someone measures it.
 _EFFICIENCY = {
     "native": {1: 0.60, 4: 0.80, 8: 0.85, 16: 0.90, 32: 0.90, 64: 0.90},
     "torch": {1: 0.004, 4: 0.02, 8: 0.06, 16: 0.17, 32: 0.45, 64: 0.60},

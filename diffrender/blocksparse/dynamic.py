@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffrender.blocksparse import native_lists
-from diffrender.blocksparse._structure import pair, structure_arrays
+from diffrender.blocksparse._structure import block_moves, pair, structure_arrays
 from diffrender.blocksparse.bucket_grid import BucketGrid
 from diffrender.blocksparse.encoding import (
     Buckets,
@@ -145,8 +144,7 @@ class DynamicPattern:
         self.current.retire()
         arrays = structure_arrays(rows, columns, self.current.grid)
         moves = np.full(self.grid.max_blocks, -1, dtype=np.int64)
-        places = native_lists.moves if native_lists.available() else _places
-        moves[:count] = places(old, (arrays[0], arrays[1]), wide)
+        moves[:count] = block_moves(old, (arrays[0], arrays[1]), wide)
         for buffer, array in zip(self._buffers.values(), arrays, strict=True):
             buffer[: len(array)].copy_(torch.from_numpy(array))
         self._view(count)
@@ -163,20 +161,3 @@ class DynamicPattern:
         # Plans are made for the most blocks, and what was measured holds for every mask.
         self.current.remembered["decisions"] = self._decisions
         self.current.remembered["planned_blocks"] = self.grid.max_blocks
-
-
-def _places(
-    old: tuple[np.ndarray, np.ndarray],  # (m_B + 1,), (nnz,)
-    new: tuple[np.ndarray, np.ndarray],
-    columns: int,
-) -> np.ndarray:
-    """(nnz,) place of each new block among the old ones, -1 where it was not there."""
-
-    def keys(ends: np.ndarray, found: np.ndarray) -> np.ndarray:
-        return np.repeat(np.arange(len(ends) - 1), np.diff(ends)) * np.int64(columns) + found
-
-    before, now = keys(*old), keys(*new)
-    if len(before) == 0:
-        return np.full(len(now), -1, dtype=np.int64)
-    at = np.minimum(np.searchsorted(before, now), len(before) - 1)
-    return np.where(before[at] == now, at, -1)

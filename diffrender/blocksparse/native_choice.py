@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffrender.blocksparse._native_kernels import check_status, kernel
+from diffrender.blocksparse._native_kernels import DTYPES, check_status, kernel
 from diffrender.blocksparse.native_lists import available
 from diffrender.native import kernel_threads
 
 __all__ = ["can_choose", "can_weigh", "energy", "strongest"]
 
-_STORAGE = {torch.float32: 0, torch.bfloat16: 2, torch.float16: 3}  # whose squares a double holds
+_WEIGHED = (torch.float32, torch.bfloat16, torch.float16)  # their squares fit a double
 
 
 def can_weigh(weight: Tensor) -> bool:
     """Whether `energy` takes it."""
-    return weight.device.type == "cpu" and weight.dtype in _STORAGE and available()
+    return weight.device.type == "cpu" and weight.dtype in _WEIGHED and available()
 
 
 def energy(weight: Tensor, block_size: tuple[int, int]) -> Tensor:  # (m, k)
@@ -29,7 +29,7 @@ def energy(weight: Tensor, block_size: tuple[int, int]) -> Tensor:  # (m, k)
     check_status(
         kernel("energy", "piiiiiip")(
             weight.data_ptr(),
-            _STORAGE[weight.dtype],
+            DTYPES[weight.dtype],
             m,
             k,
             rows,

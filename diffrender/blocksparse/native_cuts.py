@@ -22,7 +22,7 @@ _LINE = 64  # bytes of a cache line
 _PACKING = {True: (0.1, 5.0), False: (0.05, 8.0)}
 # Reading the values again for the next group, in columns, where more bytes than stay in a cache.
 _VALUES_AGAIN, _CACHED = 16.0, 8 << 20
-_FULL = 0.4  # density from which a row of single numbers keeps a register's work in a short band
+_FULL = 0.4  # density from which rows of 1 x b keep a register's work in a short band
 _CROWDED = 0.1  # density from which single numbers share index and value among 4 vectors, not 2
 _PACKED_NUMBER = 3.0  # of x, for a product of single numbers, in multiply-adds
 _ROWS_APART = 1024  # rows of a piece: sums of its panels stay in the second cache
@@ -103,7 +103,7 @@ def cut_entries(
     batch: int,
     threads: int,
 ) -> Cut:
-    """Cuts of a product of single numbers, as `_cut_columns` has them."""
+    """Cuts of a product of single numbers, as `cut_columns` has them."""
     rows, inner = pattern.shape[::-1] if transpose else pattern.shape
     # Where rows are full, a band that the first cache holds has many of their numbers. Two vectors
     # share index and value where that makes a band of a second cache's rows long enough.
@@ -239,12 +239,13 @@ def _group(
 
 
 def _bands_of_entries(inner: int, density: float) -> int:
-    """Single numbers: x has to come from the first caches where rows are full, else the second."""
+    """Rows of 1 x b: x has to come from the first caches where they are full, else the second."""
     rows = 128 if density >= 0.25 else max(512.0, 16 / max(density, 1e-9))
     return max(1, round(inner / rows))
 
 
 def vector_parts(pattern: BlockPattern, product: str, threads: int) -> int:
+    """Row ranges of a product with a single column."""
     if product == "forward":
         return 4 * threads
     # Fixed by the size alone: the parts' sums are added up in order.

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffrender.blocksparse._native_kernels import Product, check_status, kernel
+from diffrender.blocksparse._native_kernels import DTYPES, Product, check_status, kernel
 from diffrender.blocksparse.native_cuts import (
     Cut,
     cut_columns,
@@ -27,7 +27,6 @@ from diffrender.native import instruction_set, kernel_threads, share_team
 
 __all__ = ["NativePlan", "native_plan"]
 
-_DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _REGISTER_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
 _PLANS = 64  # that a pattern remembers
 _FEW_OPERATIONS = 2_000_000  # below which waking a second thread costs more than it brings
@@ -123,7 +122,7 @@ def _make_plan(
     )
     bands = min(cut.bands, inner // inside)
     native = Product(
-        _DTYPES[dtype], int(product == "transposed"), int(features_last), rows // out,
+        DTYPES[dtype], int(product == "transposed"), int(features_last), rows // out,
         inner // inside, out, inside, batch, n, threads, cut.vectors, cut.group, bands,
         cut.chunk, cut.parts, max(1, 160 // inside), cut.parts * cut.apart, cut.slices,
         offsets.data_ptr(), indices.data_ptr(),
@@ -148,8 +147,7 @@ def _arrangement(pattern: BlockPattern, native: Product, by_column: bool) -> tup
     key = ("native entries", by_column, native.vectors, native.bands, native.pieces)
     found = pattern.remembered.get(key)
     if found is None:
-        in_step = 4 if native.vectors == 2 else 2
-        groups = native.bands * (native.out_blocks // in_step + native.pieces)
+        groups = native.bands * (native.out_blocks // (8 // native.vectors) + native.pieces)
         sizes = (3 * native.pieces * native.bands, 8 * groups, pattern.nnz)
         found = (
             *(torch.empty(size, dtype=torch.int32, device="cpu") for size in sizes),

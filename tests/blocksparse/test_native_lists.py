@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from diffrender.blocksparse import BlockPattern, DynamicPattern, native_lists
 from diffrender.blocksparse import _structure as structure
-from diffrender.blocksparse import dynamic as dynamic_module
 from diffrender.native import reason_missing
 
 pytestmark = pytest.mark.skipif(
@@ -66,7 +65,7 @@ def test_moves_say_where_each_block_was(before: float, now: float) -> None:
     old_mask, new_mask = _mask(130, 40, before, 1), _mask(130, 40, now, 2)
     old, new = lists(old_mask), lists(new_mask)
     found = native_lists.moves(old, new, 40)
-    np.testing.assert_array_equal(found, dynamic_module._places(old, new, 40))
+    np.testing.assert_array_equal(found, structure._moves(old, new, 40))
     numbered = np.full(old_mask.shape, -1)
     numbered[old_mask] = np.arange(old_mask.sum())
     np.testing.assert_array_equal(found, numbered[new_mask])

@@ -260,6 +260,15 @@ class Scratch {
 // The calling thread's: one for its own tasks, one for what it lends to all of them.
 Scratch& scratch(bool shared = false);
 
+// work(r) for every row, some at a time.
+template <class Work>
+void each_row(int64_t threads, int64_t rows, Work work) {
+  constexpr int64_t kRows = 64;
+  parallel_with_torch(threads, (rows + kRows - 1) / kRows, [&](int64_t task) {
+    for (int64_t r = task * kRows; r < std::min(rows, (task + 1) * kRows); ++r) work(r);
+  });
+}
+
 // First block row of each of `parts` ranges of about equal numbers of blocks (and rows), and the
 // end: part p is [cut(p), cut(p + 1)).
 inline int64_t cut(const int32_t* offsets, int64_t rows, int64_t parts, int64_t p) {

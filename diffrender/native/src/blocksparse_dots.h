@@ -109,20 +109,18 @@ inline void dot_eight(const C* dy, const C* const (&x)[kDots], int64_t count, C 
 template <class C, int64_t Known>
 void add_numbers(const Product& p, int64_t begin, int64_t end, const C* dy, const C* x,
                  int64_t stride, int64_t count, C* sums, bool fresh) {
-  for (int64_t e = begin; e < end; e += kDots) {
+  // `some` numbers from e on; the last of them stands in for those that are missing.
+  const auto take = [&](int64_t e, auto some) {
     const C* right[kDots];
     C total[kDots];
-    const int64_t some = std::min<int64_t>(kDots, end - e);
-    if (some == kDots) {
-      for (int k = 0; k < kDots; ++k) right[k] = x + p.indices[e + k] * stride;
-      dot_eight<C, Known>(dy, right, count, total);
-      for (int k = 0; k < kDots; ++k) sums[e + k] = fresh ? total[k] : sums[e + k] + total[k];
-      continue;
-    }
-    for (int k = 0; k < kDots; ++k) right[k] = x + p.indices[std::min(e + k, end - 1)] * stride;
+    for (int64_t k = 0; k < kDots; ++k)
+      right[k] = x + p.indices[e + std::min<int64_t>(k, some - 1)] * stride;
     dot_eight<C, Known>(dy, right, count, total);
-    for (int k = 0; k < some; ++k) sums[e + k] = fresh ? total[k] : sums[e + k] + total[k];
-  }
+    for (int64_t k = 0; k < some; ++k) sums[e + k] = fresh ? total[k] : sums[e + k] + total[k];
+  };
+  int64_t e = begin;
+  for (; e + kDots <= end; e += kDots) take(e, std::integral_constant<int64_t, kDots>());
+  if (e < end) take(e, end - e);
 }
 
 // The same of blocks with one side of 1 and another of more. Rows of dy begin with the block row's.

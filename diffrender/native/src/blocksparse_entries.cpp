@@ -13,7 +13,7 @@ class BandArrangement {
       : p_(p),
         piece_(piece),
         band_(band),
-        in_step_(p.vectors == 2 ? kInStep<2> : kInStep<4>),
+        in_step_(kGroupSums / p.vectors),
         row_(cut(p.offsets, p.out_blocks, p.pieces, piece)),
         rows_(cut(p.offsets, p.out_blocks, p.pieces, piece + 1) - row_) {}
 
@@ -75,8 +75,7 @@ class BandArrangement {
 }  // namespace
 }  // namespace diffrender
 
-// starts: (pieces, bands, 3) int32; groups: (bands (rows / R + pieces), 8) int32, R as kInStep has
-// it; places: (nnz) int32; steps: (nnz) uint16, to be given back in the product.
+// starts: (pieces, bands, 3) int32; groups: (bands (rows / R + pieces), 8) int32, R = kGroupSums / V; places: (nnz) int32; steps: (nnz) uint16, to be given back in the product.
 DIFFRENDER_API int64_t diffrender_blocksparse_arrange(const void* product, void* starts,
                                                       void* groups, void* places, void* steps) {
   using namespace diffrender;

@@ -32,8 +32,8 @@ struct BandStart {
   int32_t group, last_group, entry;
 };
 
-template <int V>
-constexpr int kInStep = V == 2 ? 4 : 2;
+// Sums of a group, in vectors: as many as keep the arithmetic busy.
+constexpr int kGroupSums = 8;
 
 template <class C, int V>
 void add_rest(const char* x, const C* values, const uint16_t* steps, int64_t count, C* sums) {
@@ -53,7 +53,7 @@ template <class C, int V>
 void add_band(const char* x, const C* values, const uint16_t* steps, const RowGroup* group,
               const RowGroup* const end, C* sums, bool fresh) {
   typedef typename Lanes<C>::V Vector;
-  constexpr int N = Lanes<C>::N, R = kInStep<V>;
+  constexpr int N = Lanes<C>::N, R = kGroupSums / V;
   for (; group != end; ++group) {
     C* place[R];
     for (int r = 0; r < R; ++r) place[r] = sums + int64_t(group->rows[r]) * (V * N);
@@ -100,11 +100,7 @@ class EntryProduct {
         y_(y) {}
 
   void run() {
-    const int64_t groups = (p_.n + p_.group - 1) / p_.group;
-    parallel_with_torch(p_.threads, p_.batch * groups * p_.parts, [&](int64_t task) {
-      const int64_t part = task % p_.parts, group = task / p_.parts % groups;
-      work(task / (p_.parts * groups), group * p_.group, part);
-    });
+    deal_columns(p_, [&](int64_t batch, int64_t begin, int64_t part) { work(batch, begin, part); });
   }
 
  private:

@@ -13,14 +13,7 @@
 namespace diffrender {
 namespace {
 
-constexpr int64_t kRows = 64;  // of a task
-
-template <class Work>
-void each_row(int64_t threads, int64_t rows, Work work) {
-  parallel_with_torch(threads, (rows + kRows - 1) / kRows, [&](int64_t task) {
-    for (int64_t r = task * kRows; r < std::min(rows, (task + 1) * kRows); ++r) work(r);
-  });
-}
+constexpr int64_t kRows = 64;  // that share a table
 
 }  // namespace
 }  // namespace diffrender

@@ -10,14 +10,11 @@ namespace {
 // Where the blocks of each row begin in each of the bands.
 void find_segments(const Product& p, int32_t* segments) {
   const int64_t band = (p.in_blocks + p.bands - 1) / p.bands, rows = p.out_blocks;
-  constexpr int64_t kRows = 64;
-  parallel_with_torch(p.threads, (rows + kRows - 1) / kRows, [&](int64_t task) {
-    for (int64_t i = task * kRows; i < std::min(rows, (task + 1) * kRows); ++i) {
-      int64_t e = p.offsets[i];
-      for (int64_t b = 0; b <= p.bands; ++b) {
-        while (e < p.offsets[i + 1] && p.indices[e] < b * band) ++e;
-        segments[b * rows + i] = int32_t(b == p.bands ? p.offsets[i + 1] : e);
-      }
+  each_row(p.threads, rows, [&](int64_t i) {
+    int64_t e = p.offsets[i];
+    for (int64_t b = 0; b <= p.bands; ++b) {
+      while (e < p.offsets[i + 1] && p.indices[e] < b * band) ++e;
+      segments[b * rows + i] = int32_t(b == p.bands ? p.offsets[i + 1] : e);
     }
   });
 }

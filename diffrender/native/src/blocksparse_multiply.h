@@ -64,12 +64,7 @@ class Multiply {
       : p_(product), values_(values), x_(x), y_(y) {}
 
   void run() {
-    const int64_t groups = (p_.n + p_.group - 1) / p_.group;
-    const int64_t tasks = p_.batch * groups * p_.parts;
-    parallel_with_torch(p_.threads, tasks, [&](int64_t task) {
-      const int64_t part = task % p_.parts, group = task / p_.parts % groups;
-      work(task / (p_.parts * groups), group * p_.group, part);
-    });
+    deal_columns(p_, [&](int64_t batch, int64_t begin, int64_t part) { work(batch, begin, part); });
   }
 
  private:
@@ -106,7 +101,7 @@ class Multiply {
     for (int64_t band = 0; band < p_.bands; ++band) {
       for (const TiledPanel<C, W>& panel : panels) {
         const int64_t width = panel.vectors * N;
-        const bool direct = p_.bands == 1 && writes_through(panel), stream = direct && streams();
+        const bool direct = p_.bands == 1 && writes_through(panel), stream = direct && streams_past<T>(p_, y_);
         C* place = sums + rows * size * panel.offset;
         int64_t stride = width;
         if (direct) {
@@ -125,8 +120,8 @@ class Multiply {
     }
     for (const TiledPanel<C, W>& panel : panels) {
       if (p_.bands == 1 && writes_through(panel)) continue;
-      write_panel<C>(p_, y_, batch, row * size, rows * size, panel,
-                     sums + rows * size * panel.offset);
+      write_panels<C>(p_, y_, batch, row * size, rows * size, &panel, 1,
+                      sums + rows * size * panel.offset, 0);
     }
   }
 
@@ -158,8 +153,6 @@ class Multiply {
   bool writes_through(const TiledPanel<C, W>& panel) const {
     return std::is_same<T, C>::value && !p_.features_last && panel.count == panel.vectors * N;
   }
-
-  bool streams() const { return streams_past<T>(p_, y_); }
 
   const Product& p_;
   const W* values_;

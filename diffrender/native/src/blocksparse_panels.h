@@ -12,6 +12,15 @@ struct Panel {
   int vectors;
 };
 
+// work(batch, first column, part) for every group of columns and every part of the rows.
+template <class Work>
+void deal_columns(const Product& p, Work work) {
+  const int64_t groups = (p.n + p.group - 1) / p.group;
+  parallel_with_torch(p.threads, p.batch * groups * p.parts, [&](int64_t task) {
+    work(task / (p.parts * groups), task / p.parts % groups * p.group, task % p.parts);
+  });
+}
+
 // All rows of x in panels, one after another in memory.
 template <class C, class W, class T, class SomePanel>
 void pack_panels(const Product& p, const T* all, int64_t batch,
@@ -63,40 +72,29 @@ inline void fetch_to_write(const void* place, int64_t bytes) {
   for (int64_t b = 0; b < bytes + 63; b += 64) __builtin_prefetch(line + std::min(b, bytes - 1), 1);
 }
 
-// Sums of `rows` rows of y from `row` on, one panel wide, to their place.
-template <class C, class T>
-void write_panel(const Product& p, T* y, int64_t batch, int64_t row, int64_t rows,
-                 const Panel& panel, const C* sums) {
-  const int64_t outer = p.outer(), stride = panel.vectors * int64_t(Lanes<C>::N);
-  if (!p.features_last) {
-    T* to = y + (batch * outer + row) * p.n + panel.begin;
-    for (int64_t r = 0; r < rows; ++r) {
-      if (r + kRowsAhead < rows)
-        fetch_to_write(to + (r + kRowsAhead) * p.n, panel.count * int64_t(sizeof(T)));
-      put_all(to + r * p.n, panel.count, sums + r * stride);
-    }
-    return;
-  }
-  unpack_transposed(sums, stride, rows, panel.count, y + (batch * p.n + panel.begin) * outer + row,
-                    outer, streams_past<T>(p, y));
-}
-
-
-// The same of `count` panels whose sums are `apart` numbers from each other: rows of y are written
-// in long pieces.
+// Sums of `rows` rows of y from `row` on to their place: those of `count` neighbouring panels, `apart`
+// numbers from each other, so that rows of y are written in long pieces.
 template <class C, class T>
 void write_panels(const Product& p, T* y, int64_t batch, int64_t row, int64_t rows,
                   const Panel* panels, int64_t count, const C* sums, int64_t apart) {
+  const auto width = [](const Panel& panel) { return panel.vectors * int64_t(Lanes<C>::N); };
+  const bool past = streams_past<T>(p, y);
   if (p.features_last) {
+    const int64_t outer = p.outer();
     for (int64_t q = 0; q < count; ++q)
-      write_panel<C>(p, y, batch, row, rows, panels[q], sums + q * apart);
+      unpack_transposed(sums + q * apart, width(panels[q]), rows, panels[q].count,
+                        y + (batch * p.n + panels[q].begin) * outer + row, outer, past);
     return;
   }
-  const bool stream = std::is_same<T, C>::value && streams_past<T>(p, y);
+  const bool stream = std::is_same<T, C>::value && past;
+  const Panel& last = panels[count - 1];
+  const int64_t bytes = (last.begin + last.count - panels[0].begin) * int64_t(sizeof(T));
   T* const to = y + (batch * p.outer() + row) * p.n;
   for (int64_t r = 0; r < rows; ++r) {
+    if (!stream && r + kRowsAhead < rows)
+      fetch_to_write(to + (r + kRowsAhead) * p.n + panels[0].begin, bytes);
     for (int64_t q = 0; q < count; ++q) {
-      const int64_t stride = panels[q].vectors * int64_t(Lanes<C>::N);
+      const int64_t stride = width(panels[q]);
       T* const place = to + r * p.n + panels[q].begin;
       const C* const from = sums + q * apart + r * stride;
       if constexpr (std::is_same<T, C>::value) {
