@@ -69,7 +69,8 @@ def cameras(model: DepthModel, count: int) -> dict[str, tuple[float, float]]:
         height = float(np.mean(settings.camera_height))
         errors = []
         for frame in SyntheticStreets(DEVELOPMENT_SEED, count, settings=settings):
-            prediction = model.predict(frame.image, float(frame.camera.intrinsics[0, 0]))
+            focal = float(frame.camera.intrinsics[0, 0])
+            prediction = model.predict(frame.image, focal, height)
             aligned = align_to_scene(
                 prediction, frame.camera, frame.instances(), camera_height=height,
                 rescale_metric=True,

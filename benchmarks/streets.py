@@ -61,8 +61,10 @@ _AROUND = 0.02  # metres, of a height that is asked for
 _OUTLINE = 2.0  # pixels, standard deviation of a noisy mask's outline
 
 
-def depth_map(kind: str, frame: SyntheticFrame, draw: np.random.Generator) -> np.ndarray:
-    """(H, W) metres."""
+def depth_map(
+    kind: str, frame: SyntheticFrame, draw: np.random.Generator, height: float | None
+) -> np.ndarray:
+    """(H, W) metres; the camera's height is told to the network."""
     if kind == "independent":
         return add_depth_noise(frame.depth, 0.10, draw)
     if kind == "network":
@@ -74,7 +76,8 @@ def depth_map(kind: str, frame: SyntheticFrame, draw: np.random.Generator) -> np
         return frame.lidar_depth()
     from diffrender.depth import create_depth
 
-    prediction = create_depth("dpt-timm").predict(frame.image, float(frame.camera.intrinsics[0, 0]))
+    focal = float(frame.camera.intrinsics[0, 0])
+    prediction = create_depth("dpt-timm").predict(frame.image, focal, height)
     if prediction.kind != "metric":
         raise InputError(f"the shipped network gives {prediction.kind}, expected metric depth")
     return np.asarray(prediction.values, dtype=np.float32)
@@ -115,7 +118,7 @@ def rows(asked: argparse.Namespace, settings: Callable[[DepthNoise], Reconstruct
             return
         kind = list(NOISE)[index % 3] if asked.depth == "mixed" else asked.depth
         frame, draw = streets[index], np.random.default_rng([asked.seed, index])
-        depth, instances = depth_map(kind, frame, draw), frame.instances()
+        depth, instances = depth_map(kind, frame, draw, height), frame.instances()
         if asked.masks == "noisy":
             instances = add_mask_noise(instances, _OUTLINE, draw)
         if net is not None:

@@ -2,9 +2,11 @@
 
 `python -m diffrender.datasets.depth_frames --help` renders synthetic streets.
 A folder of `frames_NNNNN.npz`, each with `image` (N, H, W, 3) uint8 RGB, `depth` (N, H, W) float16
-metres (0 = unknown, inf = sky), `focal` (N,) float32 pixels and `owner` (N, H, W) uint8, the
-vehicles (`diffrender.datasets.synthetic_owners`). `diffrender.depth.train` reads any such folder,
-whatever made it; without `owner` no vehicle counts for itself.
+metres (0 = unknown, inf = sky), `focal` (N,) float32 pixels, `height` (N,) float32 metres of the
+camera above the road and `owner` (N, H, W) uint8, the vehicles
+(`diffrender.datasets.synthetic_owners`). `diffrender.depth.train` reads any such folder, whatever
+made it; without `height` cameras are as high as KITTI's, without `owner` no vehicle counts for
+itself.
 """
 
 from __future__ import annotations
@@ -103,6 +105,7 @@ def _write_file(job: FrameJob, number: int) -> Path:
             image=np.stack([f.image for f in some]),
             depth=depth,
             focal=np.array([float(f.camera.intrinsics[0, 0]) for f in some], np.float32),
+            height=np.array([f.camera_height for f in some], np.float32),
             owner=np.stack([owner_map(f) for f in some]),
         )
     return path
@@ -125,10 +128,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(192, 640), metavar=("H", "W"))
     parser.add_argument("--seed", type=int, default=TRAINING_SEED, help="of the streets")
     add_streets(parser, "training")
+    parser.add_argument(
+        "--camera-height", type=float, nargs=2, metavar=("LOW", "HIGH"),
+        help="metres above the road, in place of the streets' own",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, help="processes")
     given = parser.parse_args(arguments)
     height, width = given.size
-    job = FrameJob(given.out, given.count, (height, width), given.seed, STREETS[given.streets])
+    settings = STREETS[given.streets]
+    if given.camera_height is not None:
+        settings = replace(settings, camera_height=tuple(given.camera_height))
+    job = FrameJob(given.out, given.count, (height, width), given.seed, settings)
     paths = write_frames(job, given.workers)
     print(f"{len(paths)} files in {given.out}")
 

@@ -53,6 +53,7 @@ class SyntheticFrame:
         truth: the cars, nearest first; entry k is row k of `labels`.
         depth: (H, W) float32 exact z in the camera's frame, metres, 0 = sky.
         minimum_pixels: see `StreetSettings`.
+        camera_height: metres above the road.
     """
 
     name: str
@@ -61,6 +62,7 @@ class SyntheticFrame:
     depth: np.ndarray  # (H, W)
     truth: list[SyntheticCar]
     minimum_pixels: int
+    camera_height: float
 
     @property
     def size(self) -> tuple[int, int]:
@@ -184,6 +186,7 @@ def _make_frame(
     rendering: Rendering = render_layout(layout, light, camera, to_label)
     image = develop(rendering.radiance, rendering.depth > 0, looks, settings.photometry)
     truth = car_truth(layout.cars, rendering.owner, camera, to_label)
+    height = float(np.linalg.norm(to_label.translation))
     return SyntheticFrame(
-        f"{index:06d}", calibration, image, rendering.depth, truth, settings.minimum_pixels
+        f"{index:06d}", calibration, image, rendering.depth, truth, settings.minimum_pixels, height
     )

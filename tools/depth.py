@@ -92,10 +92,11 @@ def _predict(
     camera = None if camera_file is None else camera_file.camera(size)
     network = create_network(model, weights, device, allow_non_commercial)
     focal = None if camera is None else float(camera.intrinsics[0, 0])
-    prediction = network.predict(image, focal)
+    told = None if camera_file is None else camera_file.camera_height
+    prediction = network.predict(image, focal, told)
     if camera is None or camera_file is None or prediction.kind == "metric":
         return prediction.values, prediction.kind
-    height = camera_file.camera_height or CAMERA_HEIGHT
+    height = told or CAMERA_HEIGHT
     return align_to_scene(prediction, camera, camera_height=height).depth, "metric"
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 from diffrender._dense import DenseNet, DenseShape, feature_backbone
 from diffrender.blocksparse import SparsityConfig, sparsify_
 from diffrender.errors import InputError
+from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["DptConfig", "DptNet"]
 
@@ -24,13 +25,17 @@ class DptConfig:
 
     Attributes:
         backbone: timm model name, built without pretrained weights.
-        output: "metric": depth z in metres as a camera of `reference_focal` would see it;
-            "affine_inverse": inverse depth up to scale and shift.
+        output: "metric": depth z in metres as a camera of `reference_focal`, at `reference_height`,
+            would see it; "affine_inverse": inverse depth up to scale and shift.
         size: (height, width) of the input that the network was trained at, multiples of 32.
         channels: width of the fused feature maps.
         separable: depthwise separable convolutions in the head.
         reference_focal: focal length in pixels of the network's input for which "metric" is in
             metres; a camera of focal f sees z = values * f / reference_focal.
+        reference_height: metres above the road of the camera for which "metric" is in metres; a
+            camera at h sees z = values * h / reference_height, for a street is as large as the
+            height says: all its depths in heights are in the picture. None: of a network that was
+            not told heights, and takes them all alike.
         depth_range: nearest and farthest depth that "metric" can express, metres.
         mean, std: of the input, per channel of RGB in [0, 1].
         sparsity: of the backbone's linear layers (a transformer's attention and MLPs) whose
@@ -43,6 +48,7 @@ class DptConfig:
     channels: int = 48
     separable: bool = True
     reference_focal: float = 240.0
+    reference_height: float | None = None
     depth_range: tuple[float, float] = (1.0, 120.0)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -56,7 +62,8 @@ class DptConfig:
             "output": self.output in ("metric", "affine_inverse"),
             "size": all(32 <= s <= 4096 and s % 32 == 0 for s in (height, width)),
             "channels": 4 <= self.channels <= 1024,
-            "reference_focal": math.isfinite(self.reference_focal) and self.reference_focal > 0,
+            "reference_focal": _positive(self.reference_focal),
+            "reference_height": self.reference_height is None or _positive(self.reference_height),
             "depth_range": 0 < near < far < math.inf,
             "mean": len(self.mean) == 3 and all(math.isfinite(v) for v in self.mean),
             "std": len(self.std) == 3 and all(math.isfinite(v) and v > 0 for v in self.std),
@@ -67,6 +74,18 @@ class DptConfig:
                 raise InputError(
                     f"DptConfig.{name} is {getattr(self, name)!r}; see the class for what it may be"
                 )
+
+    def metres(self, focal: float, camera_height: float | None = None) -> float:
+        """Metres of z per unit of "metric" for a camera.
+
+        Args:
+            focal: horizontal focal length in pixels of the network's input.
+            camera_height: metres above the road; None is KITTI's.
+        """
+        factor = focal / self.reference_focal
+        if self.reference_height is None:
+            return factor
+        return factor * (camera_height or CAMERA_HEIGHT) / self.reference_height
 
 
 class DptNet(DenseNet):
@@ -99,6 +118,10 @@ class DptNet(DenseNet):
         near, far = self.config.depth_range
         # Log depth is what the loss compares, so equal steps of it should be equally easy to say.
         return near * torch.exp(torch.sigmoid(raw) * math.log(far / near))
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
 
 
 def _sparsify(backbone: nn.Module, config: DptConfig) -> None:

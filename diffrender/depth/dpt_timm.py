@@ -74,7 +74,9 @@ class DptTimm(DepthModel):
         self.device = device
         self.net = load_dpt(shipped_weights() if weights is None else weights).to(device)
 
-    def _predict(self, image: np.ndarray, focal: float | None) -> DepthPrediction:  # (H, W, 3)
+    def _predict(
+        self, image: np.ndarray, focal: float | None, camera_height: float | None
+    ) -> DepthPrediction:  # (H, W, 3)
         height, width = image.shape[:2]
         config = self.net.config
         size = _input_size((height, width), config.size)
@@ -89,8 +91,7 @@ class DptTimm(DepthModel):
             values = resize_map(inverse, (height, width)).reciprocal()
             if focal is None:
                 return DepthPrediction(values.cpu().numpy(), "relative_depth")
-            focal_of_input = focal * size[1] / width
-            values = values * (focal_of_input / config.reference_focal)
+            values = values * config.metres(focal * size[1] / width, camera_height)
         return DepthPrediction(values.cpu().numpy(), "metric")
 
 

@@ -87,7 +87,9 @@ class HubDepth(DepthModel):
         self.net = self.net.to(device).eval().requires_grad_(False)
         self.kind = settings.kind or _kind_of(source, self.net.config)
 
-    def _predict(self, image: np.ndarray, focal: float | None) -> DepthPrediction:  # (H, W, 3)
+    def _predict(
+        self, image: np.ndarray, focal: float | None, camera_height: float | None
+    ) -> DepthPrediction:  # (H, W, 3)
         inputs = self.processor(images=image, return_tensors="pt").to(self.device)
         with torch.inference_mode():
             values = self.net(**inputs).predicted_depth.float()

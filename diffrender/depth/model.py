@@ -84,7 +84,7 @@ class DepthModel(ABC):
     device: torch.device
 
     def predict(
-        self, image: np.ndarray, focal: float | None = None
+        self, image: np.ndarray, focal: float | None = None, camera_height: float | None = None
     ) -> DepthPrediction:  # (H, W, 3)
         """Depth of every pixel of one image.
 
@@ -93,18 +93,24 @@ class DepthModel(ABC):
             focal: horizontal focal length in pixels of this image. Only networks whose depth
                 is made for any camera read it (`dpt-timm`: without it the scale is unknown, and
                 the kind is "relative_depth" in place of "metric").
+            camera_height: of the camera above the road, metres; None is KITTI's 1.65. Read by
+                networks that tell depth in heights of the camera (`dpt-timm`).
 
         Returns:
             (H, W) float32 values at the size of the image, and their kind. Not differentiable.
 
         Raises:
-            InputError: the image or the focal length is not as above, or the network's output
-                is not finite.
+            InputError: the image, the focal length or the height is not as above, or the
+                network's output is not finite.
         """
         check_image(image)
         if focal is not None and not (math.isfinite(focal) and focal > 0):
             raise InputError(f"focal is {focal}, expected a positive number of pixels or None")
-        prediction = self._predict(image, focal)
+        if camera_height is not None and not (math.isfinite(camera_height) and camera_height > 0):
+            raise InputError(
+                f"camera_height is {camera_height}, expected metres above the road or None"
+            )
+        prediction = self._predict(image, focal, camera_height)
         if prediction.values.shape != image.shape[:2]:
             raise InputError(
                 f"the network '{self.card.name}' gave a map of shape {prediction.values.shape} "
@@ -118,7 +124,9 @@ class DepthModel(ABC):
         return prediction
 
     @abstractmethod
-    def _predict(self, image: np.ndarray, focal: float | None) -> DepthPrediction:  # (H, W, 3)
+    def _predict(
+        self, image: np.ndarray, focal: float | None, camera_height: float | None
+    ) -> DepthPrediction:  # (H, W, 3)
         """The network's own part; the image has been checked."""
 
 

@@ -114,7 +114,9 @@ class OnnxDepth(DepthModel):
         if self.output not in names:
             raise InputError(f"{path}: no output '{self.output}', it has {names}")
 
-    def _predict(self, image: np.ndarray, focal: float | None) -> DepthPrediction:  # (H, W, 3)
+    def _predict(
+        self, image: np.ndarray, focal: float | None, camera_height: float | None
+    ) -> DepthPrediction:  # (H, W, 3)
         x = to_input(image, self.size, torch.device("cpu")).numpy()
         mean = np.asarray(self.settings.mean, np.float32).reshape(1, 3, 1, 1)
         std = np.asarray(self.settings.std, np.float32).reshape(1, 3, 1, 1)

@@ -108,7 +108,9 @@ class Pydnet(DepthModel):
         tensors = load_npz_weights(weights, _shapes())
         self.weights = {name: tensor.to(device) for name, tensor in tensors.items()}
 
-    def _predict(self, image: np.ndarray, focal: float | None) -> DepthPrediction:  # (H, W, 3)
+    def _predict(
+        self, image: np.ndarray, focal: float | None, camera_height: float | None
+    ) -> DepthPrediction:  # (H, W, 3)
         x = to_input(image, _SIZE, self.device, "bicubic")
         with torch.inference_mode():
             height, width = image.shape[:2]

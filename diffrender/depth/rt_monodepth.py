@@ -117,7 +117,9 @@ class RtMonoDepth(DepthModel):
         net.load_state_dict({k: tensors[_file_name(k)] for k in net.state_dict()})
         self.net = net.to(device).eval().requires_grad_(False)
 
-    def _predict(self, image: np.ndarray, focal: float | None) -> DepthPrediction:  # (H, W, 3)
+    def _predict(
+        self, image: np.ndarray, focal: float | None, camera_height: float | None
+    ) -> DepthPrediction:  # (H, W, 3)
         x = to_input(image, _SIZE, self.device, "lanczos")
         with torch.inference_mode():
             both = self.net(torch.cat([x, x.flip(-1)]))

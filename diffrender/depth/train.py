@@ -29,6 +29,7 @@ from diffrender.depth.train_data import FrameSet, load_frames, make_batch
 from diffrender.depth.train_loss import LossWeights
 from diffrender.depth.train_run import Run, TrainSettings
 from diffrender.errors import InputError
+from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["TrainSettings", "train"]
 
@@ -130,6 +131,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbone", default=DptConfig.backbone, help="timm model")
     parser.add_argument("--channels", type=int, default=DptConfig.channels, help="of the head")
     parser.add_argument("--size", type=int, nargs=2, default=DptConfig.size, metavar=("H", "W"))
+    parser.add_argument(
+        "--heights", action="store_true",
+        help="depth in heights of the camera above the road, which has to be told afterwards",
+    )  # fmt: skip
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--density", type=float, help="of a transformer's linear layers")
     parser.add_argument("--block", type=int, default=SparsityConfig.block_size, help="of --density")
@@ -143,6 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         begun, backbone=given.backbone, channels=given.channels, size=(height, width),
         sparsity=sparsity,
     )  # fmt: skip
+    if given.heights and begun.reference_height is None:
+        config = replace(config, reference_height=CAMERA_HEIGHT)
     if given.start_backbone is not None:
         mean, std = classifier_colours(given.backbone)
         config = replace(config, mean=mean, std=std)

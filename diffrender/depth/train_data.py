@@ -16,6 +16,7 @@ from diffrender._recolour import Augmentation, recolour
 from diffrender._training import read_arrays, training_files
 from diffrender.depth.dpt import DptConfig
 from diffrender.errors import InputError
+from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["Batch", "FrameSet", "load_frames", "make_batch", "whole_frames"]
 
@@ -30,12 +31,14 @@ class FrameSet:
         images: (N, H, W, 3) uint8 RGB.
         depth: (N, H, W) float16 metres, 0 = unknown, inf = sky.
         focal: (N,) float32 pixels.
+        height: (N,) float32 metres of the camera above the road.
         owner: (N, H, W) uint8, vehicles of a frame by number, 0 and 255 none that counts.
     """
 
     images: np.ndarray  # (N, H, W, 3)
     depth: np.ndarray  # (N, H, W)
     focal: np.ndarray  # (N,)
+    height: np.ndarray  # (N,)
     owner: np.ndarray  # (N, H, W)
 
     def __len__(self) -> int:
@@ -44,7 +47,7 @@ class FrameSet:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step is taken on; depth is as a camera of the reference focal length would see it.
+    """What a step is taken on; depth is as the reference camera of the network would see it.
 
     Attributes:
         image: (B, 3, h, w) float32 in [0, 1].
@@ -66,30 +69,34 @@ def load_frames(*folders: Path, limit: int | None = None) -> FrameSet:
         InputError: no files, files of unlike sizes, or more than fits in memory.
     """
     paths = training_files(folders, "frames_*.npz", "diffrender.datasets.depth_frames")
-    images, depths, focals, owners, total, size = [], [], [], [], 0, 0
+    images, depths, focals, heights, owners, total, size = [], [], [], [], [], 0, 0
     for path in paths:
         size += path.stat().st_size
         if size > _MAX_BYTES:
             raise InputError(f"{path}: more than {_MAX_BYTES} bytes of frames; use a limit")
-        arrays = read_arrays(path, ("image", "depth", "focal"), ("owner",))
+        arrays = read_arrays(path, ("image", "depth", "focal"), ("height", "owner"))
         images.append(arrays["image"])
         depths.append(arrays["depth"].astype(np.float16))
         focals.append(arrays["focal"].astype(np.float32))
+        usual = np.full(focals[-1].shape, CAMERA_HEIGHT, np.float32)
+        heights.append(arrays.get("height", usual).astype(np.float32))
         owners.append(arrays.get("owner", np.zeros(depths[-1].shape, np.uint8)))
         image, depth = images[-1], depths[-1]
         same = image.shape[1:] == images[0].shape[1:] and depth.shape == image.shape[:3]
-        same = same and focals[-1].shape == image.shape[:1] and owners[-1].shape == depth.shape
+        same = same and focals[-1].shape == heights[-1].shape == image.shape[:1]
+        same = same and owners[-1].shape == depth.shape
         bytes_ = image.dtype == owners[-1].dtype == np.uint8
         if not bytes_ or image.ndim != 4 or image.shape[3] != 3 or not same:
             raise InputError(
                 f"{path}: image is {image.dtype} of shape {image.shape}, depth {depth.shape}, "
-                f"focal {focals[-1].shape}, owner {owners[-1].dtype} {owners[-1].shape}; expected "
-                "(N, H, W, 3) uint8, (N, H, W), (N,) and (N, H, W) uint8, alike in all files"
+                f"focal {focals[-1].shape}, height {heights[-1].shape}, owner {owners[-1].dtype} "
+                f"{owners[-1].shape}; expected (N, H, W, 3) uint8, (N, H, W), (N,), (N,) and "
+                "(N, H, W) uint8, alike in all files"
             )
         total += len(image)
         if limit is not None and total >= limit:
             break
-    joined = (np.concatenate(part)[:limit] for part in (images, depths, focals, owners))
+    joined = (np.concatenate(part)[:limit] for part in (images, depths, focals, heights, owners))
     return FrameSet(*joined)
 
 
@@ -123,7 +130,7 @@ def make_batch(
         if draw.random() < 0.5:
             image, depth, owner = image[:, ::-1], depth[:, ::-1], owner[:, ::-1]
         focal = frames.focal[index] * width / (columns.stop - columns.start)
-        factors[row] = focal / config.reference_focal
+        factors[row] = config.metres(focal, frames.height[index])
         smaller = width <= image.shape[1]
         images[row] = cv2.resize(
             np.ascontiguousarray(image),
@@ -152,7 +159,10 @@ def whole_frames(frames: FrameSet, config: DptConfig, indices: np.ndarray) -> Ba
             for k in indices
         ]
     )
-    factors = frames.focal[indices] * width / frames.images.shape[2] / config.reference_focal
+    focals = frames.focal[indices] * width / frames.images.shape[2]
+    heights = frames.height[indices]
+    metres = [config.metres(f, h) for f, h in zip(focals, heights, strict=True)]
+    factors = np.array(metres, np.float32)
     depths = np.stack(
         [_nearest(frames.depth[k].astype(np.float32), (height // 2, width // 2)) for k in indices]
     )

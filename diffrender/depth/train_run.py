@@ -169,9 +169,15 @@ class Run:
             torch.save(state, temporary)
 
     def begin_with(self, path: Path) -> None:
-        """Take the weights of a file of `save_dpt`, whatever the size that it looked at."""
-        first = load_dpt(path)
-        if replace(first.config, size=self.net.config.size) != self.net.config:
+        """Take the weights of a file of `save_dpt`, whatever the size that it looked at.
+
+        One that was not told the camera's height may become one that is.
+        """
+        first, mine = load_dpt(path), self.net.config
+        may_differ: dict[str, Any] = {"size": mine.size}
+        if first.config.reference_height is None:  # it then means the same at the reference's
+            may_differ["reference_height"] = mine.reference_height
+        if replace(first.config, **may_differ) != mine:
             raise InputError(f"{path}: made with another configuration: {first.config}")
         self.net.load_state_dict(first.state_dict())
         self.mean.module.load_state_dict(first.state_dict())

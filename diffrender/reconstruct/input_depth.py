@@ -152,7 +152,8 @@ class DepthSource:
 
         align = self.choice.align
         lidar = _lidar(view) if align == "lidar" else None
-        prediction = network.predict(view.image, float(view.camera.intrinsics[0, 0]))
+        focal = float(view.camera.intrinsics[0, 0])
+        prediction = network.predict(view.image, focal, view.camera_height)
         if lidar is not None:
             depth = align_to_sparse(prediction, lidar, rescale_metric=True).depth
             return (*load(depth), depth)

@@ -19,13 +19,26 @@ def test_frames_on_disk_are_the_sequence(
     main(["--out", str(tmp_path), *small.split()])
     assert capsys.readouterr().out == f"1 files in {tmp_path}\n"
     with np.load(tmp_path / "frames_00000.npz", allow_pickle=False) as arrays:
-        image, depth, focal = (arrays[name] for name in ("image", "depth", "focal"))
+        image, depth, focal, height = (
+            arrays[name] for name in ("image", "depth", "focal", "height")
+        )
     frame = SyntheticStreets(DEVELOPMENT_SEED, 2, (32, 96), StreetSettings())[1]
     np.testing.assert_array_equal(image[1], frame.image)
     sky = frame.depth == 0
     assert np.isinf(depth[1][sky]).all()
     np.testing.assert_allclose(depth[1][~sky], frame.depth[~sky], rtol=1e-3)
     assert focal[1] == pytest.approx(float(frame.camera.intrinsics[0, 0]))
+    assert height[1] == pytest.approx(frame.camera_height)
+    assert 1.6 <= frame.camera_height <= 1.7
+
+
+def test_cameras_at_other_heights(tmp_path: Path) -> None:
+    small = f"--count 2 --size 32 96 --seed {DEVELOPMENT_SEED} --streets plain --workers 1"
+    main(["--out", str(tmp_path), *small.split(), "--camera-height", "2.2", "2.6"])
+    with np.load(tmp_path / "frames_00000.npz", allow_pickle=False) as arrays:
+        height = arrays["height"]
+    assert ((2.2 <= height) & (height <= 2.6)).all()
+    assert height[0] != height[1]
 
 
 def test_finished_files_are_kept(tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ class Constant(DepthModel):
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
 
-    def _predict(self, image: np.ndarray, focal: float | None) -> DepthPrediction:
+    def _predict(
+        self, image: np.ndarray, focal: float | None, camera_height: float | None
+    ) -> DepthPrediction:
         return DepthPrediction(self.values, "metric")
 
 
@@ -82,6 +84,8 @@ def test_outputs_are_checked() -> None:
         Constant(good * np.nan).predict(IMAGE)
     with pytest.raises(InputError, match="focal is -1"):
         Constant(good).predict(IMAGE, focal=-1)
+    with pytest.raises(InputError, match="camera_height is 0, expected metres above the road"):
+        Constant(good).predict(IMAGE, camera_height=0)
     with pytest.raises(InputError, match="float64"):
         DepthPrediction(good.astype(np.float64), "metric")
     with pytest.raises(InputError, match="'inverse'"):

@@ -43,7 +43,8 @@ def planes(count: int = 6, side: int = 80) -> FrameSet:
         focals.append(focal)
     owner = np.zeros((count, side, width), np.uint8)
     owner[:, side * 3 // 4 : side * 7 // 8, width // 3 : width // 2] = 1
-    return FrameSet(np.stack(images), np.stack(depths), np.array(focals, np.float32), owner)
+    height = np.full(count, 1.65, np.float32)
+    return FrameSet(np.stack(images), np.stack(depths), np.array(focals, np.float32), height, owner)
 
 
 def write(folder: Path, frames: FrameSet) -> Path:
@@ -55,6 +56,7 @@ def write(folder: Path, frames: FrameSet) -> Path:
             image=frames.images[part],
             depth=frames.depth[part],
             focal=frames.focal[part],
+            height=frames.height[part],
             owner=frames.owner[part],
         )
     return folder
@@ -71,6 +73,18 @@ def test_convention_depth_is_divided_by_the_focal_length_of_the_input() -> None:
     assert float(metres) == pytest.approx(float(frames.depth[0, 78, 0]), rel=0.01)
     assert torch.isinf(batch.depth[:, :, :10]).all()
     assert int(batch.owner.sum()) == 2 * 4 * 8 == int(batch.owner[:, :, 24:28, 16:24].sum())
+
+
+def test_convention_depth_is_told_in_heights_where_the_network_is_told_them() -> None:
+    frames = replace(planes(), height=np.full(6, 3.3, np.float32))
+    told = replace(TINY, reference_height=1.65)
+    for make in (
+        lambda config: whole_frames(frames, config, np.array([0, 1])),
+        lambda config: make_batch(frames, config, Augmentation(), 4, np.random.default_rng(3)),
+    ):
+        blind, batch = make(TINY), make(told)
+        torch.testing.assert_close(batch.factor, 2 * blind.factor)
+        torch.testing.assert_close(2 * batch.depth, blind.depth)
 
 
 def test_crops_keep_depth_and_focal_length_together() -> None:
@@ -309,6 +323,11 @@ def test_a_run_begins_with_the_weights_of_a_file(tmp_path: Path) -> None:
         train(frames, frames, tmp_path / "other", replace(TINY, channels=16), still, start)
     with pytest.raises(InputError, match="start and backbone are both given"):
         train(frames, frames, tmp_path / "both", TINY, still, start, start)
+    told = train(
+        frames, frames, tmp_path / "told", replace(TINY, reference_height=1.65), still, start
+    )
+    with pytest.raises(InputError, match="made with another configuration"):  # nor back again
+        train(frames, frames, tmp_path / "blind", TINY, still, told)
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -323,6 +342,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     larger = small.replace("--size 64 96", "--size 96 128")
     main([*more, *larger.split()])
     assert load_dpt(tmp_path / "more" / "weights.safetensors").config.size == (96, 128)
+    told = [*files[:-1], str(tmp_path / "told"), *more[-2:], *small.split()]
+    main([*told, "--heights"])
+    assert load_dpt(tmp_path / "told" / "weights.safetensors").config.reference_height == 1.65
     with pytest.raises(InputError, match="another configuration"):
         main(
             [*files[:-1], str(tmp_path / "other"), *more[-2:], *small.replace("8", "4", 1).split()]
@@ -355,6 +377,11 @@ def test_unfit_frames_are_refused(tmp_path: Path) -> None:
     with np.load(folder / "frames_00000.npz") as arrays:
         np.savez(bad, **{k: v for k, v in arrays.items() if k != "owner"})
         assert not load_frames(folder).owner[3:].any()  # nobody says whose pixels they are
+        np.savez(bad, **{k: v for k, v in arrays.items() if k != "height"})
+        assert (load_frames(folder).height[3:] == np.float32(1.65)).all()
+        np.savez(bad, **{**arrays, "height": arrays["height"][1:]})
+        with pytest.raises(InputError, match=r"height \(2,\), owner"):
+            load_frames(folder)
         np.savez(bad, **{**arrays, "owner": arrays["owner"][:, 1:]})
         with pytest.raises(InputError, match=r"owner uint8 \(3, 79, 120\); expected"):
             load_frames(folder)

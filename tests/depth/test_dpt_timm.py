@@ -185,6 +185,30 @@ def test_convention_metric_depth_grows_with_the_focal_length(
     np.testing.assert_allclose(model.predict(image, own).values, free.values, rtol=1e-5)
 
 
+def test_convention_metric_depth_grows_with_the_height_of_the_camera(
+    image: np.ndarray, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMALL, reference_height=1.5)
+    model = create_depth("dpt-timm", save_dpt(DptNet(config), tmp_path / "told.safetensors"))
+    low, high = model.predict(image, 100.0, 1.5), model.predict(image, 100.0, 3.0)
+    np.testing.assert_allclose(high.values, 2 * low.values, rtol=1e-6)
+    usual = model.predict(image, 100.0).values  # KITTI's
+    np.testing.assert_allclose(usual, low.values * 1.65 / 1.5, rtol=1e-6)
+    own = SMALL.reference_focal * image.shape[1] / 96
+    free = model.predict(image, camera_height=7.0)
+    assert free.kind == "relative_depth"
+    np.testing.assert_allclose(model.predict(image, own, 1.5).values, free.values, rtol=1e-5)
+
+
+def test_a_network_that_was_not_told_heights_takes_them_alike(
+    net: DptNet, image: np.ndarray, tmp_path: Path
+) -> None:
+    model = create_depth("dpt-timm", save_dpt(net, tmp_path / "net.safetensors"))
+    low, high = model.predict(image, 100.0, 1.2), model.predict(image, 100.0, 2.4)
+    np.testing.assert_array_equal(low.values, high.values)
+
+
 def test_values_mirror_with_the_image(net: DptNet, image: np.ndarray, tmp_path: Path) -> None:
     model = create_depth("dpt-timm", save_dpt(net, tmp_path / "net.safetensors"))
     mirrored = model.predict(np.ascontiguousarray(image[:, ::-1])).values[:, ::-1]
