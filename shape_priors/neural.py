@@ -67,7 +67,12 @@ class NeuralPrior(ShapePrior):
     def decode_jacobian(self, latent: Tensor) -> Tensor:  # (D,)
         """Derivative (V, 3, D) of `decode` to one latent, by central differences."""
         check_shape("latent", latent, self.latent_size)
-        return _differences(self.decode, latent)
+        return _differences(self.decode, latent).permute(1, 2, 0)
+
+    @torch.no_grad()
+    def expand(self, latent: Tensor) -> tuple[Tensor, Tensor]:  # (N, D)
+        """Vertices (N, V, 3) of `decode` and their derivatives (N, D, V, 3), as the base class."""
+        return self.decode(latent), _differences(self.decode, latent)
 
     @torch.no_grad()
     def encode(self, mesh: Mesh, generator: torch.Generator) -> Tensor:
@@ -103,12 +108,14 @@ class NeuralPrior(ShapePrior):
 def linearised(decoder: ShapeDecoder) -> tuple[Tensor, Tensor]:
     """Shape of latent zero (V, 3) and the derivative there (D, V, 3), float32."""
     zero = torch.zeros(decoder.latent_size)
-    return decoder(zero), _differences(decoder, zero).permute(2, 0, 1).contiguous()
+    return decoder(zero), _differences(decoder, zero)
 
 
 def _differences(decode: Callable[[Tensor], Tensor], latent: Tensor) -> Tensor:
-    step = _STEP * torch.eye(len(latent), dtype=latent.dtype, device=latent.device)
+    """Central differences, (..., D) -> (..., D, V, 3)."""
+    step = _STEP * torch.eye(latent.shape[-1], dtype=latent.dtype, device=latent.device)
     if latent.dtype == torch.float32:
         step = 10 * step  # single precision wants a longer one
-    high, low = decode(torch.cat([latent + step, latent - step])).chunk(2)
-    return ((high - low) / (2 * step.amax())).permute(1, 2, 0)
+    latent = latent[..., None, :]
+    high, low = decode(torch.cat([latent + step, latent - step], dim=-2)).chunk(2, dim=-3)
+    return (high - low) / (2 * step.amax())

@@ -123,6 +123,18 @@ class ShapePrior:
         change = moves - at_low - inside[..., None] * (at_high - at_low)
         return (change / (high - low)[:, None]).detach()
 
+    def expand(self, latent: Tensor) -> tuple[Tensor, Tensor]:  # (N, D)
+        """The shapes of latents to first order, before they fill the unit box.
+
+        Returns:
+            Vertices (N, V, 3), whose `unit_box` is what `decode` gives, and their derivatives to
+            the latents, (N, D, V, 3), or (1, D, V, 3) where those of all shapes are the same.
+            Without a graph.
+        """
+        moved = latent @ self.basis.flatten(1)
+        raw = self.mean + moved.unflatten(-1, (len(self.mean), 3))
+        return raw.detach(), self.basis[None].detach()
+
     def place(
         self,
         latent: Tensor,  # (..., D)

@@ -68,6 +68,7 @@ class _Frame:
     extent: Tensor  # (N, 3)
     low_rate: Tensor  # (N, D, 3)
     extent_rate: Tensor  # (N, D, 3)
+    basis: Tensor  # (N or 1, D, V, 3) of the shape before it fills its box
     intrinsics: Tensor  # (N, 3, 3) of the window
 
 
@@ -119,7 +120,7 @@ def draw_with_tangents(
         layers = torch.cat([layers, parts], dim=-1)
     image, crossings = find_crossings(layers, fragments)
     pixels = (seen @ frame.intrinsics.mT)[..., :2] / seen[..., 2:].clamp(min=NEAREST)
-    motion = _vertex_motion(prior, frame, local, unit, seen, pixels)  # (N, K, V, 2)
+    motion = _vertex_motion(frame, local, unit, seen, pixels)  # (N, K, V, 2)
     box, box_rate = _box(pixels, motion)
     depth, facing, depth_rate = _surface_motion(prior, frame, seen, fragments)
     rendering = Rendering(
@@ -156,17 +157,15 @@ def _frame(
     inverse = torch.linalg.inv(camera.intrinsics)[..., :2]  # (3, 2)
     extent_px = box[:, 2:] - box[:, :2]
     slide = inverse * centre[:, 2, None, None] * extent_px[:, None]
-    count, codes = prior.mean.shape[0], prior.latent_size
-    raw = prior.mean + (hypotheses.latent @ prior.basis.flatten(1)).unflatten(-1, (count, 3))
+    raw, basis = prior.expand(hypotheses.latent)
     (low, first), (high, last) = raw.min(1), raw.max(1)
     axis = torch.arange(3, device=raw.device)
-    low_rate, high_rate = (
-        prior.basis[:, v, axis].transpose(0, 1).reshape(len(v), codes, 3) for v in (first, last)
-    )
+    own = torch.arange(len(raw), device=raw.device)[:, None] % len(basis)
+    low_rate, high_rate = (basis[own, :, v, axis].mT.contiguous() for v in (first, last))
     frame = _Frame(
         centre=centre, turn=camera.rotation @ rotation, turns=camera.rotation @ turns,
         scale=size[:, _AXES], slide=slide, low=low, extent=high - low, low_rate=low_rate,
-        extent_rate=high_rate - low_rate, intrinsics=small.intrinsics,
+        extent_rate=high_rate - low_rate, basis=basis, intrinsics=small.intrinsics,
     )  # fmt: skip
     return frame, location, size, raw
 
@@ -183,7 +182,7 @@ def _turn_rates(rotation: Tensor, angles: Tensor) -> Tensor:
 
 
 def _vertex_motion(
-    prior: ShapePrior, frame: _Frame, local: Tensor, unit: Tensor, seen: Tensor, pixels: Tensor
+    frame: _Frame, local: Tensor, unit: Tensor, seen: Tensor, pixels: Tensor
 ) -> Tensor:
     """d pixel / d variables of every vertex, (N, K, V, 2)."""
     vertices = seen.shape[1]
@@ -192,7 +191,7 @@ def _vertex_motion(
     grown = frame.turn.mT[:, :, None] * local.mT[..., None]  # (N, 3, V, 3): M e_k w_k
     rows.append(grown[:, _AXES])
     # du_d = (B_d - low_d - (u + 1/2) extent_d) / extent; u counts from the centre here.
-    rate = prior.basis - frame.low_rate[:, :, None]  # (N, D, V, 3)
+    rate = frame.basis - frame.low_rate[:, :, None]  # (N, D, V, 3)
     rate = torch.addcmul(rate, unit[:, None] + 0.5, frame.extent_rate[:, :, None], value=-1)
     spread = (frame.scale / frame.extent)[..., None] * frame.turn.mT  # (N, 3, 3)
     rows.append((rate.flatten(1, 2) @ spread).unflatten(1, rate.shape[1:3]))
@@ -242,8 +241,8 @@ def _surface_motion(
     planes += [((shift @ turn) * local).sum(-1)[:, None] for turn in frame.turns]
     planes.append((z * along * local)[..., _AXES].mT)
     share = z * along * (frame.scale / frame.extent)[:, None]  # (N, P, 3)
-    codes = prior.latent_size
-    basis = prior.basis.permute(1, 2, 0).flatten(1)  # (V, 3 * D)
+    codes = frame.basis.shape[1]
+    basis = frame.basis.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)  # ((N or 1) * V, 3 * D)
     shown = interpolate(basis, fragments).reshape(count, height * width, 3, codes)
     unit = local / frame.scale[:, None] + 0.5
     latent = share[..., :1] * shown[:, :, 0]

@@ -41,9 +41,12 @@ BOXES = torch.tensor([[500.0, 150, 700, 250], [640, 150, 710, 200]], dtype=DOUBL
 SIDE = 32
 
 
+PRIORS = ["car", "car-autoencoder"]  # linear in its latents, and not
+
+
 @cache
-def car() -> ShapePrior:
-    return load_prior("car").to(DOUBLE)
+def car(name: str = "car") -> ShapePrior:
+    return load_prior(name).to(DOUBLE)
 
 
 def windows() -> Camera:
@@ -71,17 +74,18 @@ def some(seed: int = 0) -> Hypotheses:
 
 
 @cache
-def drawing() -> Drawing:
+def drawing(prior: str = "car") -> Drawing:
     reach = torch.ones(2, SIDE, SIDE, dtype=DOUBLE)
     return draw_with_tangents(
-        car(), some(), CAMERA, windows(), BOXES, reach, with_parts=True, tilt=True
+        car(prior), some(), CAMERA, windows(), BOXES, reach, with_parts=True, tilt=True
     )
 
 
-def test_it_draws_what_draw_draws() -> None:
-    expected = draw(car(), some(), CAMERA, windows(), BOXES, True)
+@pytest.mark.parametrize("prior", PRIORS)
+def test_it_draws_what_draw_draws(prior: str) -> None:
+    expected = draw(car(prior), some(), CAMERA, windows(), BOXES, True)
     for name in ("coverage", "depth", "box", "location", "size", "latent", "facing", "parts"):
-        ours, theirs = getattr(drawing().rendering, name), getattr(expected, name)
+        ours, theirs = getattr(drawing(prior).rendering, name), getattr(expected, name)
         assert torch.allclose(ours, theirs, atol=1e-8), name
 
 
@@ -100,25 +104,28 @@ def test_it_draws_what_draw_draws_through_a_skewed_camera() -> None:
         assert torch.allclose(getattr(ours.rendering, name), expected, atol=1e-8), name
 
 
-@pytest.mark.parametrize("index", range(17))
-def test_every_column_is_the_difference_quotient(index: int) -> None:
+@pytest.mark.parametrize(
+    ("prior", "index"),
+    [("car", k) for k in range(17)] + [("car-autoencoder", k) for k in range(9, 17)],
+)
+def test_every_column_is_the_difference_quotient(prior: str, index: int) -> None:
     name, k = variables(8, tilt=True)[index]
     step, sides = 1e-6, []
     for sign in (1, -1):
         value = getattr(some(), name).clone()
         value[(..., k) if value.dim() > 1 else ...] += sign * step
         moved = dataclasses.replace(some(), **{name: value})
-        sides.append(draw(car(), moved, CAMERA, windows(), BOXES, True))
+        sides.append(draw(car(prior), moved, CAMERA, windows(), BOXES, True))
 
     def quotient(field: str) -> torch.Tensor:
         return (getattr(sides[0], field) - getattr(sides[1], field)) / (2 * step)
 
-    tangents = drawing().tangents
+    tangents = drawing(prior).tangents
     for field in ("box", "location", "size", "latent"):
         assert torch.allclose(getattr(tangents, field)[..., index], quotient(field), atol=1e-6)
     # Faces that change hands within the step, and outlines that pass a pixel's centre, have no
     # difference quotient: they are counted.
-    both = (sides[0].depth > 0) & (sides[1].depth > 0) & (drawing().rendering.depth > 0)
+    both = (sides[0].depth > 0) & (sides[1].depth > 0) & (drawing(prior).rendering.depth > 0)
     inside = torch.where(both, tangents.depth[:, index] - quotient("depth"), 0.0).abs()
     assert int((inside > 1e-4 * (1 + quotient("depth").abs())).sum()) <= 4
     image = torch.cat([quotient("coverage")[..., None], quotient("parts")], dim=-1)
