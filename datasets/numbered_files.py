@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from diffrender._files import write_text_atomic
 from diffrender.errors import InputError
 
 __all__ = ["write_numbered"]
 
-_Job = TypeVar("_Job")
+_Job = TypeVar("_Job", bound=Any)
+_STAMP = "made_of.json"
 
 
 def write_numbered(
@@ -22,18 +26,41 @@ def write_numbered(
 
     Args:
         write: a function of a module that writes file `number` unless it is there already.
-        job: what to write, small and picklable.
-        folder: is made.
+        job: what to write, a small dataclass; `count` is all that may change while files are added.
+        folder: is made, and says what its files are of.
         count: files.
         workers: processes; 1 writes in this one.
 
     Raises:
-        InputError: fewer than one file or worker.
+        InputError: fewer than one file or worker, or a folder with files of another job.
     """
     if count < 1 or workers < 1:
         raise InputError(f"{count} files and {workers} workers: expected at least 1 of each")
     folder.mkdir(parents=True, exist_ok=True)
+    _stamp(folder, {"by": write.__module__, **_what(job)})
     if workers == 1:
         return [write(job, number) for number in range(count)]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         return list(pool.imap(functools.partial(write, job), range(count)))
+
+
+def _what(job: Any) -> dict[str, Any]:
+    fields = dataclasses.asdict(job)
+    kept = {name: value for name, value in fields.items() if name not in ("folder", "count")}
+    plain: dict[str, Any] = json.loads(json.dumps(kept))
+    return plain
+
+
+def _stamp(folder: Path, what: dict[str, Any]) -> None:
+    path = folder / _STAMP
+    if not path.exists():
+        write_text_atomic(path, json.dumps(what, indent=1) + "\n")
+        return
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable ({error}); choose another folder") from error
+    if there != what:
+        raise InputError(
+            f"{folder} holds files of {there}, asked for are {what}; choose another folder"
+        )

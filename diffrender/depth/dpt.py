@@ -85,7 +85,8 @@ class DptConfig:
         factor = focal / self.reference_focal
         if self.reference_height is None:
             return factor
-        return factor * (camera_height or CAMERA_HEIGHT) / self.reference_height
+        height = CAMERA_HEIGHT if camera_height is None else camera_height
+        return factor * height / self.reference_height
 
 
 class DptNet(DenseNet):

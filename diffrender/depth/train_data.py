@@ -66,8 +66,11 @@ def load_frames(*folders: Path, limit: int | None = None) -> FrameSet:
     """All `frames_*.npz` of the folders, or the first `limit` frames.
 
     Raises:
-        InputError: no files, files of unlike sizes, or more than fits in memory.
+        InputError: no files, files of unlike sizes, cameras without a focal length or a height,
+            more than fits in memory, or a limit of less than a frame.
     """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}, expected at least one frame")
     paths = training_files(folders, "frames_*.npz", "diffrender.datasets.depth_frames")
     images, depths, focals, heights, owners, total, size = [], [], [], [], [], 0, 0
     for path in paths:
@@ -93,6 +96,9 @@ def load_frames(*folders: Path, limit: int | None = None) -> FrameSet:
                 f"{owners[-1].shape}; expected (N, H, W, 3) uint8, (N, H, W), (N,), (N,) and "
                 "(N, H, W) uint8, alike in all files"
             )
+        for name, values in (("focal", focals[-1]), ("height", heights[-1])):
+            if not (np.isfinite(values) & (values > 0)).all():
+                raise InputError(f"{path}: {name} is {values.tolist()}, expected positive numbers")
         total += len(image)
         if limit is not None and total >= limit:
             break

@@ -198,7 +198,8 @@ class Run:
                 run that began with other weights than this one.
         """
         state = _read(path)
-        if state["config"] != _plain(asdict(self.net.config)):
+        config = {"reference_height": None, **state["config"]}  # runs of before do not say it
+        if config != _plain(asdict(self.net.config)):
             raise InputError(f"{path}: made with another configuration: {state['config']}")
         mine, theirs = _identity(self.settings), state["settings"]
         if mine != theirs:

@@ -41,6 +41,15 @@ def test_cameras_at_other_heights(tmp_path: Path) -> None:
     assert height[0] != height[1]
 
 
+def test_a_folder_says_what_its_files_are_of(tmp_path: Path) -> None:
+    small = f"--count 2 --size 32 96 --seed {DEVELOPMENT_SEED} --streets plain --workers 1"
+    main(["--out", str(tmp_path), *small.split()])
+    main(["--out", str(tmp_path), *small.replace("--count 2", "--count 3").split()])
+    for other in ("--camera-height 2.2 2.4", "--seed 5", "--size 64 96"):
+        with pytest.raises(InputError, match="holds files of .* choose another folder"):
+            main(["--out", str(tmp_path), *small.split(), *other.split()])
+
+
 def test_finished_files_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "frames_00000.npz"
     path.write_bytes(b"done")

@@ -102,6 +102,8 @@ def test_unfit_frames_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "frames", planes())
     assert len(load_frames(folder)) == 6
     assert len(load_frames(folder, limit=2)) == 2
+    with pytest.raises(InputError, match="limit is 0, expected at least one frame"):
+        load_frames(folder, limit=0)
     assert len(load_frames(folder, folder)) == 12
     assert len(load_frames(folder, folder, limit=8)) == 8
     assert np.array_equal(load_frames(folder).owner, planes().owner)
@@ -124,6 +126,10 @@ def test_unfit_frames_are_refused(tmp_path: Path) -> None:
         assert not load_frames(folder).owner[3:].any()  # nobody says whose pixels they are
         np.savez(bad, **{k: v for k, v in arrays.items() if k != "height"})
         assert (load_frames(folder).height[3:] == np.float32(1.65)).all()
+        for name, wrong in (("height", 0.0), ("height", np.nan), ("focal", -700.0)):
+            np.savez(bad, **{**arrays, name: np.full(3, wrong, np.float32)})
+            with pytest.raises(InputError, match=f"{name} is .*expected positive numbers"):
+                load_frames(folder)
         np.savez(bad, **{**arrays, "height": arrays["height"][1:]})
         with pytest.raises(InputError, match=r"height \(2,\), owner"):
             load_frames(folder)

@@ -77,6 +77,12 @@ def test_a_run_goes_on_as_itself_alone(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     Run(TINY, TrainSettings(seed=1)).save(path)
     Run(TINY, TrainSettings(seed=1, rate=1e-4, minutes=2.0)).restore(path)  # these may change
+    state = torch.load(path, weights_only=True)
+    del state["config"]["reference_height"]  # as runs of before it was told
+    torch.save(state, path)
+    Run(TINY, TrainSettings(seed=1)).restore(path)
+    with pytest.raises(InputError, match="another configuration"):
+        Run(replace(TINY, reference_height=1.65), TrainSettings(seed=1)).restore(path)
     for other in ({"seed": 2}, {"seed": 1, "batch": 4}):
         with pytest.raises(InputError, match="run with other settings: {'seed': 1, 'batch': 16"):
             Run(TINY, TrainSettings(**other)).restore(path)  # type: ignore[arg-type]

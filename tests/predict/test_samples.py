@@ -13,12 +13,14 @@ from predict_cases import SETTINGS, STREETS, prior, some
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from diffrender.datasets.synthetic import StreetSettings
 from diffrender.errors import InputError
 from diffrender.losses import Evidence
 from diffrender.predict import (
     NetworkInputs,
     Samples,
     SampleSettings,
+    StreetFrames,
     load_samples,
     network_inputs,
     prepare,
@@ -251,3 +253,9 @@ def test_alterations_follow_from_seed_and_step() -> None:
     assert not torch.equal(seen.evidence.image, altered(some(), 6, 0)[1].evidence.image)
     assert torch.equal(plain.evidence.mask, seen.evidence.mask)
     assert not torch.equal(plain.evidence.image, seen.evidence.image)
+
+
+def test_a_street_is_told_how_high_its_camera_is() -> None:
+    high = StreetFrames(1, size=(32, 96), settings=StreetSettings(camera_height=(2.3, 2.5)))
+    assert high[0].camera_height == pytest.approx(2.4)
+    assert StreetFrames(1, size=(32, 96))[0].camera_height == pytest.approx(1.65)
