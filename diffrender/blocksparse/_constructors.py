@@ -106,10 +106,15 @@ def from_dense(
     Among equal norms the first blocks in row order are kept. Not differentiable.
 
     Raises:
-        InputError: the sizes do not fit, or the weight holds NaN.
+        InputError: the sizes do not fit, or the weight is complex or bool or holds NaN.
     """
     size = pair(block_size)
     grid = check_sizes(matrix_shape(weight), size)
+    if weight.is_complex() or weight.dtype == torch.bool:
+        raise InputError(
+            f"weight has dtype {weight.dtype}, expected real numbers; give its abs(), or a mask to "
+            "from_element_mask"
+        )
     energy = block_energy(weight.detach(), size)
     if bool(energy.isnan().any()):
         raise InputError("weight holds NaN; magnitude pruning needs finite weights")

@@ -132,6 +132,11 @@ def coo_entries(matrix: Any) -> Entries:
     _expect(matrix, "coo")
     shape = _shape(matrix)
     if isinstance(matrix, Tensor):
+        if matrix.sparse_dim() != 2 or matrix.dense_dim() != 0:
+            raise InputError(
+                f"matrix is hybrid: {matrix.sparse_dim()} sparse and {matrix.dense_dim()} dense "
+                "dimensions, expected 2 and 0; use matrix.to_dense().to_sparse()"
+            )
         rows, columns = (whole(index) for index in matrix._indices())
     else:
         rows, columns = whole(matrix.row), whole(matrix.col)

@@ -16,7 +16,7 @@ def state_by_block(optimizer: torch.optim.Optimizer, values: nn.Parameter) -> li
     # LBFGS remembers all parameters in one vector, and that with the first of them.
     flat = isinstance(optimizer, torch.optim.LBFGS) and bool(optimizer.state)
     for state in optimizer.state.get(values, {}).values():
-        if not isinstance(state, Tensor) or state.numel() == 1 < values.numel():
+        if not isinstance(state, Tensor) or state.dim() == 0 or state.numel() == 1 < values.numel():
             continue  # counts of steps and the like
         if state.dim() >= 2 and state.shape[0] == values.shape[0]:
             found.append(state)

@@ -24,7 +24,7 @@ __all__ = ["multiply", "outer", "padded"]
 _INDICES = ", ".join(f"Tensor {name}" for name in INDEX_FIELDS) + ", SymInt[] sizes"
 _OFFSETS = [i for i, name in enumerate(INDEX_FIELDS) if name.endswith("offsets")]
 _COUNT = len(INDEX_FIELDS) + 1  # arguments that make up a pattern
-_KEPT = 8  # patterns of graphs that carry their own tensors
+_KEPT = 256  # patterns of graphs that carry their own tensors
 _rebuilt: OrderedDict[int, BlockPattern] = OrderedDict()
 
 

@@ -195,8 +195,8 @@ def block_energy(weight: Tensor, block_size: tuple[int, int]) -> Tensor:  # (m, 
 
     The unit is that of the largest entry, whose square the dtype may not hold.
     """
-    if block_size == (1, 1):
-        return weight.abs().to(torch.promote_types(weight.dtype, torch.float32))
+    if block_size == (1, 1):  # widened first: an int8's -128 has no positive twin
+        return weight.to(torch.promote_types(weight.dtype, torch.float32)).abs()
     if native_choice.can_weigh(weight):
         return native_choice.energy(weight.detach(), block_size)
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))

@@ -27,7 +27,7 @@ class Conversion:
 
     Attributes:
         converted: names of the layers that were replaced.
-        left: names of nn.Linear layers that stay dense, and why.
+        left: names of layers that could have been and stay as they are, and why.
     """
 
     converted: tuple[str, ...]
@@ -101,14 +101,24 @@ def sparsify_(
 def densify_(model: nn.Module) -> Conversion:
     """Replace a model's block-sparse layers by nn.Linear with the same weights, in place.
 
+    Layers of which a copy would lose something are left, as by `sparsify_`, and so are layers that
+    a GradientWatch looks at. Optimizers made before hold the old parameters.
+
+    Returns:
+        The names of what was converted, and of what was left block-sparse with the reason.
+
     Raises:
         InputError: the model is itself a block-sparse layer.
     """
     if isinstance(model, SparseLinear):
         raise InputError("the model is itself a block-sparse layer; use dense_copy(layer)")
     found = {n: m for n, m in model.named_modules() if isinstance(m, SparseLinear)}
-    _replace(model, {id(layer): dense_copy(layer) for layer in found.values()})
-    return Conversion(tuple(found))
+    owners = _owners(model)
+    reasons = {name: _what_a_copy_loses(name, layer, owners) for name, layer in found.items()}
+    left = {name: reason for name, reason in reasons.items() if reason is not None}
+    chosen = {name: layer for name, layer in found.items() if name not in left}
+    _replace(model, {id(layer): dense_copy(layer) for layer in chosen.values()})
+    return Conversion(tuple(chosen), left)
 
 
 @torch.no_grad()
@@ -181,10 +191,11 @@ def _reason_left(
     return _what_a_copy_loses(name, layer, owners)
 
 
-def _what_a_copy_loses(name: str, layer: nn.Linear, owners: Mapping[int, list[str]]) -> str | None:
+def _what_a_copy_loses(name: str, layer: nn.Module, owners: Mapping[int, list[str]]) -> str | None:
     """What a layer has beside its weight and bias, in words; None where it has nothing."""
-    if "weight" not in layer._parameters:
-        return "its weight is computed at every call (weight_norm, spectral_norm, pruning)"
+    weight = "values" if isinstance(layer, SparseLinear) else "weight"
+    if weight not in layer._parameters:
+        return f"its {weight} is computed at every call (weight_norm, spectral_norm, pruning)"
     for kind, parameter in layer._parameters.items():
         others = [owner for owner in owners.get(id(parameter), []) if owner != f"{name}.{kind}"]
         if others:
@@ -197,6 +208,8 @@ def _what_a_copy_loses(name: str, layer: nn.Linear, owners: Mapping[int, list[st
     )
     if any(hooks) or "forward" in vars(layer):
         return "it has hooks, which a new layer would not have"
+    if isinstance(layer, SparseLinear) and layer.watches:
+        return "a GradientWatch looks at it; close that first"
     return None
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffrender.blocksparse._moves import carry, state_by_block
-from diffrender.blocksparse._structure import pair
+from diffrender.blocksparse._structure import pair, stored_blocks
 from diffrender.blocksparse.config import SparsityConfig
 from diffrender.blocksparse.dynamic import DynamicPattern
 from diffrender.blocksparse.pattern import BlockPattern
@@ -20,6 +20,7 @@ from diffrender.errors import InputError, check_shape
 __all__ = ["BlockSparseLinear", "DynamicBlockSparseLinear", "SparseLinear"]
 
 _SAVED = ("row_offsets", "column_indices")
+_VALUES = ("values", "values_orig")
 
 
 class SparseLinear(nn.Module):
@@ -60,7 +61,11 @@ class SparseLinear(nn.Module):
 
     def reset_parameters(self) -> None:
         """Uniform in ±1 / sqrt(density × in_features): nn.Linear's rule, for the inputs kept."""
-        reach = 1 / math.sqrt(max(self.config.density * self.in_features, 1.0))
+        grid, density = self.pattern.current.grid, self.config.density
+        room = self.pattern.values_shape[0]
+        if room != stored_blocks(grid, density):  # a pattern of another density was given
+            density = room / (grid[0] * grid[1])
+        reach = 1 / math.sqrt(max(density * self.in_features, 1.0))
         nn.init.uniform_(self.values, -reach, reach)
         if self.bias is not None:
             nn.init.uniform_(self.bias, -reach, reach)
@@ -110,6 +115,26 @@ class SparseLinear(nn.Module):
         """
         raise NotImplementedError
 
+    def _bring(self, pattern: BlockPattern, prefix: str, state_dict: dict[str, Any]) -> None:
+        """Adopt a state dict's pattern with the values that are loaded afterwards."""
+        # torch.nn.utils.prune keeps the parameter under another name.
+        key = next((name for name in _VALUES if name in self._parameters), _VALUES[0])
+        present = self.pattern.current
+        pairs = [(getattr(pattern, name), getattr(present, name)) for name in _SAVED]
+        same = all(torch.equal(new.cpu(), old.cpu()) for new, old in pairs)
+        values, own = state_dict.get(prefix + key), self._parameters.get(key)
+        if values is None or own is None:
+            if same:
+                return
+            raise InputError(
+                f"it differs from the layer's, and '{prefix}{key}' is missing or no parameter of "
+                "this layer: load values and pattern together, into a layer that is pruned as that "
+                "one was, and parametrize values only after loading"
+            )
+        self._take(pattern, values)
+        if not same:
+            own.grad = None  # of the old blocks
+
     def _follow(self) -> None:
         """Keep the pattern on the values' device (on the CPU while those are on "meta")."""
         if self.values.device.type != "meta" and self.pattern.device != self.values.device:
@@ -140,13 +165,12 @@ class SparseLinear(nn.Module):
         names = [prefix + name for name in _SAVED]
         absent = [name for name in names if name not in state_dict]
         missing_keys += absent
-        values = state_dict.get(prefix + "values")
-        if not absent and values is not None:
+        if not absent:
             try:
                 size = self.pattern.block_size
                 offsets, columns = (state_dict[name] for name in names)
                 pattern = BlockPattern.from_offsets(self.pattern.shape, size, offsets, columns)
-                self._take(pattern, values)
+                self._bring(pattern, prefix, state_dict)
             except InputError as error:
                 error_msgs.append(f"the pattern of {prefix.rstrip('.') or 'this layer'}: {error}")
                 return  # the layer stays as it was: values of another pattern are of no use
@@ -176,7 +200,7 @@ class BlockSparseLinear(SparseLinear):
             in_features, out_features: multiples of the block size.
             config: density and block size; without a pattern the mask is drawn from torch's
                 global generator, as nn.Linear's weights are.
-            pattern: (out_features, in_features).
+            pattern: (out_features, in_features), in blocks of the config's size.
 
         Raises:
             InputError: the sizes do not fit.
@@ -188,13 +212,19 @@ class BlockSparseLinear(SparseLinear):
             )
         elif pattern.shape != shape:
             raise InputError(f"pattern is for a weight of {pattern.shape}, expected {shape}")
+        elif pattern.block_size != config.block_shape:
+            raise InputError(
+                f"pattern has blocks of {pattern.block_size}, expected {config.block_shape} as the "
+                "config says; give both the same block size"
+            )
         super().__init__(config, pattern, bias, device, dtype)
 
     def _take(self, pattern: BlockPattern, values: Tensor) -> None:
         check_shape("values", values, *pattern.values_shape)
-        if self.values.shape != pattern.values_shape:
-            self.values.data = self.values.data.new_empty(pattern.values_shape)
-            self.values.grad = None  # of the old blocks
+        shape = pattern.values_shape
+        for name, own in {**self._parameters, **self._buffers}.items():  # pruning keeps a mask too
+            if name.startswith("values") and own is not None and own.shape != shape:
+                own.data, own.grad = own.data.new_empty(shape), None
         self.pattern = pattern
         self._follow()
 

@@ -167,11 +167,15 @@ class BlockPattern:
         return self.remembered["to", wanted]
 
     def transposed(self) -> BlockPattern:
-        """The pattern of W^T, (k, m), from the same lists; remembered.
+        """The pattern of W^T, (k, m), from the same lists; remembered. Its own is this one again.
 
         Values follow by `values[pattern.transpose_order].mT`.
         """
         self.refuse_stale()
+        first = self.remembered.get("transposed_of")
+        origin = None if first is None else first()
+        if origin is not None:
+            return origin
         if "transposed" not in self.remembered:
             rows = self.transpose_row_indices
             with torch.inference_mode(False):
@@ -180,7 +184,7 @@ class BlockPattern:
                     self.nnz, dtype=torch.int32, device=self.device
                 )
                 owners = self.column_indices[self.transpose_order.long()]
-            self.remembered["transposed"] = BlockPattern(
+            turned = BlockPattern(
                 (self.shape[1], self.shape[0]),
                 (self.block_size[1], self.block_size[0]),
                 self.column_offsets,
@@ -190,6 +194,8 @@ class BlockPattern:
                 self.column_indices,
                 columns,
             )
+            turned.remembered["transposed_of"] = weakref.ref(self)  # no cycle: plans are large
+            self.remembered["transposed"] = turned
         return self.remembered["transposed"]
 
     def mask(self) -> Tensor:

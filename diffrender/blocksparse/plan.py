@@ -71,6 +71,7 @@ class StaticPlan:
         owner = self._owner()
         if owner is None:
             raise InputError("the plan's pattern is gone; keep the pattern as long as its plans")
+        owner.current.refuse_stale()
         return owner.current
 
     @property
@@ -131,8 +132,10 @@ def static_plan(
         dtype, features_last, backend: as in `spmm`.
 
     Raises:
-        InputError: the product is unknown, or the back-end cannot be used.
+        InputError: the product is unknown, the back-end cannot be used, or the pattern is of an
+            old mask.
     """
+    pattern.current.refuse_stale()
     problem = _problem(product, columns, dtype, features_last, backend)
     return _owned(_remembered(pattern.current, problem), pattern)
 
@@ -154,6 +157,7 @@ def measure(
         InputError: as `static_plan`.
     """
     stored = pattern.current
+    stored.refuse_stale()  # its lists and its number of blocks no longer fit each other
     problem = _problem(product, columns, dtype, features_last, None)
     example = torch.empty(0, dtype=dtype, device=stored.device)
     ways = (choose_backend(None, example), "dense")

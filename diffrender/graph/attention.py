@@ -36,14 +36,30 @@ class PairLayout:
     """Where the P = sum n^2 pairs (query, key) of all graphs lie, row by row, graph by graph.
 
     Attributes:
-        node_offsets, pair_offsets: (G+1,) int64.
+        node_offsets, pair_offsets: (G+1,) int64; they are made contiguous.
         packs: packs of graphs for dense attention over each pack; None for attention graph by
             graph, which is faster.
+
+    Raises:
+        InputError: offsets that are not int64, or not two rows of one length.
     """
 
     node_offsets: Tensor
     pair_offsets: Tensor
     packs: AttentionGroup | None = None
+
+    def __post_init__(self) -> None:
+        nodes, pairs = self.node_offsets, self.pair_offsets
+        fits = nodes.dim() == 1 and nodes.shape == pairs.shape and len(nodes)
+        if not fits or not nodes.dtype == pairs.dtype == torch.int64:
+            raise InputError(
+                f"node_offsets are {nodes.dtype} {tuple(nodes.shape)} and pair_offsets "
+                f"{pairs.dtype} {tuple(pairs.shape)}, expected two rows of torch.int64, a number "
+                "more than there are graphs"
+            )
+        for name in ("node_offsets", "pair_offsets"):  # the kernel reads them as they lie
+            if not getattr(self, name).is_contiguous():
+                object.__setattr__(self, name, getattr(self, name).contiguous())
 
     @functools.cached_property
     def count(self) -> int:

@@ -37,8 +37,8 @@ def encode_graph(graph: Graph, *, distances: bool = True, structure: bool = True
     """
     nodes = graph.nodes
     degree = torch.bincount(graph.edge_index[1], minlength=nodes)
-    values, vectors = torch.zeros(EIGENPAIRS), torch.zeros(nodes, EIGENPAIRS)
-    walk, hops = torch.zeros(nodes, WALK_STEPS), None
+    values, vectors = _empty(nodes)
+    walk, hops = torch.zeros(nodes, WALK_STEPS, dtype=torch.float32), None
     if distances or structure:
         if nodes > _MOST_NODES:
             raise InputError(
@@ -82,13 +82,18 @@ def _adjacency(graph: Graph) -> Tensor:
     return adjacency
 
 
+def _empty(nodes: int) -> tuple[Tensor, Tensor]:
+    """Zeros for eigenvalues and eigenvectors, float32 whatever torch's default is."""
+    kind = torch.float32
+    return torch.zeros(EIGENPAIRS, dtype=kind), torch.zeros(nodes, EIGENPAIRS, dtype=kind)
+
+
 def _eigenpairs(adjacency: Tensor) -> tuple[Tensor, Tensor]:
     nodes = len(adjacency)
     laplacian = torch.diag(adjacency.sum(1)) - adjacency
     values, vectors = torch.linalg.eigh(laplacian)
     kept = min(nodes - 1, EIGENPAIRS)
-    padded_values = torch.zeros(EIGENPAIRS)
-    padded_vectors = torch.zeros(nodes, EIGENPAIRS)
+    padded_values, padded_vectors = _empty(nodes)
     # Zero eigenvalues come as -1e-16.
     padded_values[:kept] = values[1 : kept + 1].clamp(min=0).float()
     padded_vectors[:, :kept] = vectors[:, 1 : kept + 1].float()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffrender.errors import InputError
+from diffrender.errors import InputError, check_shape
 
 __all__ = ["EnsemblePrediction", "combine_predictions"]
 
@@ -26,17 +26,25 @@ class EnsemblePrediction:
 
 def combine_predictions(
     predictions: Tensor,  # (M, n), a row a member
-    weights: Sequence[float],
+    weights: Sequence[float] | Tensor,  # (M,)
 ) -> EnsemblePrediction:
     """Weighted mean and spread over members; weights need not sum to 1.
 
-    Differentiable; the spread's gradient is 0 where members agree.
+    Whole numbers are taken in torch's default dtype. Differentiable; the spread's gradient is 0
+    where members agree.
 
     Raises:
         InputError: another number of weights than members, or weights that are not positive.
 
     Source: GPS++ report (arXiv 2212.02229), table 4: the weighted mean of 112 members.
     """
+    if isinstance(weights, Tensor):
+        check_shape("weights", weights, None)
+        weights = weights.tolist()
+    if not predictions.is_floating_point():
+        if predictions.is_complex():
+            raise InputError(f"predictions are {predictions.dtype}, expected real numbers")
+        predictions = predictions.to(torch.get_default_dtype())
     if predictions.ndim != 2 or len(predictions) != len(weights) or not weights:
         raise InputError(
             f"predictions have shape {tuple(predictions.shape)} and {len(weights)} weights came, "

@@ -104,7 +104,8 @@ class InputEncoder(nn.Module):
         if kernels is None:
             return like.new_zeros(len(like), _ENCODED)
         around = link_sum(kernels, batch.distances.to_node)
-        return self.centrality(around) * inputs.show_positions[batch.node_graph, None]
+        centrality = self.centrality(around)
+        return centrality * inputs.show_positions[batch.node_graph, None].to(centrality)
 
     def _lengths(
         self,
@@ -119,7 +120,7 @@ class InputEncoder(nn.Module):
         sender, receiver = batch.edge_index
         along = (inputs.positions[receiver] - inputs.positions[sender]).to(like)
         lengths = self.lengths(self.length_kernels(along.norm(dim=1)), generator)
-        return lengths * inputs.show_positions[batch.edge_graph, None]
+        return lengths * inputs.show_positions[batch.edge_graph, None].to(lengths)
 
 
 class FeatureEncoder(nn.Module):
@@ -236,11 +237,11 @@ class AttentionBias(nn.Module):
         bias = self.hops((batch.hops + 1).clamp(max=_HOPS - 1))
         shown = inputs.show_topology
         if not bool(shown.all()):
-            bias = bias * shown[batch.distances.pair_graph, None]
+            bias = bias * shown[batch.distances.pair_graph, None].to(bias)
         if self.positions and kernels is not None:
             near = self.second(gelu(self.first(kernels)))
             far = link_sum(near, batch.distances.to_pair)
-            bias = bias + far * inputs.show_positions[batch.distances.pair_graph, None]
+            bias = bias + far * inputs.show_positions[batch.distances.pair_graph, None].to(far)
         return bias
 
 

@@ -16,11 +16,22 @@ __all__ = ["PackSize", "Packing", "pack_batch", "pack_graphs"]
 
 @dataclass(frozen=True)
 class PackSize:
-    """Most nodes, directed edges and graphs of a pack."""
+    """Most nodes, directed edges and graphs of a pack.
+
+    Raises:
+        InputError: no place for a node or for a graph, or fewer than 0 edges.
+    """
 
     nodes: int = 60
     edges: int = 120
     graphs: int = 8
+
+    def __post_init__(self) -> None:
+        if self.nodes < 1 or self.graphs < 1 or self.edges < 0:
+            raise InputError(
+                f"a pack of {self.nodes} nodes, {self.edges} edges and {self.graphs} graphs, "
+                "expected at least 1 node, 0 edges and 1 graph"
+            )
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,8 @@ class Packing:
 
     Attributes:
         packs: indices of the graphs of each pack, in the order in which they came.
-        node_efficiency, edge_efficiency, graph_efficiency: share of the places that are filled.
+        node_efficiency, edge_efficiency, graph_efficiency: share of the places that are filled;
+            1 where there are no places for edges.
     """
 
     packs: tuple[tuple[int, ...], ...]
@@ -77,7 +89,7 @@ def pack_graphs(
     return Packing(
         tuple(map(tuple, packs)),
         node_efficiency=sum(nodes) / (count * size.nodes),
-        edge_efficiency=sum(edges) / (count * size.edges),
+        edge_efficiency=sum(edges) / (count * size.edges) if size.edges else 1.0,
         graph_efficiency=len(nodes) / (count * size.graphs),
     )
 

@@ -32,8 +32,11 @@ class Links:
         back_rows: (M,) the target of every link, links grouped by source.
         back_offsets: (S+1,).
 
+    They are made contiguous.
+
     Raises:
-        InputError: an index is not int64, or the two lists of links are of different lengths.
+        InputError: an index is not int64, or the lists of links are of different lengths or no
+            rows.
             `make_links` also takes other integers, and checks the numbers themselves.
     """
 
@@ -60,6 +63,15 @@ class Links:
                 f"links have rows {tuple(rows.shape)} and back_rows {tuple(back_rows.shape)}, "
                 "expected one row of the same length; build them with make_links"
             )
+        for name, ends in (("offsets", offsets), ("back_offsets", back_offsets)):
+            if ends.dim() != 1 or not len(ends):
+                raise InputError(
+                    f"links have {name} {tuple(ends.shape)}, expected one row, a number more than "
+                    "there are ends; build them with make_links"
+                )
+        for name in self.__dataclass_fields__:
+            if not getattr(self, name).is_contiguous():
+                object.__setattr__(self, name, getattr(self, name).contiguous())
 
     @property
     def back(self) -> Links:

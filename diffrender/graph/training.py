@@ -84,6 +84,7 @@ class TrainingData:
                 f"{len(self.train)} graphs to learn from and {len(self.valid)} to check on, "
                 "expected at least one of each"
             )
+        self.labels(self.train)
 
     def labels(self, indices: Sequence[int]) -> Tensor:
         """(len(indices),) float64 labels of graphs.

@@ -178,3 +178,14 @@ def test_index_memory_is_what_the_lists_need() -> None:
     pattern = make_case((1, 1), (64, 64), 0.25).pattern
     held = sum(index.untyped_storage().nbytes() for index in pattern.index_tensors)
     assert held == 4 * (2 * 65 + 4 * pattern.nnz)
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_the_smallest_whole_number_counts_as_large(block: int) -> None:
+    weight = torch.ones(8, 8, dtype=torch.int8)
+    weight[-1, -1] = -128
+    kept = BlockPattern.from_dense(weight, block, (block / 8) ** 2).mask()
+    assert kept.nonzero().tolist() == [[8 // block - 1] * 2]
+    for wrong in (weight > 1, weight * 1j):
+        with pytest.raises(InputError, match="expected real numbers; give its abs"):
+            BlockPattern.from_dense(wrong, block, 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -195,3 +196,50 @@ def test_copies_keep_what_was_measured() -> None:
     assert static_plan(twin.pattern, columns=8).measured == found.measured
     measure(twin.pattern, columns=9)
     assert not static_plan(layer.pattern, columns=9).measured  # independent from then on
+
+
+def test_nothing_is_planned_or_measured_for_an_old_mask() -> None:
+    dynamic = DynamicPattern.for_density((1024, 1024), (16, 16), 1.0)
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[0, 0] = True
+    dynamic.update(mask)
+    old = dynamic.current
+    plan = static_plan(old, columns=64)
+    dynamic.update(torch.ones(64, 64, dtype=torch.bool))
+    for use in (
+        lambda: measure(old, "grad_weight", columns=64),
+        lambda: static_plan(old, columns=64),
+        plan.explain,
+    ):
+        with pytest.raises(InputError, match="DynamicPattern has changed since"):
+            use()
+
+
+def test_a_pattern_turned_twice_is_the_pattern_itself() -> None:
+    dynamic = DynamicPattern.for_density((16, 16), (4, 4), 0.5)
+    dynamic.update(_mask(0))
+    twice = dynamic.current.transposed().transposed()
+    assert twice is dynamic.current
+    dynamic.update(_mask(1))
+    with pytest.raises(InputError, match="DynamicPattern has changed since"):
+        twice.mask()
+    turned = _mask(2).transposed()  # nobody keeps what it was turned from
+    gc.disable()
+    try:
+        assert torch.equal(turned.transposed().mask(), _mask(2).mask())
+        seen = weakref.ref(turned)
+        del turned
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
+def test_the_state_of_a_single_number_does_not_stop_a_mask() -> None:
+    layer = DynamicBlockSparseLinear(1, 1, SparsityConfig(1.0, 1, "dynamic"))
+    optimizer = torch.optim.AdamW(layer.parameters())
+    layer(torch.ones(2, 1)).sum().backward()
+    optimizer.step()
+    layer.set_mask(torch.zeros(1, 1, dtype=torch.bool), optimizer)
+    state = optimizer.state[layer.values]
+    assert float(state["step"]) == 1
+    assert float(state["exp_avg"]) == 0

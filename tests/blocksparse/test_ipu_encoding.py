@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffrender.blocksparse import BlockPattern
+from diffrender.blocksparse import BlockPattern, DynamicPattern
 from diffrender.blocksparse.ipu import (
     DoesNotFitError,
     DynamicPlan,
@@ -23,6 +23,7 @@ from diffrender.blocksparse.ipu import (
 )
 from diffrender.blocksparse.ipu.buckets import read_lists, write_bucket
 from diffrender.blocksparse.ipu.dynamic_costs import header_words
+from diffrender.errors import InputError
 
 TILES = IpuMachine("test", tiles=24)
 
@@ -241,3 +242,18 @@ def test_dynamic_is_predicted_slower_than_static() -> None:
     counts = BlockCounts.uniform((4096, 4096), 16, 1 / 16, np.random.default_rng(0))
     dynamic = plan_dynamic((4096, 4096), 16, counts.nnz, 1024)
     assert dynamic.cycles > 1.2 * plan_static(counts, 1024).cycles
+
+
+def test_a_plan_takes_patterns_of_its_own_shape_and_present_masks_alone() -> None:
+    plan = hand_plan((2, 2, 1), 64)
+    for shape, block in (((256, 128), 4), ((128, 128), 8)):
+        pattern = BlockPattern.random(shape, block, 0.01, generator=torch.Generator())
+        with pytest.raises(
+            InputError, match=r"the plan is for \(128, 128\) and blocks of \(4, 4\)"
+        ):
+            encode(plan, pattern)
+    dynamic = DynamicPattern.for_density((128, 128), (4, 4), 0.05)
+    old = dynamic.current
+    dynamic.update(torch.eye(32, dtype=torch.bool))
+    with pytest.raises(InputError, match="DynamicPattern has changed since"):
+        encode(plan, old)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ipu_cases import run, whole_operands
 
-from diffrender.blocksparse import BlockPattern, ipu
+from diffrender.blocksparse import BlockPattern, DynamicPattern, ipu
 from diffrender.blocksparse.ipu import (
     IpuMachine,
     SimulationSettings,
@@ -224,3 +224,19 @@ def test_the_snippet_of_the_page_runs() -> None:
     result = doctest.testfile(str(page), module_relative=False)
     assert result.attempted >= 5
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_changing_pattern_is_simulated_with_its_present_mask(mode: str) -> None:
+    dynamic = DynamicPattern.for_density((64, 64), (4, 4), 0.5)
+    generator = torch.Generator().manual_seed(0)
+    dynamic.update(BlockPattern.random((64, 64), 4, 0.5, generator=generator))
+    old, machine = dynamic.current, IpuMachine("few", tiles=4)
+    dynamic.update(BlockPattern.random((64, 64), 4, 0.25, generator=generator))
+    values = torch.randint(-2, 3, dynamic.values_shape, generator=generator).float()
+    x = torch.randint(-2, 3, (64, 8), generator=generator).float()
+    found = simulate(dynamic, 8, machine, mode, values=values, x=x)
+    wanted = dynamic.current.to_dense(values[: dynamic.current.nnz]) @ x
+    assert found.output is not None and torch.equal(found.output.float(), wanted)
+    with pytest.raises(InputError, match="DynamicPattern has changed since"):
+        simulate(old, 8, machine, mode)

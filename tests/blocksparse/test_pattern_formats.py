@@ -98,3 +98,9 @@ def test_broken_indices_are_refused() -> None:
     )
     with pytest.raises(InputError, match="row indices run from 0 to 9, expected 0 to 3"):
         BlockPattern.from_coo(broken)
+
+
+def test_hybrid_coordinates_are_refused() -> None:
+    flat = torch.ones(4, 4).to_sparse(1)
+    with pytest.raises(InputError, match="1 sparse and 1 dense dimensions, expected 2 and 0"):
+        BlockPattern.from_coo(flat)

@@ -13,6 +13,7 @@ from diffrender._torchvision import ensure_torchvision
 from diffrender.blocksparse import (
     BlockSparseLinear,
     DynamicBlockSparseLinear,
+    GradientWatch,
     SparsityConfig,
     dense_copy,
     densify_,
@@ -151,3 +152,22 @@ def test_models_without_values_are_refused() -> None:
     with pytest.raises(InputError, match="weight is on the meta device"):
         sparsify_(model, SparsityConfig(0.5, 4))
     assert type(model[0]) is nn.Linear
+
+
+def test_nothing_is_lost_where_layers_become_dense_again() -> None:
+    model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(6)))
+    sparsify_(model, SparsityConfig(0.5, 4, "dynamic"))
+    model[1].register_forward_hook(lambda *_: None)
+    prune.identity(model[2], "values")
+    model[4].values = model[3].values
+    with GradientWatch(model[5]):
+        done = densify_(model)
+    assert done.converted == ("0",)
+    assert {name: reason.split(",")[0] for name, reason in done.left.items()} == {
+        "1": "it has hooks",
+        "2": "its values is computed at every call (weight_norm",
+        "3": "its values is shared with 4.values",
+        "4": "its values is shared with 3.values",
+        "5": "a GradientWatch looks at it; close that first",
+    }
+    assert densify_(model).converted == ("5",)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
 from blocksparse_cases import make_case
 from torch import Tensor
 
-from diffrender.blocksparse import backends, sddmm, spmm
+from diffrender.blocksparse import SparsityConfig, _operators, backends, linear, sddmm, spmm
 
 NAMES = [name for name, missing in backends().items() if missing is None and name != "triton"]
 
@@ -139,3 +141,15 @@ def test_exported_programs_carry_their_pattern() -> None:
 
     program = torch.export.export(Product(), (case.x,))
     assert torch.equal(program.module()(case.x), spmm(case.pattern, case.values, case.x))
+
+
+def test_a_deep_exported_program_finds_its_patterns_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = torch.nn.Sequential(*(linear(8, 8, SparsityConfig(0.5, 4)) for _ in range(12)))
+    x = torch.rand(2, 8)
+    file, wanted = io.BytesIO(), net(x)
+    torch.export.save(torch.export.export(net, (x,)), file)
+    file.seek(0)
+    program = torch.export.load(file).module()  # with tensors of its own
+    assert torch.equal(program(x), wanted)
+    monkeypatch.setattr(_operators, "BlockPattern", None)  # none is made anew
+    assert torch.equal(program(x), wanted)

@@ -101,3 +101,16 @@ def test_broken_graphs_are_refused(change: dict, message: str) -> None:
     }
     with pytest.raises(InputError, match=message):
         Graph(**{**good, **change})
+
+
+def test_encodings_are_float32_whatever_the_default_is() -> None:
+    graph = molecule_like(5, torch.Generator().manual_seed(0))
+    wanted = encode_graph(graph)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = [encode_graph(graph), encode_graph(graph, structure=False)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name in ("laplacian_values", "laplacian_vectors", "random_walk"):
+        assert [getattr(one, name).dtype for one in found] == [torch.float32] * 2
+        assert torch.equal(getattr(found[0], name), getattr(wanted, name))

@@ -99,3 +99,16 @@ def test_a_step_under_autocast_is_nearly_that_of_float32() -> None:
     assert half != wide  # autocast was on
     assert half == pytest.approx(wide, rel=0.02)
     assert torch.cosine_similarity(exact, rounded, dim=0) > 0.99
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_converted_network_learns_with_positions(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    sizes = {"layers": 1, "node_width": 32, "edge_width": 16, "global_width": 8, "heads": 4}
+    net = GraphNetwork(GraphSettings(**sizes)).to(dtype)
+    batch = batch_of([5, 3, 7])
+    for seed in range(4):  # other graphs hide other inputs
+        output = net(batch, torch.Generator().manual_seed(seed))
+        assert output.prediction.dtype == dtype
+        graph_loss(output, batch, net.settings, label_mean=0.0, label_std=1.0).total.backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)

@@ -14,6 +14,7 @@ from diffrender.graph import (
     GraphSettings,
     Links,
     NoiseSettings,
+    PackSize,
     attend,
     batch_graphs,
     combine_predictions,
@@ -21,7 +22,9 @@ from diffrender.graph import (
     encode_graph,
     link_sum,
     make_links,
+    pack_graphs,
 )
+from diffrender.graph.attention import PairLayout
 from diffrender.graph.dropout import keep_factors
 
 SMALL = GraphSettings(
@@ -131,3 +134,41 @@ def test_a_sign_that_is_kept_in_a_bit_is_read() -> None:
     links = make_links(torch.tensor([0, 2]), torch.tensor([0, 1]), 5, 2)
     values = torch.rand(5, 3)
     assert torch.equal(link_sum(torch._neg_view(values), links), -link_sum(values, links))
+
+
+def test_indices_that_do_not_lie_in_a_row_are_read_right() -> None:
+    links = make_links(torch.tensor([0, 1, 2, 3]), torch.tensor([1, 2, 0, 3]), 4, 4)
+    both = torch.stack([links.rows, links.back_rows], 1)
+    values = torch.rand(4, 2)
+    found = link_sum(values, Links(both[:, 0], links.offsets, both[:, 1], links.back_offsets))
+    assert torch.equal(found, link_sum(values, links))
+    with pytest.raises(InputError, match=r"links have offsets \(\), expected one row"):
+        Links(links.rows, torch.tensor(0), links.back_rows, links.back_offsets)
+    layout, qkv = batch_of([3, 2]).layout, torch.rand(5, 12)
+    ends = torch.stack([layout.node_offsets, layout.pair_offsets], 1)
+    again = PairLayout(ends[:, 0], ends[:, 1])
+    assert torch.equal(attend(qkv, None, None, again, 2), attend(qkv, None, None, layout, 2))
+    for wrong in (ends[:, 0].int(), ends[:2, 0], ends):
+        with pytest.raises(InputError, match=r"expected two rows of torch.int64"):
+            PairLayout(wrong, layout.pair_offsets)
+
+
+def test_packs_without_a_place_are_refused() -> None:
+    for wrong in ({"nodes": 0}, {"graphs": 0}, {"edges": -1}):
+        with pytest.raises(InputError, match="expected at least 1 node, 0 edges and 1 graph"):
+            PackSize(**wrong)
+    packing = pack_graphs([1, 1], [0, 0], PackSize(4, 0, 2))
+    assert packing.packs == ((0, 1),)
+    assert packing.edge_efficiency == 1
+
+
+def test_whole_numbers_and_tensors_of_weights_make_an_ensemble() -> None:
+    members, weights = torch.tensor([[1, 4], [3, 4]]), [1.0, 3.0]
+    wanted = combine_predictions(members.float(), weights)
+    for found in (
+        combine_predictions(members, weights),
+        combine_predictions(members.float(), torch.tensor(weights)),
+    ):
+        assert torch.equal(found.value, wanted.value) and torch.equal(found.spread, wanted.spread)
+    with pytest.raises(InputError, match="expected real numbers"):
+        combine_predictions(members * 1j, weights)

@@ -306,3 +306,26 @@ def test_proposals_keep_their_shapes() -> None:
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
     with pytest.raises(InputError, match="gradients has shape"):
         propose_displacement(net, two, torch.ones(1, 3), known, topology)
+
+
+def test_a_network_with_attention_runs_on_meshes() -> None:
+    vertices, topology = tetrahedron()
+    sizes = dataclasses.replace(TINY, attention=4)
+    net = MeshNetwork(sizes)
+    assert torch.equal(denoise(net, vertices, topology.faces), vertices)
+    refiner = MeshNetwork(dataclasses.replace(sizes, evidence=8))
+    meshes, nothing = vertices.expand(2, 4, 3), torch.zeros(2, 4, 4)
+    found = propose_displacement(refiner, meshes, torch.ones(2, 4, 3), nothing, topology)
+    assert found.shape == (2, 4, 3)
+    examples = NoisyCars(coarse=1, fine=0, distances=True)
+    assert str(examples) == str(NoisyCars(coarse=1, fine=0))  # old runs can go on
+    settings = MeshTrainSettings(steps=1)
+    assert train_mesh_network(examples, sizes, settings) is not None
+
+
+def test_faces_of_32_bits_are_a_topology_too() -> None:
+    vertices, topology = tetrahedron()
+    short = MeshTopology(topology.faces.int(), 4)
+    assert short.edge_index.dtype == torch.int64
+    found, wanted = (batch_meshes([vertices], [t]) for t in (short, topology))
+    assert torch.equal(found.node_inputs, wanted.node_inputs)

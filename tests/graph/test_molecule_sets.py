@@ -392,6 +392,11 @@ def test_files_that_are_no_shards(made: Path, tmp_path: Path) -> None:
     save_file(tensors | {"degree": tensors["degree"][1:].clone()}, other, metadata=header)
     with pytest.raises(InputError, match="'degree' has"):
         read_shard(other)
+    narrow = {"laplacian_values": tensors["laplacian_values"][:, :2].clone()}
+    for change in (narrow, {"rows": torch.tensor(0)}, {"degree": tensors["degree"][:, None]}):
+        save_file(tensors | change, other, metadata=header)
+        with pytest.raises(InputError, match=rf"'{next(iter(change))}' has shape"):
+            read_shard(other)
     del tensors["rows"]
     save_file(tensors, other, metadata=header)
     with pytest.raises(InputError, match="expected"):

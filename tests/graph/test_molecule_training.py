@@ -205,7 +205,7 @@ def test_data_that_cannot_be_used(data: TrainingData) -> None:
         TrainingData(data.source, [1], [], "none")
     bare = store_graphs(molecule_graphs([MoleculeRow(0, "CC", None, None)])[0], (11, 3))
     with pytest.raises(InputError, match="1 graphs have no label"):
-        TrainingData(bare, [0], [0], "bare").labels([0])
+        TrainingData(bare, [0], [0], "bare")
 
 
 def test_prediction_does_not_see_positions(data: TrainingData) -> None:

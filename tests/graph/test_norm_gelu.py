@@ -63,3 +63,15 @@ def test_values_whose_cube_overflows(dtype: torch.dtype) -> None:
     torch.testing.assert_close(y, F.relu(x), rtol=0, atol=1e-30)
     assert x.grad is not None
     torch.testing.assert_close(x.grad, (x > 0).to(dtype), rtol=0, atol=1e-30)
+
+
+@pytest.mark.parametrize("affine", [(False, False), (True, False)])
+def test_a_norm_without_weight_or_bias_is_applied(affine: tuple[bool, bool]) -> None:
+    norm = nn.LayerNorm(8, elementwise_affine=affine[0], bias=affine[1])
+    x = torch.randn(3, 8)
+    assert torch.equal(norm_gelu(x, norm), F.gelu(norm(x), approximate="tanh"))
+
+
+def test_a_norm_of_another_width_is_refused_as_by_torch() -> None:
+    with pytest.raises(RuntimeError, match="normalized_shape"):
+        norm_gelu(torch.randn(3, 8), nn.LayerNorm(4))

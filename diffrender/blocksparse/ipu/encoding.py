@@ -20,6 +20,7 @@ from diffrender.blocksparse.ipu.dynamic_costs import header_words
 from diffrender.blocksparse.ipu.dynamic_planner import DynamicPlan
 from diffrender.blocksparse.ipu.machine import DoesNotFitError
 from diffrender.blocksparse.pattern import BlockPattern
+from diffrender.errors import InputError
 
 __all__ = ["Encoding", "Run", "encode"]
 
@@ -81,7 +82,15 @@ def encode(plan: DynamicPlan, pattern: BlockPattern) -> Encoding:
 
     Raises:
         DoesNotFitError: more blocks than the plan is made for, or no room left anywhere.
+        InputError: a pattern of another shape or block side, or one of an old mask.
     """
+    pattern.refuse_stale()
+    if pattern.shape != plan.shape or pattern.block_size != (plan.side, plan.side):
+        raise InputError(
+            f"pattern has shape {pattern.shape} and blocks of {pattern.block_size}, the plan is "
+            f"for {plan.shape} and blocks of {(plan.side, plan.side)}; plan for this pattern, or "
+            "call simulate, which cuts blocks to what the kernels have"
+        )
     if pattern.nnz > plan.max_blocks:
         raise DoesNotFitError(
             f"the mask has {pattern.nnz} blocks, and the plan is made for {plan.max_blocks}: "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffrender.blocksparse.dynamic import DynamicPattern
 from diffrender.blocksparse.ipu.chip import Chip, Counted
 from diffrender.blocksparse.ipu.counts import BlockCounts, native_side, native_values, reblock
 from diffrender.blocksparse.ipu.dense_planner import DensePlan, plan_dense
@@ -111,7 +112,7 @@ class Simulation:
 
 
 def simulate(
-    pattern: BlockPattern,
+    pattern: BlockPattern | DynamicPattern,
     columns: int,
     machine: IpuMachine = BOW,
     mode: str = "static",
@@ -130,23 +131,25 @@ def simulate(
     Blocks that the kernels lack are cut into the largest that they have. Not differentiable.
 
     Args:
-        pattern: the stored blocks of W, (m, k).
+        pattern: the stored blocks of W, (m, k); of a DynamicPattern those of its present mask.
         columns: n.
         machine: BOW, MK2 or your own.
         mode: "static", "dynamic" or "dense".
         dtype: storage on the machine, torch.float16 or torch.float32.
-        values: blocks of W in row order.
+        values: blocks of W in row order; for a DynamicPattern as in `spmm`.
         x: X.
         settings: memory share, forced parts, buckets.
 
     Raises:
         DoesNotFitError: the product does not fit, or a mask overflows the buckets; with the
             reason.
-        InputError: the arguments do not fit each other.
+        InputError: the arguments do not fit each other, or the pattern is of an old mask.
 
     Source: popsparse.md, sections 1.4 and 1.5 (arXiv 2303.16999).
     """
     check_problem(columns, dtype)
+    stored = pattern.current
+    stored.refuse_stale()
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}, expected one of {', '.join(MODES)}")
     if (values is None) != (x is None):
@@ -157,10 +160,10 @@ def simulate(
         for name, given in (("values", values), ("x", x)):
             if given.is_complex():
                 raise InputError(f"{name} is {given.dtype}, expected real numbers")
-        values, x = (t.detach().to("cpu", dtype) for t in (values, x))
+        values, x = (t.detach().to("cpu", dtype) for t in (values[: stored.nnz], x))
     settings = settings or SimulationSettings()
     run = _MODES[mode]
-    return run(pattern, columns, machine, dtype, (values, x), settings)
+    return run(stored, columns, machine, dtype, (values, x), settings)
 
 
 Operands = tuple[Tensor | None, Tensor | None]

@@ -43,9 +43,9 @@ def denoise(
         InputError: faces that do not fit the vertices.
     """
     topology = MeshTopology(faces, len(vertices))
-    points = vertices.float()
+    points, pairs = vertices.float(), net.settings.attention > 0
     for _ in range(passes):
-        shift = net(batch_meshes([points], [topology]))
+        shift = net(batch_meshes([points], [topology], distances=pairs))
         points = points + shift * edge_scale(points, topology)
     return points.to(vertices)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class NoisyCars:
         coarse, fine: meshes of each kind in a batch.
         low, high: deviation of the noise in metres, drawn on a logarithmic scale.
         slide: how far vertices slide towards a neighbour beforehand, so that no lattice is learned.
+        distances: with pairs of vertices, for networks with attention; it names no other run.
     """
 
     coarse: int = 4
@@ -52,6 +53,7 @@ class NoisyCars:
     slide: float = 0.3
 
     evidence: int = 0
+    distances: bool = field(default=False, repr=False)
 
     def draw(self, generator: torch.Generator) -> Example:
         """A batch of new cars."""
@@ -70,7 +72,7 @@ class NoisyCars:
             levels.append(math.exp(level))
             noise.append(vertex_noise(topology, levels[-1], smooth, generator))
         noisy = [c + n for c, n in zip(clean, noise, strict=True)]
-        return example_of(noisy, clean, topologies, levels)
+        return example_of(noisy, clean, topologies, levels, distances=self.distances)
 
 
 def example_of(
@@ -79,6 +81,8 @@ def example_of(
     topologies: list[MeshTopology],
     levels: list[float],
     evidence: list[Tensor] | None = None,
+    *,
+    distances: bool = False,
 ) -> Example:
     """The way from given vertices to the aim's, errors counted in metres of `levels`."""
     scales = [edge_scale(g, t) for g, t in zip(given, topologies, strict=True)]
@@ -88,7 +92,7 @@ def example_of(
         target.append((a - g) / scale)
         normals.append(vertex_normals(a, t.faces))
         unit.append((level / scale).expand(len(g), 1))
-    batch = batch_meshes(given, topologies, evidence)
+    batch = batch_meshes(given, topologies, evidence, distances=distances)
     return Example(batch, torch.cat(target), torch.cat(normals), torch.cat(unit))
 
 

@@ -32,7 +32,7 @@ class MeshTopology:
     """Faces and the edges between `count` vertices, sorted once.
 
     Attributes:
-        faces: (F, 3) int64.
+        faces: (F, 3) int64 or int32.
         count: V.
     """
 
@@ -42,7 +42,7 @@ class MeshTopology:
     @functools.cached_property
     def edge_index(self) -> Tensor:
         """(2, E) int64, every edge in both directions."""
-        ends = mesh_edges(self.faces, self.count).edges
+        ends = mesh_edges(self.faces, self.count).edges.long()
         return torch.cat([ends, ends.flip(1)]).T.contiguous()
 
     @functools.cached_property
@@ -67,13 +67,18 @@ def batch_meshes(
     vertices: Sequence[Tensor],  # each (V, 3)
     topologies: Sequence[MeshTopology],
     evidence: Sequence[Tensor] | None = None,  # each (V, C)
+    *,
+    distances: bool = False,
 ) -> GraphBatch:
-    """Meshes as one ragged batch of graphs; no pairs, so memory grows with vertices and edges.
+    """Meshes as one ragged batch of graphs; without `distances` no pairs, so memory grows with
+    vertices and edges.
 
     Args:
         vertices: metres.
         topologies: of each mesh.
         evidence: further inputs of each vertex, such as the gradient of a loss.
+        distances: also pairs with their hop distances, for networks with attention
+            (`MeshSettings.attention` above 0). Memory then grows with the square of the vertices.
 
     Raises:
         InputError: counts or shapes that do not fit together.
@@ -87,7 +92,8 @@ def batch_meshes(
         check_shape("vertices", points, topology.count, 3)
         more = [] if evidence is None else [evidence[i]]
         graphs.append(_graph(points.detach().float(), topology, more))
-    return batch_graphs(graphs, [encode_graph(g, distances=False, structure=False) for g in graphs])
+    encodings = [encode_graph(g, distances=distances, structure=False) for g in graphs]
+    return batch_graphs(graphs, encodings)
 
 
 def _graph(points: Tensor, topology: MeshTopology, more: list[Tensor]) -> Graph:

@@ -114,5 +114,6 @@ def propose_displacement(
     check_shape("depths", depths, *vertices.shape[:2], 4)
     scales = torch.stack([edge_scale(v, topology) for v in vertices])
     evidence = evidence_inputs(gradients, depths, scales)
-    shift = net(batch_meshes(list(vertices), [topology] * len(vertices), evidence))
+    topologies, pairs = [topology] * len(vertices), net.settings.attention > 0
+    shift = net(batch_meshes(list(vertices), topologies, evidence, distances=pairs))
     return (shift.view(vertices.shape) * scales[:, None, None]).to(vertices)

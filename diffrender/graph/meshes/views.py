@@ -8,7 +8,7 @@ their topology.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,7 @@ class SeenCars:
         nearest, farthest: metres to the car.
         depth_scale: deviation of the factor common to an object's depths.
         depth_noise: metres, of patches of an eighth of the window.
+        distances: with pairs of vertices, for networks with attention; it names no other run.
     """
 
     cars: int = 6
@@ -56,6 +57,7 @@ class SeenCars:
     depth_scale: float = 0.03
     depth_noise: float = 0.1
     evidence: int = EVIDENCE
+    distances: bool = field(default=False, repr=False)
 
     def draw(self, generator: torch.Generator) -> Example:
         """A batch of new pairs."""
@@ -73,6 +75,7 @@ class SeenCars:
             [pair.topology] * self.cars,
             distances.tolist(),
             evidence_inputs(gradient, depths, scales),
+            distances=self.distances,
         )
 
     def pairs(self, generator: torch.Generator) -> Pairs:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diffrender._tensors import read_tensors, write_tensors
 from diffrender.errors import InputError
+from diffrender.graph.encodings import EIGENPAIRS, WALK_STEPS
 from diffrender.graph.graphs import Graph, GraphEncodings
 
 __all__ = ["Failure", "GraphStore", "store_graphs", "read_shard", "write_shard"]
@@ -33,6 +34,17 @@ _KINDS = {
     "random_walk": torch.float32,
     "degree": torch.int16,
     "distances": torch.int16,
+}
+# How many columns each has: 0 for a row of numbers, None for any.
+_WIDTHS: dict[str, int | None] = {
+    **dict.fromkeys(_KINDS, 0),
+    "node_features": None,
+    "edge_features": None,
+    "edge_index": 2,
+    "positions": 3,
+    "laplacian_values": EIGENPAIRS,
+    "laplacian_vectors": EIGENPAIRS,
+    "random_walk": WALK_STEPS,
 }
 
 
@@ -181,6 +193,7 @@ def _check(path: Path, tensors: dict[str, Tensor]) -> None:
     kinds = {name: tensor.dtype for name, tensor in tensors.items()}
     if kinds != _KINDS:
         raise InputError(f"{path}: holds {kinds}, expected {_KINDS}")
+    _check_widths(path, tensors)
     nodes, edges = tensors["node_counts"].long(), tensors["edge_counts"].long()
     of_nodes = ("node_features", "positions", "laplacian_vectors", "random_walk", "degree")
     wanted = dict.fromkeys(("rows", "labels", "laplacian_values", "edge_counts"), len(nodes))
@@ -190,6 +203,15 @@ def _check(path: Path, tensors: dict[str, Tensor]) -> None:
     for name, count in wanted.items():
         if len(tensors[name]) != count:
             raise InputError(f"{path}: '{name}' has {len(tensors[name])} rows, expected {count}")
+
+
+def _check_widths(path: Path, tensors: dict[str, Tensor]) -> None:
+    for name, width in _WIDTHS.items():
+        shape = tuple(tensors[name].shape)
+        fits = len(shape) == 1 if width == 0 else len(shape) == 2 and width in (None, shape[1])
+        if not fits:
+            tail = "" if width == 0 else " *" if width is None else f" {width}"
+            raise InputError(f"{path}: '{name}' has shape {shape}, expected (*,{tail})")
 
 
 def _positions(graph: Graph) -> Tensor:
