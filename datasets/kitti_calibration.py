@@ -18,6 +18,7 @@ from diffrender.instances.reading import parse_number, read_text
 __all__ = ["KittiCalibration", "load_calibration", "parse_calibration"]
 
 CALIBRATION_LIMIT = 2**20
+_ROUNDING = 1e-6  # of a third row, and of a focal length
 
 _SYNONYMS = {
     "P_rect_00": "P0",
@@ -87,13 +88,19 @@ class KittiCalibration:
         return camera.to(torch.float32)
 
 
-def _check_projection(matrix: np.ndarray, name: str, where: str) -> None:
+def _sound_projection(matrix: np.ndarray, name: str, where: str) -> np.ndarray:
+    """The (3, 4) matrix with exact zeros and one where a camera has them, or InputError."""
     focal = matrix[0, 0] > 0 and matrix[1, 1] > 0
-    if not focal or not np.allclose(matrix[2, :3], [0, 0, 1], rtol=0, atol=1e-6):
+    if not focal or not np.allclose(matrix[2, :3], [0, 0, 1], rtol=0, atol=_ROUNDING):
         raise InputError(
             f"{where}: {name} is not a projection in pixels; expected positive focal lengths "
             "in columns 1 and 6, and a third row that begins with 0 0 1"
         )
+    exact = matrix.copy()
+    exact[2, :3] = 0, 0, 1
+    if abs(matrix[1, 0]) <= _ROUNDING * matrix[0, 0]:
+        exact[1, 0] = 0
+    return exact
 
 
 def _check_rotation(matrix: np.ndarray, name: str, where: str) -> None:
@@ -151,7 +158,7 @@ def parse_calibration(text: str, path: str | os.PathLike[str] = "calib") -> Kitt
         ).reshape(rows, columns)
         lines[name] = number
         if name.startswith("P"):
-            _check_projection(found[name], key, where)
+            found[name] = _sound_projection(found[name], key, where)
         else:
             _check_rotation(found[name][:, :3], key, where)
     if "P2" not in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from diffrender._files import write_bytes_atomic
+from diffrender._tensors import parse_json
 from diffrender.errors import InputError
 
 __all__ = ["NetworkFile", "shipped_file", "tuples"]
@@ -134,7 +134,7 @@ def shipped_file(package: str, name: str, absent: str) -> Path:
 
 def _config(path: Path, text: str, read: Callable[[dict[str, Any]], _Config]) -> _Config:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         if not isinstance(values, dict):
             raise TypeError("not an object")
         return read(tuples(values))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +10,7 @@ import torch
 
 from diffrender._hub import first_line
 from diffrender._networks import tuples
+from diffrender._tensors import parse_json
 from diffrender.errors import InputError, require
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def read_sidecar(
     if not sidecar.is_file():
         return None
     try:
-        values = json.loads(sidecar.read_text(encoding="utf-8"))
+        values = parse_json(sidecar.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise TypeError("expected an object")
         unknown = set(values) - {f.name for f in fields(kind)}

@@ -10,8 +10,6 @@ import hashlib
 import math
 import sys
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from diffrender._checkpoint import (
     write_checkpoint,
 )
 from diffrender._logs import Board, write_csv
+from diffrender._tensors import ARRAY_ERRORS, check_members
 from diffrender.errors import InputError
 
 __all__ = [
@@ -50,8 +49,6 @@ __all__ = [
     "training_files",
     "weights_digest",
 ]
-
-_ZIP = (zipfile.BadZipFile, zlib.error)
 
 Report = Callable[[dict[str, float]], None]  # told every row of the log
 
@@ -107,11 +104,11 @@ def read_arrays(
             if missing:
                 raise InputError(f"{path}: holds {arrays.files}, expected {', '.join(names)}")
             there = [name for name in optional if name in arrays.files]
+            check_members(arrays.zip, {*names, *there}, path.stat().st_size)
             found = {name: arrays[name] for name in [*names, *there]}
     except InputError:
         raise
-    # What numpy and zipfile raise for files that are cut short, overwritten or something else.
-    except (EOFError, OSError, RuntimeError, TypeError, ValueError, *_ZIP) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{path}: not a readable .npz file ({error}); make it again") from error
     for name, array in found.items():
         if array.dtype.kind not in "buif":

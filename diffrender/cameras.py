@@ -91,14 +91,7 @@ class Camera:
         "half": at +0.5 (COLMAP, this library). "integer": on integers (OpenCV, KITTI).
         """
         check_shape("intrinsics", intrinsics, "...", 3, 3)
-        if not torch.isfinite(intrinsics).all():
-            raise InputError("intrinsics holds NaN or infinite values")
-        last = intrinsics.new_tensor([0.0, 0.0, 1.0])
-        if not (intrinsics[..., 2, :] == last).all() or (intrinsics[..., 1, 0] != 0).any():
-            raise InputError(
-                f"intrinsics is {intrinsics.tolist()}, expected an upper triangle with the third "
-                "row 0, 0, 1: divide by its last number, and give a rotation apart"
-            )
+        _check_intrinsics("intrinsics", intrinsics)
         if pixel_centres not in ("half", "integer"):
             raise InputError(f"pixel_centres is {pixel_centres!r}, expected 'half' or 'integer'")
         if pixel_centres == "integer":
@@ -125,9 +118,20 @@ class Camera:
 
         K = P[:, :3] and t = K^-1 P[:, 3]: for P2 the camera sits about 6 cm from the frame
         of the labels, and dropping the fourth column would shift every object by that much.
+
+        Raises:
+            InputError: K is not an upper triangle of finite numbers with focal lengths that are
+                not 0 and the third row 0, 0, 1.
         """
         check_shape("projection", projection, "...", 3, 4)
         intrinsics = projection[..., :3]
+        _check_intrinsics("projection[..., :3]", intrinsics)
+        focal = intrinsics.diagonal(dim1=-2, dim2=-1)
+        if (focal == 0).any() or not torch.isfinite(projection).all():
+            raise InputError(
+                f"projection is {projection.tolist()}, expected finite numbers and focal lengths "
+                "that are not 0"
+            )
         translation = torch.linalg.solve(intrinsics, projection[..., 3:]).squeeze(-1)
         return cls.from_intrinsics(
             intrinsics, size, pixel_centres=pixel_centres, translation=translation
@@ -261,3 +265,14 @@ class Camera:
         cropped = self.crop(left, top, size)
         intrinsics = cropped.scale(size[1] / (right - left), size[0] / (bottom - top))
         return dataclasses.replace(cropped, intrinsics=intrinsics)
+
+
+def _check_intrinsics(name: str, intrinsics: Tensor) -> None:  # (..., 3, 3)
+    if not torch.isfinite(intrinsics).all():
+        raise InputError(f"{name} holds NaN or infinite values")
+    last = intrinsics.new_tensor([0.0, 0.0, 1.0])
+    if not (intrinsics[..., 2, :] == last).all() or (intrinsics[..., 1, 0] != 0).any():
+        raise InputError(
+            f"{name} is {intrinsics.tolist()}, expected an upper triangle with the third "
+            "row 0, 0, 1: divide by its last number, and give a rotation apart"
+        )

@@ -7,6 +7,7 @@ encoder over vertices; then, the decoder held, the encoder over points, which is
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +132,7 @@ class _Run:
         generator: torch.Generator,
     ) -> None:
         self.shapes, self.faces, self.weights = shapes, faces, axis_weights
+        self.mirror = mirror
         self.settings, self.generator, self.step = settings, generator, 0
         mean, basis, _ = principal_components(shapes, settings.latent_size, axis_weights)
         self.pair: ShapeAutoencoder = start_at_components(
@@ -225,7 +227,14 @@ class _Run:
         write_checkpoint(path, state)
 
     def load(self, path: Path) -> None:
-        state = read_checkpoint(path, self._what(), ("net", "generator", "pair", "encoder"))
+        parts = ("net", "generator", "pair", "encoder")
+        try:
+            state = read_checkpoint(path, self._what(), parts)
+        except InputError as error:
+            try:  # as runs were named before they said more than the sum
+                state = read_checkpoint(path, self._summary(), parts)
+            except InputError:
+                raise error from None
         self.step = state.step
         load_state(self.net, state.parts["net"], path)
         for name, phase in (("pair", self.pair_phase), ("encoder", self.encoder_phase)):
@@ -233,7 +242,15 @@ class _Run:
         restore_generator(self.generator, state.parts["generator"], path)
 
     def _what(self) -> str:
-        """What a checkpoint must agree with: settings, and the shapes by their sum."""
+        """What a checkpoint must agree with: settings, and what is trained on, to the bit."""
+        total = hashlib.sha256()
+        for part in (self.shapes, self.faces, self.mirror, self.weights):
+            total.update(str(tuple(part.shape)).encode())
+            total.update(part.detach().cpu().contiguous().numpy().tobytes())
+        return f"{self._summary()} {total.hexdigest()[:16]}"
+
+    def _summary(self) -> str:
+        """Settings, and the shapes by their sum."""
         plain = dataclasses.asdict(self.settings)
         total = float(self.shapes.double().abs().sum())
         return f"autoencoder {sorted(plain.items())} of {tuple(self.shapes.shape)} {total:.6f}"

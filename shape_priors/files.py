@@ -11,8 +11,10 @@ from torch import Tensor
 
 from diffrender._files import write_bytes_atomic
 from diffrender._registry import find_named
+from diffrender._tensors import parse_json
 from diffrender.errors import InputError
 from diffrender.shape_priors.free_form import free_prior
+from diffrender.shape_priors.mesh_files import check_solid
 from diffrender.shape_priors.neural import NeuralPrior
 from diffrender.shape_priors.neural_files import (
     PARTS,
@@ -149,6 +151,7 @@ def _read(path: Path) -> ShapePrior:
             face_uv=loaded.get("face_uv"),
             explained=header.explained,
         )
+        check_solid("mean", base.mean)
         if "networks" in metadata:
             return read_networks(base, metadata["networks"], networks)
         return base
@@ -164,8 +167,8 @@ def _header(path: Path, text: str | None) -> _Header:
     if text is None:
         raise InputError(f"{path}: a safetensors file, but not a shape prior (no 'prior' header)")
     try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
+        raw = parse_json(text)
+    except ValueError as error:
         raise InputError(f"{path}: the header is not JSON ({error})") from error
     kinds = {
         "format": str,

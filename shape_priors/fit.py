@@ -16,7 +16,7 @@ import torch
 from diffrender._files import writable_folder, write_text_atomic
 from diffrender.errors import InputError
 from diffrender.shape_priors.files import load_prior
-from diffrender.shape_priors.mesh_files import find_axes, read_mesh, to_object_frame
+from diffrender.shape_priors.mesh_files import check_solid, find_axes, read_mesh, to_object_frame
 from diffrender.shape_priors.prior import ShapePrior
 from diffrender.shape_priors.registration import FitSettings, fit_prior
 
@@ -54,13 +54,19 @@ def fit_folder(
     rows: list[dict[str, object]] = []
     failed: list[dict[str, str]] = []
     meshes = []
+    found: Counter[tuple[str, str]] = Counter()
     for path in paths:
         try:
-            meshes.append((path, *read_mesh(path)))
+            vertices, faces = read_mesh(path)
+            check_solid(str(path), vertices)
+            if axes is None:
+                found[find_axes(vertices)] += 1
         except InputError as error:
             failed.append({"file": path.name, "reason": str(error)})
+            continue
+        meshes.append((path, vertices, faces))
     if axes is None and meshes:
-        axes = Counter(find_axes(vertices) for _, vertices, _ in meshes).most_common(1)[0][0]
+        axes = found.most_common(1)[0][0]
     overlaps: list[float] = []
     for path, vertices, faces in meshes:
         assert axes is not None

@@ -13,6 +13,7 @@ from torch import Tensor
 from diffrender.errors import InputError
 from diffrender.meshes import Mesh
 from diffrender.shape_priors.mesh_files import (
+    check_solid,
     check_triangles,
     find_axes,
     read_mesh,
@@ -54,7 +55,8 @@ def learn_prior(
 
     Raises:
         InputError: too few meshes, an unreadable file, a mesh whose vertices or faces differ
-            from the first one's (the file is named), wrong axes, or implausible sizes.
+            from the first one's (the file is named), wrong axes, implausible sizes, or meshes
+            that are flat or all the same.
     """
     if not 1 <= latent_size <= 64:
         raise InputError(f"latent_size {latent_size}, expected 1 to 64")
@@ -126,15 +128,13 @@ def read_mesh_set(
     if not 0 < scale < float("inf"):
         raise InputError(f"scale {scale}, expected a positive number of metres per unit")
     vertices, faces = _read_all(meshes)
+    for index, shape in enumerate(vertices):
+        check_solid(_label(meshes, index), shape)
     if forward_axis is None or up_axis is None:
         found = find_axes(vertices.mean(0))
         forward_axis, up_axis = forward_axis or found[0], up_axis or found[1]
     metric = to_object_frame(vertices, forward_axis, up_axis, scale)
-    extent = metric.amax(1) - metric.amin(1)
-    if bool((extent <= 0).any()):
-        flat = int((extent <= 0).any(1).nonzero()[0])
-        raise InputError(f"{_label(meshes, flat)}: a flat mesh, expected a solid one")
-    sizes = extent[:, [0, 2, 1]]
+    sizes = (metric.amax(1) - metric.amin(1))[:, [0, 2, 1]]
     length = float(sizes[:, 0].mean())
     if not _PLAUSIBLE[0] <= length <= _PLAUSIBLE[1]:
         raise InputError(

@@ -14,6 +14,7 @@ from torch import Tensor
 from diffrender.errors import InputError, require
 
 __all__ = [
+    "check_solid",
     "check_triangles",
     "find_axes",
     "load_triangles",
@@ -92,6 +93,14 @@ def check_triangles(name: str, vertices: Tensor, faces: Tensor) -> None:  # (V, 
         raise InputError(f"{name}: holds vertices that are not finite")
     if int(faces.min()) < 0 or int(faces.max()) >= len(vertices):
         raise InputError(f"{name}: a face points outside the {len(vertices)} vertices")
+
+
+def check_solid(name: str, vertices: Tensor) -> None:  # (V, 3)
+    """Raise InputError, which begins with `name`, unless the vertices extend along every axis."""
+    extent = vertices.amax(0) - vertices.amin(0)
+    if not bool((extent > 0).all()):
+        across = " x ".join(f"{side:.3g}" for side in extent.tolist())
+        raise InputError(f"{name}: a flat mesh ({across}), expected a solid one; leave it out")
 
 
 def _by_trimesh(trimesh: ModuleType, path: Path, kind: str) -> tuple[Tensor, Tensor]:
@@ -214,7 +223,11 @@ def find_axes(vertices: Tensor) -> tuple[str, str]:  # (V, 3)
 
     A car is longest along its length and mirror-symmetric across its width; the roof is shorter
     than the floor, and lies behind the middle.
+
+    Raises:
+        InputError: a flat mesh.
     """
+    check_solid("the mesh whose axes are to be found", vertices)
     points = vertices - (vertices.amin(0) + vertices.amax(0)) / 2
     extent = points.amax(0) - points.amin(0)
     length = int(extent.argmax())

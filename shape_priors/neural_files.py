@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffrender._tensors import parse_json
 from diffrender.blocksparse import SparsityConfig
 from diffrender.errors import InputError
 from diffrender.shape_priors.decoder import DecoderSettings, ShapeDecoder
@@ -117,8 +118,8 @@ def _sizes(settings: DecoderSettings | TextureSettings) -> dict[str, Any]:
 
 def _header(text: str) -> dict[str, Any]:
     try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
+        raw = parse_json(text)
+    except ValueError as error:
         raise InputError(f"the networks' header is not JSON ({error})") from error
     keys = {"version", *PARTS}
     if not isinstance(raw, dict) or set(raw) != keys:

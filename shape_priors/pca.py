@@ -9,6 +9,8 @@ from diffrender.errors import InputError, check_shape
 
 __all__ = ["principal_components"]
 
+_SAME = 1e-12  # spread over size that is rounding
+
 
 def principal_components(
     shapes: Tensor,  # (N, V, 3)
@@ -28,7 +30,7 @@ def principal_components(
         latents of the set have unit variance; share of the variance explained by each (D,).
 
     Raises:
-        InputError: not enough shapes for that many components.
+        InputError: not enough shapes for that many components, or shapes that are all the same.
     """
     check_shape("shapes", shapes, None, None, 3)
     if not 1 <= latent_size < len(shapes):
@@ -40,6 +42,11 @@ def principal_components(
     mean = points.mean(0)
     centred = (points - mean).flatten(1)
     _, singular, directions = torch.linalg.svd(centred, full_matrices=False)
+    if not float(singular[0]) > _SAME * float(points.norm()):
+        raise InputError(
+            f"the {len(shapes)} shapes are all the same in the unit box, expected shapes that "
+            "differ: a prior learns how"
+        )
     deviation = singular / (len(shapes) - 1) ** 0.5
     basis = (directions * deviation[:, None])[:latent_size].reshape(latent_size, -1, 3)
     # A component's sign is arbitrary: make its largest move along x or y positive. (Along z a

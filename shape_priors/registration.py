@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
-from diffrender.shape_priors.mesh_files import check_triangles
+from diffrender.shape_priors.mesh_files import check_solid, check_triangles
 from diffrender.shape_priors.prior import ShapePrior
 from diffrender.shape_priors.volume import volumetric_iou
 
@@ -73,12 +73,13 @@ def fit_prior(
         settings: see FitSettings.
 
     Raises:
-        InputError: the target is not closed, has vertices that are not finite, or faces that point
-            outside them.
+        InputError: the target is not closed, flat, or without area, has vertices that are not
+            finite, or faces that point outside them.
     """
     check_shape("vertices", vertices, None, 3)
     check_shape("faces", faces, None, 3)
     check_triangles("the mesh to fit", vertices, faces)
+    check_solid("the mesh to fit", vertices)
     settings = settings or FitSettings()
     if settings.iterations < 1 or settings.samples < 100:
         raise InputError("FitSettings needs at least one iteration and 100 samples")
@@ -198,6 +199,11 @@ def _sample(
     a, b, c = vertices[faces].unbind(1)
     cross = torch.linalg.cross(b - a, c - a)
     area = cross.norm(dim=-1)
+    if not 0 < float(area.sum()) < float("inf"):
+        raise InputError(
+            f"the {len(faces)} triangles have an area of {float(area.sum()) / 2:g}, expected a "
+            "closed surface: do their corners coincide or lie on lines?"
+        )
     face = torch.multinomial(area, count, replacement=True, generator=generator)
     u, v = torch.rand(2, count, generator=generator, dtype=vertices.dtype)
     root = u.sqrt()

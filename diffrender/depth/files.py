@@ -10,6 +10,7 @@ import numpy as np
 
 from diffrender._files import atomic_path
 from diffrender._png import HEADER_BYTES, png_header
+from diffrender._tensors import ARRAY_ERRORS, npy_header
 from diffrender.errors import InputError
 
 __all__ = ["check_metres", "read_depth", "write_depth_png"]
@@ -156,22 +157,16 @@ def _read_png(path: Path, units_per_metre: float | None) -> np.ndarray:
 def _read_npy(path: Path, units_per_metre: float | None) -> np.ndarray:
     try:
         with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read_header = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read_header(file)
+            shape, dtype = npy_header(file)
         if len(shape) != 2 or dtype.kind not in "fiu":
             raise InputError(f"{path}: {dtype} of shape {shape}, expected real numbers (H, W)")
         _check_size(path, *shape)
         if dtype.kind in "iu" and units_per_metre is None:
             raise InputError(f"{path}: {dtype} does not say its unit; state units_per_metre")
         values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except ARRAY_ERRORS as error:
         raise InputError(f"{path}: not a readable .npy file ({error})") from error
     return np.asarray(values, dtype=np.float64)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffrender._tensors import ARRAY_ERRORS, check_members
 from diffrender.errors import InputError
 
 __all__ = ["load_npz_weights", "need_weights"]
@@ -40,7 +41,7 @@ def load_npz_weights(
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{path}: not an .npz file ({error})") from error
     if unpacked > max_bytes:
         raise InputError(
@@ -50,6 +51,7 @@ def load_npz_weights(
     try:
         with np.load(path, allow_pickle=False) as arrays:
             _check_names(path, set(arrays.files), set(shapes))
+            check_members(arrays.zip, shapes, path.stat().st_size)
             for name, shape in shapes.items():
                 array = arrays[name]
                 if array.shape != shape or array.dtype.kind not in "fiu":
@@ -60,9 +62,9 @@ def load_npz_weights(
                 if not np.isfinite(array).all():
                     raise InputError(f"{path}: '{name}' holds NaN or infinite values")
                 result[name] = torch.from_numpy(array.astype(np.float32))
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except ARRAY_ERRORS as error:
         raise InputError(f"{path}: cannot be read as .npz weights ({error})") from error
     return result
 

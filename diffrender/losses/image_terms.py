@@ -157,6 +157,11 @@ class Depth(Algebra):
         _whole("Depth.patch", self.patch)
         if not 0 < self.samples < math.inf:
             raise InputError(f"Depth.samples is {self.samples}, expected a positive number")
+        if not 0 < self.scale < math.inf or not math.isfinite(self.common):
+            raise InputError(
+                f"Depth has scale {self.scale} and common {self.common}, expected a positive and a "
+                "finite number; a scale of 1e-3 all but fixes the factor"
+            )
 
     def value(self, rendering: Rendering, evidence: Evidence) -> Tensor:
         compared = self._compare(rendering, evidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -68,6 +69,10 @@ class RefineSettings:
             raise InputError(
                 f"RefineSettings has iterations {self.iterations}, step {self.step}, smoothing "
                 f"{self.smoothing}; expected at least 1, more than 0, at least 0"
+            )
+        if not 0 < self.depth_scale < math.inf:
+            raise InputError(
+                f"RefineSettings has depth_scale {self.depth_scale}, expected a positive number"
             )
         if self.refiner not in ("large-steps", "graph"):
             raise InputError(f"refiner is {self.refiner!r}, expected 'large-steps' or 'graph'")

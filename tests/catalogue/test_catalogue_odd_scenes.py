@@ -112,3 +112,12 @@ def test_inference_mode_draws_the_same(name: str) -> None:
         scene = scene_of(_CUBE, _SIDES)
         found = technique.render(technique.prepare(scene), camera)
         assert torch.equal(found.image, expected.image)
+
+
+@pytest.mark.parametrize("faces", [[[0, 0, 1]], [[0, 0, 0]], [[0, 4, 1]], [[0, 1, 2], [0, 2, 3]]])
+def test_edges_without_length_leave_the_gradient_of_overdraw_finite(faces: list[list[int]]) -> None:
+    square = [[-1.0, -1, 0], [1.0, -1, 0], [1.0, 1, 0], [-1.0, 1, 0], [-1.0, -1, 0]]
+    sides = [[0, 2, 1], [4, 3, 2]]
+    found, gradient = drawn("edge-overdraw", scene_of(square, sides + faces), (16, 20))
+    assert torch.isfinite(found.image).all()
+    assert torch.isfinite(gradient).all() and gradient.any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +130,18 @@ def test_projections_that_are_not_k_times_identity_are_refused(bottom: list[floa
     below = torch.eye(3) + torch.tensor([[0.0] * 3, [0.1, 0, 0], [0.0] * 3])
     with pytest.raises(InputError, match="upper triangle"):
         Camera.from_intrinsics(below, (375, 1242), pixel_centres="half")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([0.0, 0.0, 0.0, 0.0], r"projection\[\.\.\., :3\] is .*expected an upper triangle"),
+        ([0.0, 0.0, 1.0, 0.0], "expected finite numbers and focal lengths that are not 0"),
+        ([0.0, 0.0, 1.0, math.inf], "expected finite numbers"),
+    ],
+)
+def test_projections_that_cannot_be_solved_are_refused(row: list[float], message: str) -> None:
+    singular = torch.zeros(3, 4)
+    singular[2] = torch.tensor(row)
+    with pytest.raises(InputError, match=message):
+        Camera.from_projection(singular, (10, 10), pixel_centres="half")

@@ -259,6 +259,9 @@ def test_terms_refuse_what_they_cannot_work_with() -> None:
         (lambda: Box(margin=math.nan), "margin is nan"),
         (lambda: Depth(patch=0), "patch is 0"),
         (lambda: Depth(samples=-1.0), "samples is -1.0"),
+        (lambda: Depth(scale=0.0), "Depth has scale 0.0"),
+        (lambda: Depth(scale=math.inf), "Depth has scale inf"),
+        (lambda: Depth(common=math.nan), "common nan"),
         (lambda: Photometric(palette, spread, noise=0.0), "noise is 0.0"),
         (lambda: Photometric(palette, spread, bend=0.0), "bend is 0.0"),
         (lambda: Photometric(palette, spread, space="hsv"), "space is 'hsv'"),  # type: ignore[arg-type]

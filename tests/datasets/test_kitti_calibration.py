@@ -114,3 +114,14 @@ def test_any_text_gives_a_calibration_or_an_input_error(
         assert np.isfinite(calibration.P2).all()
         assert calibration.P2[0, 0] > 0
     assert message.startswith("c.txt")
+
+
+def test_what_is_rounding_in_a_projection_is_exact_in_the_camera() -> None:
+    rounded = "P2: 700 0 600 45 1e-7 700 170 0.2 -1e-9 9e-7 0.9999995 0.003"
+    calibration = parse_calibration(rounded)
+    assert calibration.P2.tolist() == [[700, 0, 600, 45], [0, 700, 170, 0.2], [0, 0, 1, 0.003]]
+    camera = calibration.camera((375, 1242))
+    expected = torch.tensor([[700, 0, 600.5], [0, 700, 170.5], [0, 0, 1]])
+    assert torch.equal(camera.intrinsics, expected)
+    with pytest.raises(InputError, match="expected an upper triangle"):
+        parse_calibration(rounded.replace("1e-7", "7.0")).camera((375, 1242))

@@ -86,6 +86,32 @@ def test_npy_is_in_metres_unless_stated(tmp_path: Path) -> None:
         read_depth(path)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (6, 8)",  # TokenError
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (6, 8), 1 2}",  # SyntaxError
+        b"{[]: 1}",  # TypeError
+        b"(" * 9000,  # MemoryError or RecursionError
+    ],
+)
+def test_a_broken_npy_header_is_refused(tmp_path: Path, header: bytes) -> None:
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    (tmp_path / "d.npy").write_bytes(start + header + bytes(6 * 8 * 4))
+    with pytest.raises(InputError, match=r"d\.npy: not a readable \.npy file"):
+        read_depth(tmp_path / "d.npy")
+
+
+def test_an_npy_header_of_another_length_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "d.npy"
+    np.save(path, DEPTH)
+    content = bytearray(path.read_bytes())
+    content[8] = 32
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"d\.npy: not a readable \.npy file"):
+        read_depth(path)
+
+
 def test_unfit_npy_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "d.npy"
     np.save(path, np.zeros((2, 3, 1)))

@@ -102,5 +102,7 @@ def test_broken_inputs_are_refused() -> None:
         refine_vertices(vertices.expand(2, -1, -1), faces, WINDOW, evidence())
     with pytest.raises(InputError, match="iterations 0"):
         RefineSettings(iterations=0)
+    with pytest.raises(InputError, match="depth_scale 0.0, expected a positive number"):
+        RefineSettings(depth_scale=0.0)
     with pytest.raises(InputError, match="simplify it"):
         LargeSteps(mesh_edges(torch.tensor([[0, 1, 7000]]), 7001), 1.0, vertices)

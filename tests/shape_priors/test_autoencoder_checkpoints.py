@@ -27,6 +27,44 @@ SHORT = AutoencoderSettings(
 )
 
 
+def _train(
+    file: Path, shapes: torch.Tensor, topology: tuple[torch.Tensor, torch.Tensor], metres: float
+) -> None:
+    train_point_autoencoder(
+        shapes, topology, torch.tensor([3.9, metres, 1.6]), SHORT,
+        torch.Generator().manual_seed(0), file,
+    )  # fmt: skip
+
+
+def test_a_run_goes_on_only_with_the_shapes_and_metres_it_began_with(tmp_path: Path) -> None:
+    shapes, _ = draw_fleet(30, torch.Generator().manual_seed(1))
+    faces, mirror = torch.from_numpy(lattice().faces), torch.from_numpy(lattice().mirror)
+    file = tmp_path / "run.ckpt"
+    _train(file, shapes, (faces, mirror), 1.5)
+    _train(file, shapes, (faces, mirror), 1.5)
+    for others in (
+        (shapes, (faces, mirror), 1.6),
+        (shapes.flip(0), (faces, mirror), 1.5),  # of the same sum
+        (shapes, (faces.flip(0), mirror), 1.5),
+    ):
+        with pytest.raises(InputError, match=r"run\.ckpt is of a run with other settings or data"):
+            _train(file, *others)
+
+
+def test_a_run_begun_when_only_the_sum_was_kept_goes_on(tmp_path: Path) -> None:
+    shapes, _ = draw_fleet(30, torch.Generator().manual_seed(1))
+    topology = torch.from_numpy(lattice().faces), torch.from_numpy(lattice().mirror)
+    file = tmp_path / "run.ckpt"
+    _train(file, shapes, topology, 1.5)
+    with safe_open(file, "pt") as opened:
+        header = json.loads(opened.metadata()["diffrender.training"])
+    header["identity"] = header["identity"].rpartition(" ")[0]
+    save_file(load_file(file), file, {"diffrender.training": json.dumps(header)})
+    _train(file, shapes, topology, 1.5)
+    with pytest.raises(InputError, match="other settings or data"):
+        _train(file, 0.9 * shapes, topology, 1.5)
+
+
 @pytest.mark.parametrize(
     ("lost", "message"),
     [

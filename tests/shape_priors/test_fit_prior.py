@@ -99,6 +99,33 @@ def test_folder_command(
     assert "not fitted: c.obj: the mesh is not closed" in printed
 
 
+@pytest.mark.parametrize("axes", [None, ("+x", "-y")])
+@pytest.mark.parametrize(
+    ("corners", "reason"),
+    [
+        (((0, 0, 0), (4, 0, 0), (4, 2, 0), (0, 2, 0)), "x.obj: a flat mesh (4 x 2 x 0), expected"),
+        (((0, 0, 0), (4, -1, 1), (4, -1, 1), (0, 0, 0)), "the 2 triangles have an area of 0"),
+    ],
+)
+def test_a_folder_goes_on_past_a_mesh_that_encloses_nothing(
+    car: ShapePrior,
+    tmp_path: Path,
+    axes: tuple[str, str] | None,
+    corners: tuple[tuple[float, ...], ...],
+    reason: str,
+) -> None:
+    _write_obj(tmp_path / "car.obj", car.mesh().vertices, car.faces)
+    _write_obj(
+        tmp_path / "x.obj", torch.tensor(corners).float(), torch.tensor([[0, 1, 2], [0, 2, 1]])
+    )
+    record = fit_folder(car, tmp_path, axes=axes, settings=QUICK)
+    assert record["axes"] == ("+x", "-y")
+    assert isinstance(record["rows"], list) and isinstance(record["failed"], list)
+    assert [row["file"] for row in record["rows"]] == ["car.obj"]
+    assert [item["file"] for item in record["failed"]] == ["x.obj"]
+    assert reason in record["failed"][0]["reason"]
+
+
 def test_folder_errors(car: ShapePrior, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="no such folder"):
         fit_folder(car, tmp_path / "absent")

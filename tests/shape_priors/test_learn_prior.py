@@ -123,6 +123,19 @@ def test_broken_meshes_in_memory_are_named(hatchbacks: list[Mesh]) -> None:
         fit_prior(load_prior("car"), first.vertices[:100], first.faces)
 
 
+def test_flat_meshes_and_meshes_that_are_all_the_same_are_refused(hatchbacks: list[Mesh]) -> None:
+    flat = Mesh(hatchbacks[2].vertices * torch.tensor([1.0, 0.0, 1.0]), hatchbacks[2].faces)
+    with pytest.raises(InputError, match=r"mesh 2: a flat mesh \(.* x 0 x .*\), expected a solid"):
+        learn_prior([*hatchbacks[:2], flat], 1)
+    with pytest.raises(InputError, match="mesh 0: a flat mesh"):
+        learn_prior([flat] * 3, 1)
+    with pytest.raises(InputError, match="the mesh whose axes are to be found: a flat mesh"):
+        find_axes(flat.vertices)
+    for count in (3, 4):
+        with pytest.raises(InputError, match=f"the {count} shapes are all the same in the unit"):
+            learn_prior([hatchbacks[0]] * count, 2)
+
+
 def test_wrong_sets_are_refused(hatchbacks: list[Mesh], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="3 meshes cannot give 8 latents"):
         learn_prior(hatchbacks[:3])

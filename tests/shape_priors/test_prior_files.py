@@ -105,6 +105,7 @@ def test_broken_tensors(car: ShapePrior, tmp_path: Path) -> None:
         ({"mean": tensors["mean"][:-1].clone()}, r"ShapePrior.basis has shape"),
         ({"mean": tensors["mean"].double()}, "'mean' has an unexpected dtype torch.float64"),
         ({"size_mean": -tensors["size_mean"]}, "must be positive"),
+        ({"mean": 0 * tensors["mean"]}, r"safetensors: mean: a flat mesh \(0 x 0 x 0\)"),
         ({"extra": torch.zeros(1)}, r"unknown: \['extra'\]"),
     ]
     for index, (change, message) in enumerate(breaks):
@@ -130,9 +131,10 @@ def test_files_of_another_kind(
     save_file({"mean": torch.zeros(2, 3)}, path)
     with pytest.raises(InputError, match="not a shape prior"):
         load_prior(path)
-    _write(path, _parts(car)[0], "{not json")
-    with pytest.raises(InputError, match="the header is not JSON"):
-        load_prior(path)
+    for text in ("{not json", "[" * 200_000, "1" * 5000):
+        _write(path, _parts(car)[0], text)
+        with pytest.raises(InputError, match="the header is not JSON"):
+            load_prior(path)
     monkeypatch.setattr(prior_files, "_LARGEST_FILE", 1000)
     with pytest.raises(InputError, match="expected a prior of at most 1000"):
         load_prior(prior_path("car"))

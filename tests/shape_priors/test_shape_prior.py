@@ -10,8 +10,9 @@ import torch
 
 from diffrender.errors import InputError
 from diffrender.rotations import yaw_to_matrix
-from diffrender.shape_priors import ShapePrior, default_texture, part_colours
+from diffrender.shape_priors import ShapePrior, default_texture, load_prior, part_colours
 from diffrender.shape_priors.car_lattice import lattice
+from diffrender.shape_priors.prior import unit_box
 
 
 @pytest.fixture
@@ -170,3 +171,24 @@ def test_size_prior_is_the_stated_one(car: ShapePrior) -> None:
     torch.testing.assert_close(car.size_mean, torch.tensor([3.88, 1.63, 1.53]))
     assert (car.size_sigma > 0.05).all()
     assert (car.size_sigma < 0.6).all()
+
+
+@pytest.mark.parametrize("name", ["car", "car-autoencoder"])
+def test_expand_gives_the_shapes_and_their_derivatives(name: str) -> None:
+    prior = load_prior(name).to(torch.float64)
+    generator = torch.Generator().manual_seed(4)
+    latent = 0.7 * torch.randn(3, prior.latent_size, generator=generator, dtype=torch.float64)
+    vertices, slopes = prior.expand(latent.requires_grad_())
+    assert not vertices.requires_grad and not slopes.requires_grad
+    torch.testing.assert_close(unit_box(vertices), prior.decode(latent).detach())
+    few = torch.arange(0, vertices.shape[1], 25)
+    slopes = slopes.expand(3, -1, -1, -1)[:, :, few]
+
+    def raw(one: torch.Tensor) -> torch.Tensor:
+        if name != "car":
+            return prior.decode(one)[few]
+        return (prior.mean + torch.einsum("d,dvk->vk", one, prior.basis))[few]
+
+    for one, slope in zip(latent.detach(), slopes, strict=True):
+        exact = torch.autograd.functional.jacobian(raw, one).permute(2, 0, 1)
+        torch.testing.assert_close(slope, exact, atol=1e-6, rtol=1e-6)

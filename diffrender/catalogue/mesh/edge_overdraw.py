@@ -23,6 +23,8 @@ from diffrender.raster.fragments import NEAR
 
 __all__ = ["TECHNIQUE", "EdgeOverdraw"]
 
+_SHORTEST = 1e-6  # pixels: an edge below it has no side
+
 
 @dataclass(frozen=True)
 class EdgeOverdraw:
@@ -107,6 +109,10 @@ class EdgeOverdraw:
         z = view.homogeneous[:, 2].detach()
         before = ((z[ends] > NEAR).all(1) & (z[third] > NEAR)).nonzero().squeeze(1)
         ends, third = ends[before], third[before]
+        with torch.no_grad():  # a direction has no derivative where it has no length
+            along = view.pixels[ends[:, 1]] - view.pixels[ends[:, 0]]
+            long = (torch.linalg.vector_norm(along, dim=1) > _SHORTEST).nonzero().squeeze(1)
+        ends, third = ends[long], third[long]
         a, b, c = view.pixels[ends[:, 0]], view.pixels[ends[:, 1]], view.pixels[third].detach()
         edge, pixel = pixels_beside(a, b, self.width, view.camera.size)
         p = view.centres().view(-1, 2)[pixel]
