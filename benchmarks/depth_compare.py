@@ -1,10 +1,11 @@
 """Compare the weights of depth networks on frames whose depth is exact.
 
 python benchmarks/depth_compare.py --weights A.safetensors B.safetensors --frames FOLDER ...
-    [--json FILE]
+    [--close-views SHARE] [--json FILE]
 
 The frames are those of `python -m diffrender.datasets.depth_frames`, at any size; focal length and
-camera height are told. "shipped" names the shipped weights. Truth below 80 m counts. A vehicle's
+camera height are told. "shipped" names the shipped weights; with `--close-views` each is measured
+without and with them. Truth below 80 m counts. A vehicle's
 error is how far its log depth is off in the mean over its pixels.
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from diffrender._files import write_text_atomic
-from diffrender.depth import DepthModel, create_depth
+from diffrender.depth import DepthModel, DptSettings, create_depth
 from diffrender.depth.train_data import FrameSet, load_frames
 from diffrender.depth.train_loss import object_errors
 
@@ -55,13 +56,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--weights", nargs="+", required=True)
     parser.add_argument("--frames", type=Path, nargs="+", required=True)
+    parser.add_argument("--close-views", type=float, metavar="SHARE")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
+    views = [None] if asked.close_views is None else [None, asked.close_views]
     networks = {
-        name: create_depth("dpt-timm", None if name == "shipped" else name)
+        name if share is None else f"{name}, views of {share:g}": create_depth(
+            "dpt-timm", None if name == "shipped" else name, settings=DptSettings(share)
+        )
         for name in asked.weights
+        for share in views
     }
     found = {}
     for folder in asked.frames:

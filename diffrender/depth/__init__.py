@@ -9,6 +9,7 @@ from diffrender.depth.align import apply_alignment as apply_alignment
 from diffrender.depth.align_scene import align_to_scene as align_to_scene
 from diffrender.depth.dpt import DptConfig as DptConfig
 from diffrender.depth.dpt import DptNet as DptNet
+from diffrender.depth.dpt_timm import DptSettings as DptSettings
 from diffrender.depth.dpt_timm import load_dpt as load_dpt
 from diffrender.depth.dpt_timm import save_dpt as save_dpt
 from diffrender.depth.files import read_depth as read_depth
@@ -34,6 +35,7 @@ __all__ = [
     "DepthPrediction",
     "DptConfig",
     "DptNet",
+    "DptSettings",
     "HubSettings",
     "OnnxSettings",
     "SizePrior",

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from diffrender._networks import NetworkFile, shipped_file
 from diffrender.blocksparse.config import read_sparsity, without_backend
 from diffrender.depth.dpt import DptConfig, DptNet
 from diffrender.depth.images import resize_map, to_input
 from diffrender.depth.model import DepthCard, DepthModel, DepthPrediction
+from diffrender.errors import InputError
 
-__all__ = ["CARD", "DptTimm", "load_dpt", "save_dpt", "shipped_weights"]
+__all__ = ["CARD", "DptSettings", "DptTimm", "load_dpt", "save_dpt", "shipped_weights"]
 
 CARD = DepthCard(
     name="dpt-timm",
@@ -66,33 +70,117 @@ def load_dpt(path: str | Path) -> DptNet:
     return _FILE.load(path, _config, DptNet)
 
 
-class DptTimm(DepthModel):
-    """The network on one device; images keep their aspect ratio, sides rounded to 32 pixels."""
+@dataclass(frozen=True)
+class DptSettings:
+    """How a picture is looked at.
 
-    def __init__(self, weights: str | Path | None, device: torch.device) -> None:
+    Attributes:
+        close_views: share of the picture's width and height that closer views take, three beside
+            one another. Far metric depth is the mean of theirs and of the whole picture's, in log:
+            far vehicles gain by it, for four times the work. None: the whole picture alone.
+    """
+
+    close_views: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.close_views is not None and not 0.1 <= self.close_views < 1:
+            raise InputError(
+                f"DptSettings.close_views is {self.close_views}, expected a share from 0.1 to "
+                "below 1, or None"
+            )
+
+
+class DptTimm(DepthModel):
+    """The network on one device; images keep their aspect ratio, sides rounded to 32 pixels.
+
+    Raises:
+        InputError: closer views are asked of a network whose depth is not metric.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | None,
+        device: torch.device,
+        settings: DptSettings | None = None,
+    ) -> None:
         self.card = CARD
         self.device = device
+        self.settings = settings or DptSettings()
         self.net = load_dpt(shipped_weights() if weights is None else weights).to(device)
+        if self.settings.close_views is not None and self.net.config.output != "metric":
+            raise InputError(
+                f"close_views joins metric depths, and this network gives {self.net.config.output}"
+            )
 
     def _predict(
         self, image: np.ndarray, focal: float | None, camera_height: float | None
     ) -> DepthPrediction:  # (H, W, 3)
         height, width = image.shape[:2]
         config = self.net.config
-        size = _input_size((height, width), config.size)
         with torch.inference_mode():
-            x = to_input(image, size, self.device)
-            both = self.net(torch.cat([x, x.flip(-1)]))
             if config.output == "affine_inverse":
-                values = resize_map((both[:1] + both[1:].flip(-1)) / 2, (height, width))
+                values = resize_map(self._look(image), (height, width))
                 return DepthPrediction(values.cpu().numpy(), "affine_inverse")
-            # Inverse depth is what bilinear upsampling leaves undistorted on a plane.
-            inverse = (both[:1].reciprocal() + both[1:].flip(-1).reciprocal()) / 2
-            values = resize_map(inverse, (height, width)).reciprocal()
+            values = self._log_depth(image)
+            per_pixel = _input_size((height, width), config.size)[1] / width
+            if (share := self.settings.close_views) is not None:
+                values = self._look_closer(image, share, values, _far(values.exp() / per_pixel))
+            values = values.exp()
             if focal is None:
-                return DepthPrediction(values.cpu().numpy(), "relative_depth")
-            values = values * config.metres(focal * size[1] / width, camera_height)
+                return DepthPrediction((values / per_pixel).cpu().numpy(), "relative_depth")
+            values = values * config.metres(focal, camera_height)
         return DepthPrediction(values.cpu().numpy(), "metric")
+
+    def _look(self, image: np.ndarray) -> Tensor:  # (H, W, 3)
+        """Mean over the picture and its mirror image of what may be averaged, (1, 1, h, w)."""
+        config = self.net.config
+        x = to_input(image, _input_size(image.shape[:2], config.size), self.device)
+        seen = self.net(torch.cat([x, x.flip(-1)]))
+        if config.output == "metric":
+            seen = seen.reciprocal()
+        return (seen[:1] + seen[1:].flip(-1)) / 2
+
+    def _look_closer(
+        self, image: np.ndarray, share: float, whole: Tensor, far: Tensor
+    ) -> Tensor:  # (H, W, 3), (), (H, W), (H, W)
+        """(H, W) log depth of the whole picture, joined with closer views' where it is far."""
+        total, weight = whole.clone(), torch.ones_like(whole)
+        for rows, columns in _close_views(image.shape[:2], share):
+            found = self._log_depth(np.ascontiguousarray(image[rows, columns]))
+            trust = _fading_to_the_rim(found) * far[rows, columns]
+            total[rows, columns] += trust * found
+            weight[rows, columns] += trust
+        return total / weight
+
+    def _log_depth(self, image: np.ndarray) -> Tensor:  # (H, W, 3)
+        """(H, W) log of depth, where this picture has the reference focal length."""
+        size = image.shape[:2]
+        # Inverse depth is what bilinear upsampling leaves undistorted on a plane.
+        inverse = resize_map(self._look(image), size)
+        return math.log(_input_size(size, self.net.config.size)[1] / size[1]) - inverse.log()
+
+
+def _close_views(size: tuple[int, int], share: float) -> list[tuple[slice, slice]]:
+    """Rows and columns of three views beside one another in the middle of the height."""
+    height, width = (max(8, round(side * share)) for side in size)
+    top, room = (size[0] - height) // 2, size[1] - width
+    rows = slice(top, top + height)
+    return [(rows, slice(left, left + width)) for left in (0, room // 2, room)]
+
+
+def _far(depth: Tensor) -> Tensor:  # (H, W)
+    """0 up to 10 m and 1 from 20 m, as the reference camera sees it."""
+    # What is near is large in the whole picture, which shows more of what surrounds it.
+    return (depth / 10 - 1).clamp(0, 1)
+
+
+def _fading_to_the_rim(view: Tensor) -> Tensor:  # (H, W)
+    """Weights of a view's pixels: 1, and less within a tenth of its height from its rim."""
+    ramps = []
+    for side in view.shape:
+        place = torch.arange(side, device=view.device) + 1.0
+        ramps.append((torch.minimum(place, place.flip(0)) * 10 / len(view)).clamp(max=1))
+    return ramps[0][:, None] * ramps[1]
 
 
 def _input_size(image: tuple[int, int], trained: tuple[int, int]) -> tuple[int, int]:

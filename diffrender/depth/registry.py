@@ -17,7 +17,7 @@ from diffrender.depth.weights import need_weights
 __all__ = ["create_depth", "depth_card", "list_depth"]
 
 Weights = str | Path | None
-Settings = onnx_file.OnnxSettings | hub.HubSettings | None
+Settings = dpt_timm.DptSettings | onnx_file.OnnxSettings | hub.HubSettings | None
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _Entry:
 
 
 _ENTRIES = (
-    _Entry(dpt_timm.CARD, lambda weights, device, _: dpt_timm.DptTimm(weights, device)),
+    _Entry(dpt_timm.CARD, dpt_timm.DptTimm, dpt_timm.DptSettings),
     _Entry(
         rt_monodepth.CARD,
         lambda weights, device, _: rt_monodepth.RtMonoDepth(
@@ -81,7 +81,8 @@ def create_depth(
         weights: file (or, for "hub", a model's name or folder) of weights. Only "dpt-timm" comes
             with its own.
         device: "cpu", "cuda" or "cuda:N".
-        settings: `OnnxSettings` for "onnx", `HubSettings` for "hub"; None elsewhere.
+        settings: `DptSettings` for "dpt-timm", `OnnxSettings` for "onnx", `HubSettings` for
+            "hub"; None elsewhere.
 
     Raises:
         InputError: an unknown name, missing or unfit weights, a device that is not there.
