@@ -205,7 +205,8 @@ class KittiFrame:
 
         Args:
             source: a folder beside image_2, any file that `load_instances` reads, or a folder
-                with such files named after the frame. In a PNG, id k is row k of the labels.
+                with such files named after the frame. In a PNG of the split's own folders, id k
+                is row k of the labels, which says its class and box; elsewhere ids are numbers.
             depth: (H, W) metres, 0 = unknown; helps where masks are made from boxes.
 
         Raises:
@@ -215,8 +216,9 @@ class KittiFrame:
         path = inside if inside.exists() else Path(source)
         if not path.exists():
             raise InputError(f"no instances: neither {inside} nor {path} exists")
+        own = Path(os.path.abspath(self.folder)) in Path(os.path.abspath(path)).parents
         # An empty label file is no missing one: then no id has a row, and each is refused.
-        labels = self.labels if (self.folder / "label_2").is_dir() else None
+        labels = self.labels if own and (self.folder / "label_2").is_dir() else None
         return load_instances(path, self.image, depth=depth, labels=labels, image_name=self.name)
 
 

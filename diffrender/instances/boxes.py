@@ -86,19 +86,22 @@ def boxes_from_json(
 ) -> tuple[list[Box], list[Rejected]]:
     """Boxes of a JSON list of {"box": [left, top, right, bottom], "category", "score", "name"}.
 
-    Pixels, corner based; category "Car", score 1 and name "car_01" (by position) are assumed
-    where left out. A bad entry is rejected with its reason and the others stand.
+    Pixels, corner based; category "Car", score 1 and name "car_01" (by position, "car_01_2" where
+    an entry has that name) are assumed where left out. A bad entry is rejected with its reason and
+    the others stand.
     """
     boxes: list[Box] = []
     rejected: list[Rejected] = []
     names: set[str] = set()
+    given = {str(entry["name"]) for entry in content if isinstance(entry, dict) and "name" in entry}
     for number, entry in enumerate(content, start=1):
         name, category = f"object_{number:02d}", "unknown"
         try:
             if not isinstance(entry, dict):
                 raise InputError(f"entry {number} is not an object with a 'box'")
             category = read_category(entry.get("category", "Car"))
-            name = entry.get("name", f"{category.lower()}_{number:02d}")
+            usual = f"{category.lower()}_{number:02d}"
+            name = entry.get("name", f"{usual}_2" if usual in given else usual)
             if not isinstance(name, str) or not name:
                 name = f"object_{number:02d}"
                 raise InputError(f"the name of entry {number} is not a text")

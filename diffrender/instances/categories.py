@@ -33,6 +33,10 @@ COCO_IDS = {
 """COCO's own ids of people and vehicles, for result lists, which carry no category table."""
 
 
+_VEHICLES = {"bike", "motorbike", "rider", "motorcyclist", "trailer", "caravan", "tractor"}
+_ANIMALS = {"dog", "cat", "horse", "cow", "sheep"}
+
+
 def kitti_category(name: str) -> str:
     """KITTI's spelling of a class, whatever the case: "car" -> "Car", "person" -> "Pedestrian".
 
@@ -43,5 +47,6 @@ def kitti_category(name: str) -> str:
 
 
 def is_known_category(name: str) -> bool:
-    """Whether the name, in any case, is one of the classes with a spelling in KITTI."""
-    return name.strip().lower() in _SPELLING
+    """Whether the name, in any case, is a class of KITTI or another that streets have."""
+    word = name.strip().lower()
+    return word in _SPELLING or word in COCO_IDS.values() or word in _VEHICLES | _ANIMALS

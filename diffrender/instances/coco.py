@@ -50,6 +50,7 @@ def instances_from_coco(
         raise InputError(f"a COCO file is a list or an object, not {type(content).__name__}")
     if len(annotations) > INSTANCE_LIMIT:
         raise InputError(f"{len(annotations)} annotations, expected at most {INSTANCE_LIMIT}")
+    images = {str(image["id"]) for image in content["images"]} if names is not None else None
     found: list[Instance | Box] = []
     rejected: list[Rejected] = []
     for number, annotation in enumerate(annotations, start=1):
@@ -57,6 +58,9 @@ def instances_from_coco(
         try:
             if not isinstance(annotation, dict):
                 raise InputError("the annotation is not an object")
+            if images is not None and str(annotation.get("image_id")) not in images:
+                what = str(annotation.get("image_id"))[:40]
+                raise InputError(f"'image_id' {what} is none of the file's images")
             category = _category(annotation, names)
             name = f"{category.lower().replace(' ', '_')}_{number:02d}"
             found.append(_read(annotation, size, category, name))
@@ -153,11 +157,12 @@ def _of_dataset(
         raise InputError(
             f"the file's image has (height, width) {stated}, the given image {tuple(size)}"
         )
-    wanted_id = chosen[0]["id"]
+    # Files by several tools have the same id as a number and as a text.
+    others = {str(image["id"]) for image in images} - {str(chosen[0]["id"])}
     return [
         entry
         for entry in _list_of(content, "annotations")
-        if not isinstance(entry, dict) or entry.get("image_id") == wanted_id
+        if not isinstance(entry, dict) or str(entry.get("image_id")) not in others
     ]
 
 

@@ -172,9 +172,9 @@ def _masks_of_folder(
     folder: Path, size: tuple[int, int], image_name: str | None
 ) -> tuple[list[Instance], list[Rejected]]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
-    frames = bool(re.fullmatch(r"\d{6}|\d{10}", image_name or "")) and all(
-        re.fullmatch(r"\d{6}|\d{10}", path.stem) for path in paths
-    )
+    # Files that are named as this image is, but for the number, are of other images.
+    number = re.sub(r"\d", "0", image_name or "")
+    frames = "0" in number and all(re.sub(r"\d", "0", path.stem) == number for path in paths)
     if not paths or frames:
         wanted = f" nor a file {image_name}.png, .json or .txt" if image_name else ""
         raise InputError(f"{folder} holds no mask PNG{wanted}")

@@ -138,7 +138,7 @@ class Sources:
             boxes, refused = self._boxes(Path(self.masks.source or ""), size, path.stem)
             return _joined(self.segmenter.segment(image, boxes, depth=hint), refused)
 
-        return self._resolve(view, load, focal)
+        return self._resolve(view, self._sharp(view, load), focal)
 
     def of_kitti(self, frame: KittiFrame) -> Inputs:
         """Inputs of a frame of a KITTI folder.
@@ -158,23 +158,26 @@ class Sources:
             boxes, refused = self._boxes(where, frame.size, frame.name)
             return _joined(self.segmenter.segment(frame.image, boxes, depth=hint), refused)
 
-        return self._resolve(view, load, None)
+        return self._resolve(view, self._sharp(view, load), None)
 
     def again(self, inputs: Inputs, camera: Camera) -> Inputs:
         """The same image and instances seen with another camera: the depth is made anew."""
         view = View(inputs.name, inputs.image, camera, inputs.camera_height)
 
         def load(_: np.ndarray | None) -> tuple[list[Instance], list[Rejected]]:
-            return inputs.instances, inputs.rejected
+            return inputs.instances, inputs.rejected  # as sharp as they are to be
 
         return self._resolve(view, load, inputs.focal)
 
-    def _resolve(self, view: View, load: Load, focal: FocalGuess | None) -> Inputs:
+    def _sharp(self, view: View, load: Load) -> Load:
         def sharp(hint: np.ndarray | None) -> tuple[list[Instance], list[Rejected]]:
             instances, rejected = load(hint)
             return self.sharpen(view.image, instances), rejected
 
-        found = self.depth.resolve(view, sharp)
+        return sharp
+
+    def _resolve(self, view: View, load: Load, focal: FocalGuess | None) -> Inputs:
+        found = self.depth.resolve(view, load)
         return Inputs(view.name, view.image, view.camera, *found, view.camera_height, focal)
 
     def _boxes(

@@ -220,3 +220,31 @@ def test_broken_images(root: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(path)
     with pytest.raises(InputError, match="expected an 8-bit image"):
         _ = KittiObject(root)["000003"].image
+
+
+def test_ids_of_ones_own_are_no_rows_of_the_labels(root: Path, tmp_path: Path) -> None:
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    ids[12:28, 22:38] = 2
+    own = tmp_path / "own"
+    own.mkdir()
+    for path in (own / "000003.png", root / "training" / "instance_2" / "000003.png"):
+        Image.fromarray(ids).save(path)
+    frame = KittiObject(root)["000003"]
+    for source in (own, own / "000003.png"):
+        (one,) = frame.load_frame_instances(source)[0]
+        assert (one.name, one.category, one.box) == ("object_2", "Car", (22, 12, 38, 28))
+    for source in ("instance_2", root / "training" / "instance_2"):
+        found, rejected = frame.load_frame_instances(source)
+        names = [item.name for item in [*found, *rejected]]
+        assert "object_2" not in names  # row 2 of the labels says what it is
+
+
+def test_masks_of_other_frames_are_not_taken(root: Path) -> None:
+    training = root / "training"
+    for path in list(training.rglob("00000*")):
+        path.rename(path.with_name(path.name.replace("00000", "img_00")))
+    image = "img_00" + "3"
+    (training / "instance_2" / f"{image}.png").unlink()
+    Image.fromarray(np.ones((HEIGHT, WIDTH), np.uint8)).save(training / "instance_2/img_009.png")
+    with pytest.raises(InputError, match=rf"holds no mask PNG nor a file {image}\.png"):
+        KittiObject(root)[image].load_frame_instances()

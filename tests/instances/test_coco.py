@@ -149,3 +149,14 @@ def test_an_empty_segmentation_beside_a_box_is_a_box() -> None:
     (box,), rejected = instances_from_coco(content, SIZE, "000003")
     assert box == Box((3, 4, 11, 10), "Car", 1.0, "car_01")
     assert [one.reason.split(",")[0] for one in rejected] == ["the segmentation is empty"]
+
+
+def test_ids_written_as_texts_are_the_same_and_strangers_are_reported() -> None:
+    content = _dataset(
+        {"image_id": "7", "category_id": 1, "segmentation": SQUARE},
+        {"image_id": "8", "category_id": 1, "segmentation": SQUARE},
+        {"image_id": 70, "category_id": 1, "segmentation": SQUARE},
+    )
+    found, rejected = instances_from_coco(content, SIZE, "000003")
+    assert [one.name for one in found] == ["car_01"]
+    assert [one.reason for one in rejected] == ["'image_id' 70 is none of the file's images"]

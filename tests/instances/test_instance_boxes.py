@@ -165,3 +165,13 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         load_instance_png(path, SIZE)
+
+
+def test_default_names_step_aside_for_given_ones() -> None:
+    content = [
+        {"box": [1, 2, 9, 8], "name": "car_02"},
+        {"box": [10, 2, 19, 8]},
+    ]
+    found, rejected = boxes_from_json(content, SIZE)
+    assert [one.name for one in found] == ["car_02", "car_02_2"]
+    assert rejected == []

@@ -80,6 +80,26 @@ def test_a_folder_of_one_mask_per_instance(tmp_path: Path) -> None:
     assert "cannot be decoded" in reasons["car_broken"]
 
 
+@pytest.mark.parametrize(
+    ("stem", "category"),
+    [("bus_1", "Bus"), ("bicycle-2", "Bicycle"), ("dog", "Dog"), ("mask_3", "Car"), ("7", "Car")],
+)
+def test_a_masks_name_says_its_class(tmp_path: Path, stem: str, category: str) -> None:
+    Image.fromarray(_mask()).save(tmp_path / f"{stem}.png")
+    (one,) = load_instances(tmp_path, IMAGE, image_name="street")[0]
+    assert (one.name, one.category) == (stem, category)
+
+
+def test_masks_of_other_images_are_no_masks_of_this_one(tmp_path: Path) -> None:
+    for stem in ("img_001", "img_003"):
+        Image.fromarray(_mask()).save(tmp_path / f"{stem}.png")
+    with pytest.raises(InputError, match=r"no mask PNG nor a file img_002\.png"):
+        load_instances(tmp_path, IMAGE, image_name="img_002")
+    assert len(load_instances(tmp_path, IMAGE, image_name="street")[0]) == 2
+    Image.fromarray(_mask()).save(tmp_path / "car_1.png")
+    assert len(load_instances(tmp_path, IMAGE, image_name="img_002")[0]) == 3
+
+
 def test_a_folder_with_a_file_for_each_image(tmp_path: Path) -> None:
     Image.fromarray(_mask(2)).save(tmp_path / "000003.png")
     assert load_instances(tmp_path, IMAGE, image_name="000003")[0][0].name == "object_2"
