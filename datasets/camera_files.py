@@ -90,8 +90,10 @@ def load_camera_file(path: str | os.PathLike[str]) -> CameraFile:
             "'half' (COLMAP); it says where the pixel centres lie"
         )
     height = content.get("camera_height")
-    if height is not None and (not _is_number(height) or not 0 < height < 100):
-        raise InputError(f"{path}: 'camera_height' is {height!r}, expected metres above the road")
+    if height is not None and (not _is_number(height) or not 0.1 <= height <= 20):
+        raise InputError(
+            f"{path}: 'camera_height' is {height!r}, expected metres above the road, 0.1 to 20"
+        )
     size = _image_size(content.get("image_size"), path)
     return CameraFile(_projection(content, path), centres, height, size, str(path))
 

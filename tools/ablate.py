@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diffrender._files import writable_folder
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, print_json
 from diffrender.tools.console import out as standard_out
@@ -60,7 +61,7 @@ def ablate(
         raise InputError(f"--scenes is {scenes}, expected at least 1, or 0 with --kitti")
     if limit is not None and not limit > 0:
         raise InputError(f"--limit is {limit}, expected minutes above 0")
-    out.mkdir(parents=True, exist_ok=True)
+    writable_folder(out)
     jobs = list(street_lines(cases, numbers, scenes))
     if kitti is not None:
         jobs += list(real_lines(cases, kitti))

@@ -11,10 +11,15 @@ import typer
 from diffrender._files import readable, writable_folder
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out, plain_table
-from diffrender.tools.given import path_of, refuse_empty
+from diffrender.tools.given import keep_inputs, path_of, refuse_empty
 from diffrender.tools.inputs import CAMERA_HEIGHT, DEFAULT_NETWORK, create_network
 
 __all__ = ["depth"]
+
+_NO_SCALE = (
+    "a PNG holds metres, and this network gives {} values: name an .npy file, or give --calib FILE "
+    "for the scale"
+)
 
 
 @guarded
@@ -61,7 +66,10 @@ def depth(
         raise InputError("expected IMAGE and --out FILE (or --list)")
     if out_file.suffix.lower() not in (".png", ".npy"):
         raise InputError(f"--out {out_file}: expected a name that ends in .png or .npy")
+    keep_inputs([out_file], [image, calib, weights])
     writable_folder(out_file.parent)  # before the network, which takes longer
+    if calib is None and out_file.suffix.lower() == ".png":
+        _refuse_what_has_no_scale(model)
     values, kind = _predict(image, model, weights, calib, device, allow_non_commercial)
     if kind == "metric":
         known = values[values > 0]
@@ -71,6 +79,15 @@ def depth(
     _write(out_file, values, kind)
     size = f"{values.shape[1]} x {values.shape[0]}"
     out().print(f"wrote {readable(str(out_file))}: {size}, {said}", markup=False, soft_wrap=True)
+
+
+def _refuse_what_has_no_scale(model: str) -> None:
+    """Before the network has run; what hub and onnx give is known only then."""
+    from diffrender.depth import depth_card
+
+    kind = "relative_depth" if model == "dpt-timm" else depth_card(model).kind
+    if kind in ("relative_depth", "affine_inverse"):
+        raise InputError(_NO_SCALE.format(kind))
 
 
 def _predict(
@@ -109,10 +126,7 @@ def _write(path: Path, values: np.ndarray, kind: str) -> None:  # (H, W)
             np.save(temporary, values, allow_pickle=False)
         return
     if kind != "metric":
-        raise InputError(
-            f"a PNG holds metres, and this network gave {kind} values: name an .npy file, or give "
-            "--calib FILE for the scale"
-        )
+        raise InputError(_NO_SCALE.format(kind))
     path.parent.mkdir(parents=True, exist_ok=True)
     # 16 bits end at 256 m; what is farther is unknown for any use that this map has.
     write_depth_png(path, np.where(values < 255, values, 0))

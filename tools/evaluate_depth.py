@@ -15,7 +15,7 @@ import typer
 from diffrender._files import readable, write_text_atomic
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out, plain_table, warn
-from diffrender.tools.given import path_of
+from diffrender.tools.given import keep_inputs, path_of
 
 if TYPE_CHECKING:
     from diffrender.evaluate import DepthMetrics, DepthSummary
@@ -104,6 +104,7 @@ def depth(
             f"--cap is {cap:g}, expected finite metres; a large number such as 1e6 leaves no truth "
             "out"
         )
+    keep_inputs([json_file], [pred, truth, calib, split])
     source = _Truth(
         _named(truth, _TRUTH), calib or truth.parent / "calib", truth.parent / "image_2"
     )

@@ -1,18 +1,40 @@
-"""Options that were given as empty text, often by a script whose variable was not set."""
+"""What options were given: empty texts, and outputs that are inputs too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from diffrender.errors import InputError
 from diffrender.tools.console import fail
 
-__all__ = ["path_of", "refuse_empty"]
+__all__ = ["keep_inputs", "path_of", "refuse_empty"]
+
+
+def keep_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse to write over what is read: a file, or a file in a folder that is read.
+
+    Raises:
+        InputError: an output is there already, and is an input.
+    """
+    read = {Path(one).resolve() for one in inputs if one is not None}
+    for path in outputs:
+        if (
+            path is not None
+            and path.exists()
+            and not read.isdisjoint([path.resolve(), path.resolve().parent])
+        ):
+            raise InputError(
+                f"{path} is read as an input and would be written over: name another place to "
+                "write to"
+            )
 
 
 def path_of(option: str) -> Callable[[str], Path]:
-    """A parser of that option's path: "" would be read as the folder that one stands in."""
+    """A parser of that option's path: "" would be read as the folder that one stands in.
+
+    It often comes of a script whose variable was not set.
+    """
 
     def path(text: str) -> Path:
         if text == "":

@@ -11,7 +11,7 @@ import typer
 from diffrender._files import readable, writable_folder
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, print_json
-from diffrender.tools.given import path_of, refuse_empty
+from diffrender.tools.given import keep_inputs, path_of, refuse_empty
 from diffrender.tools.inputs import DEFAULT_NETWORK, Align, DepthChoice, MaskChoice
 from diffrender.tools.reconstruct_dataset import whole_set
 from diffrender.tools.reconstruct_frame import Fit, frame_scene, image_scene
@@ -217,6 +217,13 @@ def reconstruct(
         raise InputError(
             "--kitti needs --frame NAME, such as --frame 000003, or --split LIST for many frames"
         )
+    written = [out / name for name in ("scene.glb", "overlay.png", "bev.png")]
+    inputs = [image, calib, masks, depth, depth_weights, segmenter_weights]
+    if kitti is not None and frame is not None:
+        place = kitti / (split or "training")
+        inputs += [place / name for name in ("image_2", "calib", "label_2")]
+    written += [out / f"{frame or (image.stem if image else '')}.txt"]
+    keep_inputs(written, inputs)
     writable_folder(out)  # one that is not is refused at once, not after all has been computed
     if kitti is not None and frame is None and split is not None:
         whole_set((kitti, split), choices, fit, out, (workers, ray), as_json)

@@ -32,13 +32,18 @@ def settings_for(
     """The default settings with what the command line changes.
 
     Raises:
-        InputError: fewer iterations than stages, fewer than one hypothesis, or a technique that
-            cannot draw a silhouette term.
+        InputError: fewer iterations than stages, fewer than one hypothesis, a technique that
+            cannot draw a silhouette term, or what boxes alone have no use for.
     """
     from diffrender.reconstruct import ReconstructSettings
 
     if silhouette is not None and method == "box":
         raise InputError("--silhouette goes with --method render: boxes alone draw nothing")
+    counts = {"--hypotheses": hypotheses, "--iterations": iterations}
+    idle = [name for name, count in counts.items() if count is not None]
+    idle += [] if heading else ["--no-heading"]
+    if idle and method == "box":
+        raise InputError(f"{idle[0]} goes with --method render: boxes alone search for nothing")
     side = None if traffic == "none" else traffic
     settings = ReconstructSettings(
         method=method, silhouette=silhouette, traffic=side, heading=heading

@@ -170,6 +170,12 @@ def _source(
     if kitti is not None:
         return kitti_frames(kitti, split, listing, masks, depth)
     assert streets is not None
+    named = {"--list": listing, "--masks": masks, "--depth-weights": depth.weights}
+    idle = [option for option, value in named.items() if value is not None]
+    if depth.source != DepthChoice().source:
+        idle.append("--depth")
+    if idle:
+        raise InputError(f"{idle[0]} goes with --kitti: streets have their own masks and depth")
     if streets < 1:
         raise InputError(f"--streets is {streets}, expected at least 1")
     return StreetFrames(streets)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from diffrender.errors import require
+from diffrender.errors import InputError, require
 from diffrender.tools.given import path_of
 
 __all__ = ["Out", "Pause", "Tensorboard", "board_ready", "deadline"]
@@ -30,7 +30,13 @@ Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write events t
 
 
 def deadline(pause_after: float | None) -> float | None:
-    """The `time.monotonic()` at which a training that begins now should stop."""
+    """The `time.monotonic()` at which a training that begins now should stop.
+
+    Raises:
+        InputError: a negative time, or NaN.
+    """
+    if pause_after is not None and not pause_after >= 0:
+        raise InputError(f"--pause-after is {pause_after:g}, expected seconds, 0 or more")
     return None if pause_after is None else time.monotonic() + pause_after
 
 

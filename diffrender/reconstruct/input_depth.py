@@ -89,6 +89,11 @@ class DepthSource:
         self.choice = choice
         self.network: DepthModel | None = None
         networks = list_depth()
+        if choice.units_per_metre is not None and choice.source in (*networks, "lidar", "none"):
+            raise InputError(
+                f"--depth-units-per-metre goes with a depth map in a file, not with --depth "
+                f"{choice.source}"
+            )
         if choice.source in networks:
             self.network = create_network(
                 choice.source, choice.weights, choice.device, choice.allow_non_commercial

@@ -64,6 +64,7 @@ def test_a_kitti_file_gives_its_second_camera(tmp_path: Path) -> None:
         ('{"intrinsics": [[1e999,0,0],[0,1,0],[0,0,1]], "pixel_centres": "half"}', "not 3 rows"),
         ({"intrinsics": [[0] * 3] * 3, "pixel_centres": "half"}, "needs positive focal lengths"),
         ({"intrinsics": K, "pixel_centres": "half", "camera_height": -1}, "'camera_height' is -1"),
+        ({"intrinsics": K, "pixel_centres": "half", "camera_height": 0.05}, "0.1 to 20"),
         ({"intrinsics": K, "pixel_centres": "half", "image_size": 3}, "'image_size' is 3"),
         ({"intrinsics": K, "pixel_centres": "half", "focal": 3}, "unknown key 'focal'"),
     ],

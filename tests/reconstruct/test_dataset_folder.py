@@ -12,7 +12,7 @@ from diffrender.reconstruct import ReconstructSettings
 from diffrender.reconstruct.dataset import DatasetJob, choose_frames, reconstruct_dataset
 from diffrender.reconstruct.dataset.folder import ResultFolder
 from diffrender.reconstruct.dataset.frame import FrameOutcome
-from diffrender.reconstruct.dataset.job import describe
+from diffrender.reconstruct.dataset.job import describe, fingerprint
 from diffrender.reconstruct.input_depth import DepthChoice
 from diffrender.reconstruct.inputs import MaskChoice
 
@@ -73,3 +73,14 @@ def test_weights_in_files_of_any_name_have_a_digest(tmp_path: Path) -> None:
     before = describe(job)["files"]["depth"]
     (weights / "w\udce9.bin").write_bytes(b"2")
     assert describe(job)["files"]["depth"] != before
+
+
+def test_settings_beside_a_network_are_part_of_a_run(tmp_path: Path) -> None:
+    network = tmp_path / "net.onnx"
+    network.write_bytes(b"weights")
+    job = DatasetJob(str(tmp_path), masks=MaskChoice(segmenter="onnx", weights=str(network)))
+    seen = [fingerprint(describe(job))]
+    for text in ('{"score": 0.5}', '{"score": 0.2}'):
+        network.with_suffix(".json").write_text(text)
+        seen.append(fingerprint(describe(job)))
+    assert len(set(seen)) == 3

@@ -160,9 +160,12 @@ class _Network:
     """Gives a ramp of the kind that it was made with."""
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        self.kind, self.asked = kind, 0
 
-    def predict(self, image: np.ndarray, focal: float | None) -> DepthPrediction:
+    def predict(
+        self, image: np.ndarray, focal: float | None, camera_height: float | None
+    ) -> DepthPrediction:
+        self.asked += 1
         values = np.linspace(2, 40, image[..., 0].size, dtype=np.float32)
         return DepthPrediction(values.reshape(image.shape[:2])[::-1].copy(), self.kind)  # type: ignore[arg-type]
 
@@ -180,7 +183,8 @@ def test_depth_is_written_in_metres(tmp_path: Path, network: _Network) -> None:
     files = write_street(tmp_path)
     for name, units in (("depth_map.png", 256.0), ("depth_map.npy", None)):
         target = tmp_path / "new" / name
-        result = CliRunner().invoke(app, ["depth", files["street.png"], "--out", str(target)])
+        command = ["depth", files["street.png"], "--out", str(target), "--model", "rt-monodepth"]
+        result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
         assert "metres, 2.0 to 40.0" in result.stdout
         read = read_depth(target, units)
@@ -195,6 +199,9 @@ def test_depth_without_scale_is_no_png(tmp_path: Path, network: _Network) -> Non
     result = CliRunner().invoke(app, [*command, str(tmp_path / "d.png")])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "relative_depth" in result.stderr
+    assert network.asked == 0  # its answer may take long
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "d.png"), "--model", "hub"])
+    assert (result.exit_code, network.asked) == (2, 1)  # known only now
     assert not (tmp_path / "d.png").exists()
     result = CliRunner().invoke(app, [*command, str(tmp_path / "d.npy")])
     assert result.exit_code == 0
@@ -206,7 +213,7 @@ def test_depth_without_scale_is_no_png(tmp_path: Path, network: _Network) -> Non
     [
         ([], "expected IMAGE and --out FILE"),
         (["a.png", "--out", "depth.jpg"], "expected a name that ends in .png or .npy"),
-        (["absent.png", "--out", "depth.png"], "absent.png does not exist"),
+        (["absent.png", "--out", "depth.npy"], "absent.png does not exist"),
     ],
 )
 def test_bad_depth_calls_are_one_line(arguments: list[str], message: str) -> None:

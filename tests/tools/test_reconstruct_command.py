@@ -116,8 +116,10 @@ def test_bad_files_arerefused(
         (["--align", "lidar"], "--align goes with a depth network"),
         (["--prior", "lorry"], "no shape prior 'lorry'"),
         (["--device", "abacus"], "device is 'abacus'"),
-        (["--hypotheses", "0"], "hypotheses is 0"),
-        (["--iterations", "2"], "--iterations is 2, expected at least 4"),
+        (["--hypotheses", "0", "--method", "render"], "hypotheses is 0"),
+        (["--iterations", "2", "--method", "render"], "--iterations is 2, expected at least 4"),
+        (["--hypotheses", "4"], "--hypotheses goes with --method render"),
+        (["--no-heading"], "--no-heading goes with --method render"),
         (["--frame", "000003"], "--frame goes with --kitti"),
         (
             ["--kitti", "root"],
@@ -125,6 +127,10 @@ def test_bad_files_arerefused(
         ),
         (["--traffic", "right", "--method", "box"], "--traffic right goes with --method render"),
         (["--depth-units-per-metre", "0"], "units_per_metre is 0"),
+        (
+            ["--depth-units-per-metre", "1000", "--depth", "none"],
+            "--depth-units-per-metre goes with a depth map in a file",
+        ),
     ],
 )
 def test_bad_options_arerefused(
@@ -285,3 +291,14 @@ def test_a_picture_alone_is_enough(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "result.json").read_text())
     assert len(written["objects"]) >= 3
     assert {item["category"] for item in written["objects"]} <= {"Car", "Van"}
+
+
+def test_inputs_are_not_written_over(files: dict[str, str], tmp_path: Path) -> None:
+    boxes = tmp_path / "street.txt"
+    boxes.write_text(f"Car 0 0 0 {LEFT} {TOP} {RIGHT} {BOTTOM} 1.5 1.6 4 0 1.6 14 0\n")
+    before = boxes.read_text()
+    named = command_line(files | {"masks.png": str(boxes)}, "--out", str(tmp_path))
+    refused(CliRunner().invoke(app, named), "street.txt is read as an input")
+    assert boxes.read_text() == before
+    result = CliRunner().invoke(app, command_line(files, "--out", str(tmp_path)))
+    assert result.exit_code == 0, result.output  # masks.png is not written to

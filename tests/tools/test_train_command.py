@@ -58,6 +58,9 @@ def test_from_a_folder_in_pieces(tmp_path: Path) -> None:
     [
         ([], "give either --kitti ROOT or --streets N"),
         (["--streets", "0"], "--streets is 0"),
+        (["--streets", "20", "--masks", "mine"], "--masks goes with --kitti"),
+        (["--streets", "20", "--depth", "lidar"], "--depth goes with --kitti"),
+        (["--streets", "20", "--pause-after", "-1"], "--pause-after is -1"),
         (["--kitti", "nowhere"], "nowhere is not a folder"),
         (["--streets", "20", "--steps", "0"], "TrainSettings.steps is 0"),
         (["--streets", "20", "--density", "7"], "density is 7"),

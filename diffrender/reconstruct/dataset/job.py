@@ -115,6 +115,9 @@ def describe(job: DatasetJob) -> dict[str, Any]:
     files = {
         "depth": job.depth.weights, "masks": job.masks.weights, "prior": job.prior, "start": start
     }  # fmt: skip
+    for what, name in list(files.items()):
+        if name and Path(name).suffix.lower() == ".onnx":  # settings may lie beside it
+            files[f"{what} settings"] = str(Path(name).with_suffix(".json"))
     plain["files"] = {what: _digest(Path(p)) for what, p in files.items() if p and Path(p).exists()}
     return plain
 
