@@ -50,7 +50,7 @@ def instances_from_coco(
         raise InputError(f"a COCO file is a list or an object, not {type(content).__name__}")
     if len(annotations) > INSTANCE_LIMIT:
         raise InputError(f"{len(annotations)} annotations, expected at most {INSTANCE_LIMIT}")
-    images = {str(image["id"]) for image in content["images"]} if names is not None else None
+    images = {str(one["id"]) for one in content["images"]} if isinstance(content, dict) else None
     found: list[Instance | Box] = []
     rejected: list[Rejected] = []
     for number, annotation in enumerate(annotations, start=1):
