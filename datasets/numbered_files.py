@@ -54,7 +54,8 @@ def _what(job: Any) -> dict[str, Any]:
 def _stamp(folder: Path, what: dict[str, Any]) -> None:
     path = folder / _STAMP
     if not path.exists():
-        write_text_atomic(path, json.dumps(what, indent=1) + "\n")
+        if not any(folder.iterdir()):  # of files that are there already nobody knows
+            write_text_atomic(path, json.dumps(what, indent=1) + "\n")
         return
     try:
         there = json.loads(path.read_text(encoding="utf-8"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,14 +120,13 @@ class DptTimm(DepthModel):
             if config.output == "affine_inverse":
                 values = resize_map(self._look(image), (height, width))
                 return DepthPrediction(values.cpu().numpy(), "affine_inverse")
-            values = self._log_depth(image)
-            per_pixel = _input_size((height, width), config.size)[1] / width
-            if (share := self.settings.close_views) is not None:
-                values = self._look_closer(image, share, values, _far(values.exp() / per_pixel))
-            values = values.exp()
+            values = self._depth(image)
+            if self.settings.close_views is not None:
+                values = self._look_closer(image, values, self.settings.close_views)
             if focal is None:
-                return DepthPrediction((values / per_pixel).cpu().numpy(), "relative_depth")
-            values = values * config.metres(focal, camera_height)
+                return DepthPrediction(values.cpu().numpy(), "relative_depth")
+            focal_of_input = focal * _input_size((height, width), config.size)[1] / width
+            values = values * config.metres(focal_of_input, camera_height)
         return DepthPrediction(values.cpu().numpy(), "metric")
 
     def _look(self, image: np.ndarray) -> Tensor:  # (H, W, 3)
@@ -140,24 +138,26 @@ class DptTimm(DepthModel):
             seen = seen.reciprocal()
         return (seen[:1] + seen[1:].flip(-1)) / 2
 
-    def _look_closer(
-        self, image: np.ndarray, share: float, whole: Tensor, far: Tensor
-    ) -> Tensor:  # (H, W, 3), (), (H, W), (H, W)
-        """(H, W) log depth of the whole picture, joined with closer views' where it is far."""
-        total, weight = whole.clone(), torch.ones_like(whole)
-        for rows, columns in _close_views(image.shape[:2], share):
-            found = self._log_depth(np.ascontiguousarray(image[rows, columns]))
-            trust = _fading_to_the_rim(found) * far[rows, columns]
-            total[rows, columns] += trust * found
-            weight[rows, columns] += trust
-        return total / weight
-
-    def _log_depth(self, image: np.ndarray) -> Tensor:  # (H, W, 3)
-        """(H, W) log of depth, where this picture has the reference focal length."""
-        size = image.shape[:2]
+    def _depth(self, image: np.ndarray) -> Tensor:  # (H, W, 3)
+        """(H, W) depth as the reference camera would see it."""
         # Inverse depth is what bilinear upsampling leaves undistorted on a plane.
-        inverse = resize_map(self._look(image), size)
-        return math.log(_input_size(size, self.net.config.size)[1] / size[1]) - inverse.log()
+        return resize_map(self._look(image), image.shape[:2]).reciprocal()
+
+    def _look_closer(self, image: np.ndarray, whole: Tensor, share: float) -> Tensor:
+        """(H, W) depth of the whole picture, joined with closer views' where it is far."""
+        total, weight = whole.log(), torch.ones_like(whole)
+        for rows, columns in _close_views(image.shape[:2], share):
+            view = np.ascontiguousarray(image[rows, columns])
+            longer = self._pixels_of_input(view) / self._pixels_of_input(image)  # focal length
+            trust = _fading_to_the_rim(whole[rows, columns]) * _far(whole[rows, columns])
+            total[rows, columns] += trust * (longer * self._depth(view)).log()
+            weight[rows, columns] += trust
+        return (total / weight).exp()
+
+    def _pixels_of_input(self, image: np.ndarray) -> float:  # (H, W, 3)
+        """Columns of the network's input for one of the picture."""
+        size = image.shape[:2]
+        return _input_size(size, self.net.config.size)[1] / size[1]
 
 
 def _close_views(size: tuple[int, int], share: float) -> list[tuple[slice, slice]]:

@@ -177,7 +177,8 @@ def _masks_of_folder(
     frames = "0" in number and all(re.sub(r"\d", "0", path.stem) == number for path in paths)
     if not paths or frames:
         wanted = f" nor a file {image_name}.png, .json or .txt" if image_name else ""
-        raise InputError(f"{folder} holds no mask PNG{wanted}")
+        others = "; its PNGs are named as other images are" if frames else ""
+        raise InputError(f"{folder} holds no mask PNG{wanted}{others}")
     if len(paths) > INSTANCE_LIMIT:
         raise InputError(f"{folder} holds {len(paths)} PNGs, expected at most {INSTANCE_LIMIT}")
     instances: list[Instance] = []
