@@ -20,7 +20,7 @@ from diffrender.cameras import Camera
 from diffrender.datasets.kitti_calibration import KittiCalibration, load_calibration
 from diffrender.datasets.kitti_labels import KittiLabel, load_labels
 from diffrender.errors import InputError
-from diffrender.instances.load import load_instances
+from diffrender.instances.load import load_instances, named_after
 from diffrender.instances.reading import read_bytes, read_image, read_text
 from diffrender.instances.record import Instance, Rejected
 
@@ -205,8 +205,9 @@ class KittiFrame:
 
         Args:
             source: a folder beside image_2, any file that `load_instances` reads, or a folder
-                with such files named after the frame. In a PNG of the split's own folders, id k
-                is row k of the labels, which says its class and box; elsewhere ids are numbers.
+                with such files named after the frame; never one of single masks. In a PNG of the
+                split's own folders, id k is row k of the labels, which says its class and box;
+                elsewhere ids are numbers.
             depth: (H, W) metres, 0 = unknown; helps where masks are made from boxes.
 
         Raises:
@@ -216,6 +217,14 @@ class KittiFrame:
         path = inside if inside.exists() else Path(source)
         if not path.exists():
             raise InputError(f"no instances: neither {inside} nor {path} exists")
+        if path.is_dir():
+            named = named_after(path, self.name)
+            if named is None:  # single masks, which `load_instances` takes, are of other frames
+                raise InputError(
+                    f"{path} holds no file {self.name}.png, .json or .txt: expected one named "
+                    "after the frame, or name the file itself"
+                )
+            path = named
         own = Path(os.path.abspath(self.folder)) in Path(os.path.abspath(path)).parents
         # An empty label file is no missing one: then no id has a row, and each is refused.
         labels = self.labels if own and (self.folder / "label_2").is_dir() else None

@@ -217,13 +217,12 @@ def reconstruct(
         raise InputError(
             "--kitti needs --frame NAME, such as --frame 000003, or --split LIST for many frames"
         )
-    written = [out / name for name in ("scene.glb", "overlay.png", "bev.png")]
     inputs = [image, calib, masks, depth, depth_weights, segmenter_weights]
     if kitti is not None and frame is not None:
         place = kitti / (split or "training")
-        inputs += [place / name for name in ("image_2", "calib", "label_2")]
-    written += [out / f"{frame or (image.stem if image else '')}.txt"]
-    keep_inputs(written, inputs)
+        inside = ("image_2", "calib", "label_2", masks, depth)
+        inputs += [place / name for name in inside if name is not None]
+    keep_inputs(_written(out, frame or (image.stem if image else "")), inputs)
     writable_folder(out)  # one that is not is refused at once, not after all has been computed
     if kitti is not None and frame is None and split is not None:
         whole_set((kitti, split), choices, fit, out, (workers, ray), as_json)
@@ -237,6 +236,15 @@ def reconstruct(
     else:
         print_scene(scene)
         print_written([Path(readable(str(path))) for path in files])
+
+
+def _written(out: Path, name: str) -> list[Path]:
+    """Files of a scene of that name; of its objects', whose names come later, what is there."""
+    from diffrender.reconstruct.export import file_names
+
+    rows = f"{file_names([readable(name) or 'scene'])[0]}.txt"
+    fixed = ("scene.glb", "result.json", "overlay.png", "bev.png", "report.html", rows)
+    return [*(out / file for file in fixed), *(out / "objects").glob("*")]
 
 
 def _one_scene(

@@ -86,9 +86,9 @@ def boxes_from_json(
 ) -> tuple[list[Box], list[Rejected]]:
     """Boxes of a JSON list of {"box": [left, top, right, bottom], "category", "score", "name"}.
 
-    Pixels, corner based; category "Car", score 1 and name "car_01" (by position, "car_01_2" where
-    an entry has that name) are assumed where left out. A bad entry is rejected with its reason and
-    the others stand.
+    Pixels, corner based; category "Car", score 1 and name "car_01" (by position, "car_01_2" and so
+    on where an entry has that name) are assumed where left out. A bad entry is rejected with its
+    reason and the others stand.
     """
     boxes: list[Box] = []
     rejected: list[Rejected] = []
@@ -101,7 +101,7 @@ def boxes_from_json(
                 raise InputError(f"entry {number} is not an object with a 'box'")
             category = read_category(entry.get("category", "Car"))
             usual = f"{category.lower()}_{number:02d}"
-            name = entry.get("name", f"{usual}_2" if usual in given else usual)
+            name = entry["name"] if "name" in entry else _free(usual, given)
             if not isinstance(name, str) or not name:
                 name = f"object_{number:02d}"
                 raise InputError(f"the name of entry {number} is not a text")
@@ -113,6 +113,15 @@ def boxes_from_json(
         except InputError as error:
             rejected.append(Rejected(name, category, str(error)))
     return boxes, rejected
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or the first of "name_2", "name_3" ... that is not taken."""
+    found, count = name, 1
+    while found in taken:
+        count += 1
+        found = f"{name}_{count}"
+    return found
 
 
 def read_category(value: object) -> str:

@@ -34,7 +34,18 @@ COCO_IDS = {
 
 
 _VEHICLES = {"bike", "motorbike", "rider", "motorcyclist", "trailer", "caravan", "tractor"}
-_ANIMALS = {"dog", "cat", "horse", "cow", "sheep"}
+_OTHERS = {
+    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
+    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
+    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
+    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
+    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
+    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote",
+    "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book",
+    "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+}  # fmt: skip
+"""COCO's other classes."""
 
 
 def kitti_category(name: str) -> str:
@@ -47,6 +58,6 @@ def kitti_category(name: str) -> str:
 
 
 def is_known_category(name: str) -> bool:
-    """Whether the name, in any case, is a class of KITTI or another that streets have."""
+    """Whether the name, in any case, is a class of KITTI, of COCO or another that streets have."""
     word = name.strip().lower()
-    return word in _SPELLING or word in COCO_IDS.values() or word in _VEHICLES | _ANIMALS
+    return word in _SPELLING or word in COCO_IDS.values() or word in _VEHICLES | _OTHERS

@@ -20,7 +20,7 @@ from diffrender.instances.png import load_instance_png
 from diffrender.instances.reading import read_id_image, read_json
 from diffrender.instances.record import Instance, Rejected, box_of_mask
 
-__all__ = ["load_boxes", "load_instances"]
+__all__ = ["load_boxes", "load_instances", "named_after"]
 
 Kind = Literal["png", "json", "rows"]
 _SUFFIXES: dict[str, Kind] = {".png": "png", ".json": "json", ".txt": "rows"}
@@ -63,7 +63,7 @@ def load_instances(
     size = (image.shape[0], image.shape[1])
     path = Path(path)
     if path.is_dir():
-        named = _named_after(path, image_name)
+        named = named_after(path, image_name)
         if named is None:
             return _masks_of_folder(path, size, image_name)
         path = named
@@ -97,7 +97,7 @@ def load_boxes(
     """
     path = Path(path)
     if path.is_dir():
-        named = _named_after(path, image_name)
+        named = named_after(path, image_name)
         if named is None:
             raise InputError(f"{path} holds no file {image_name}.txt or {image_name}.json of boxes")
         path = named
@@ -161,7 +161,8 @@ def _kind(path: Path) -> Kind:
     )
 
 
-def _named_after(folder: Path, image_name: str | None) -> Path | None:
+def named_after(folder: Path, image_name: str | None) -> Path | None:
+    """The file of a folder that holds the instances of the image of that name, if any."""
     if image_name is None:
         return None
     candidates = [folder / f"{image_name}{suffix}" for suffix in _SUFFIXES]
@@ -173,8 +174,8 @@ def _masks_of_folder(
 ) -> tuple[list[Instance], list[Rejected]]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
     # Files that are named as this image is, but for the number, are of other images.
-    number = re.sub(r"\d", "0", image_name or "")
-    frames = "0" in number and all(re.sub(r"\d", "0", path.stem) == number for path in paths)
+    number = _without_numbers(image_name or "")
+    frames = "0" in number and all(_without_numbers(path.stem) == number for path in paths)
     if not paths or frames:
         wanted = f" nor a file {image_name}.png, .json or .txt" if image_name else ""
         others = "; its PNGs are named as other images are" if frames else ""
@@ -185,7 +186,8 @@ def _masks_of_folder(
     rejected: list[Rejected] = []
     for path in paths:
         words = re.sub(r"[_\- ]*\d*$", "", path.stem)
-        category = kitti_category(words) if is_known_category(words) else "Car"
+        names = (words, words.replace("_", " "))
+        category = next((kitti_category(one) for one in names if is_known_category(one)), "Car")
         try:
             mask = read_id_image(path) > 0
             if mask.shape != size:
@@ -197,3 +199,11 @@ def _masks_of_folder(
         except InputError as error:
             rejected.append(Rejected(path.stem, category, str(error)))
     return instances, rejected
+
+
+def _without_numbers(name: str) -> str:
+    """The name with 0 for what counts: frames 9 and 10 of "img_9" are alike.
+
+    A name of digits alone is like those of its length: 1.png may be a mask of 000003.png.
+    """
+    return re.sub(r"\d" if name.isdecimal() else r"\d+", "0", name)

@@ -98,6 +98,8 @@ class DepthSource:
             self.network = create_network(
                 choice.source, choice.weights, choice.device, choice.allow_non_commercial
             )
+            if self.network.card.kind != "as stated":  # a file's own kind shows when it has run
+                self._check_scale(self.network.card.kind)
             return
         if choice.weights is not None:
             raise InputError(
@@ -121,6 +123,13 @@ class DepthSource:
             return (*self._predicted(self.network, view, load), self.choice.source)
         depth, name = self._measured(view)
         return (*load(depth), depth, name)
+
+    def _check_scale(self, kind: str) -> None:
+        if self.choice.align == "none" and kind != "metric":
+            raise InputError(
+                f"the depth of '{self.choice.source}' has no scale of its own ({kind}): leave out "
+                "--align none"
+            )
 
     def _measured(self, view: View) -> tuple[np.ndarray | None, str]:
         from diffrender.depth import list_depth, read_depth
@@ -162,11 +171,7 @@ class DepthSource:
         if lidar is not None:
             depth = align_to_sparse(prediction, lidar, rescale_metric=True).depth
             return (*load(depth), depth)
-        if align == "none" and prediction.kind != "metric":
-            raise InputError(
-                f"the depth of '{self.choice.source}' has no scale of its own "
-                f"({prediction.kind}): leave out --align none"
-            )
+        self._check_scale(prediction.kind)
         # Masks that are made from boxes want depth, and the alignment wants masks: the road
         # alone gives the first, rough scale.
         instances, rejected = load(_rough(view, prediction))

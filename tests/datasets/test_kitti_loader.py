@@ -162,7 +162,7 @@ def test_split_lists(root: Path) -> None:
 def test_testing_frames_have_no_labels(root: Path) -> None:
     frame = KittiObject(root, split="testing")["000000"]
     assert frame.labels == []
-    with pytest.raises(InputError, match=r"instance_2 holds no mask PNG nor a file 000000\.png"):
+    with pytest.raises(InputError, match=r"instance_2 holds no file 000000\.png, \.json or \.txt"):
         frame.instances()
 
 
@@ -243,8 +243,17 @@ def test_masks_of_other_frames_are_not_taken(root: Path) -> None:
     training = root / "training"
     for path in list(training.rglob("00000*")):
         path.rename(path.with_name(path.name.replace("00000", "img_00")))
-    image = "img_00" + "3"
+    image = "img_003"
     (training / "instance_2" / f"{image}.png").unlink()
     Image.fromarray(np.ones((HEIGHT, WIDTH), np.uint8)).save(training / "instance_2/img_009.png")
-    with pytest.raises(InputError, match=rf"holds no mask PNG nor a file {image}\.png"):
+    with pytest.raises(InputError, match=rf"instance_2 holds no file {image}\.png"):
         KittiObject(root)[image].load_frame_instances()
+
+
+def test_a_frame_has_no_folder_of_single_masks(root: Path, tmp_path: Path) -> None:
+    for stem in ("car_1", "van_2"):
+        Image.fromarray(np.ones((HEIGHT, WIDTH), np.uint8)).save(tmp_path / f"{stem}.png")
+    frame = KittiObject(root)["000003"]
+    with pytest.raises(InputError, match=r"holds no file 000003\.png, \.json or \.txt"):
+        frame.load_frame_instances(tmp_path)
+    assert len(frame.load_frame_instances(tmp_path / "car_1.png")[0]) == 1

@@ -171,7 +171,8 @@ def test_default_names_step_aside_for_given_ones() -> None:
     content = [
         {"box": [1, 2, 9, 8], "name": "car_02"},
         {"box": [10, 2, 19, 8]},
+        {"box": [20, 2, 29, 8], "name": "car_02_2"},
     ]
     found, rejected = boxes_from_json(content, SIZE)
-    assert [one.name for one in found] == ["car_02", "car_02_2"]
+    assert [one.name for one in found] == ["car_02", "car_02_3", "car_02_2"]
     assert rejected == []

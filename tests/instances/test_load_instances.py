@@ -82,7 +82,14 @@ def test_a_folder_of_one_mask_per_instance(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("stem", "category"),
-    [("bus_1", "Bus"), ("bicycle-2", "Bicycle"), ("dog", "Dog"), ("mask_3", "Car"), ("7", "Car")],
+    [
+        ("bus_1", "Bus"),
+        ("bicycle-2", "Bicycle"),
+        ("zebra", "Zebra"),
+        ("traffic_light_2", "Traffic light"),
+        ("mask_3", "Car"),
+        ("7", "Car"),
+    ],
 )
 def test_a_masks_name_says_its_class(tmp_path: Path, stem: str, category: str) -> None:
     Image.fromarray(_mask()).save(tmp_path / f"{stem}.png")
@@ -98,6 +105,18 @@ def test_masks_of_other_images_are_no_masks_of_this_one(tmp_path: Path) -> None:
     assert len(load_instances(tmp_path, IMAGE, image_name="street")[0]) == 2
     Image.fromarray(_mask()).save(tmp_path / "car_1.png")
     assert len(load_instances(tmp_path, IMAGE, image_name="img_002")[0]) == 3
+
+
+def test_numbers_of_other_images_may_be_shorter(tmp_path: Path) -> None:
+    for stem in ("img_9", "img_11"):
+        Image.fromarray(_mask()).save(tmp_path / f"{stem}.png")
+    with pytest.raises(InputError, match=r"img_10\.png, .*PNGs are named as other images are"):
+        load_instances(tmp_path, IMAGE, image_name="img_10")
+    single = tmp_path / "single"
+    single.mkdir()
+    for stem in ("1", "2"):
+        Image.fromarray(_mask()).save(single / f"{stem}.png")
+    assert len(load_instances(single, IMAGE, image_name="000003")[0]) == 2
 
 
 def test_a_folder_with_a_file_for_each_image(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import pytest
 from street_set import write_streets
 
 from diffrender.reconstruct import ReconstructSettings
@@ -84,3 +85,21 @@ def test_settings_beside_a_network_are_part_of_a_run(tmp_path: Path) -> None:
         network.with_suffix(".json").write_text(text)
         seen.append(fingerprint(describe(job)))
     assert len(set(seen)) == 3
+
+
+def test_another_working_folder_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder "mine" is another one; what the split holds stays what it is."""
+    root = write_streets(tmp_path / "kitti", 1)
+    seen = []
+    for place in ("a", "b"):
+        (tmp_path / place / "mine").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / place)
+        jobs = [
+            DatasetJob(str(root), depth=DepthChoice("depth_2"), masks=MaskChoice("instance_2")),
+            DatasetJob(str(root), depth=DepthChoice("none"), masks=MaskChoice("mine")),
+            DatasetJob(str(root), depth=DepthChoice("mine")),
+        ]
+        seen.append([fingerprint(describe(job)) for job in jobs])
+    assert [a == b for a, b in zip(*seen, strict=True)] == [True, False, False]

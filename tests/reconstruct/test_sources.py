@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from diffrender.depth import depth_card
+from diffrender.errors import InputError
 from diffrender.instances import Instance, box_of_mask
-from diffrender.reconstruct.input_depth import DepthChoice
+from diffrender.reconstruct import input_depth
+from diffrender.reconstruct.input_depth import DepthChoice, DepthSource
 from diffrender.reconstruct.inputs import MaskChoice, Sources
 
 
@@ -34,3 +39,16 @@ def test_outlines_are_drawn_anew_once(tmp_path: Path) -> None:
     assert one.box == (21, 10, 40, 30)
     (again,) = sources.again(inputs, inputs.camera).instances
     assert np.array_equal(again.mask, one.mask)
+
+
+def test_a_network_without_a_scale_is_refused_before_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def opened(name: str, *_: object) -> SimpleNamespace:
+        return SimpleNamespace(card=depth_card(name))
+
+    monkeypatch.setattr(input_depth, "create_network", opened)
+    with pytest.raises(InputError, match=r"'pydnet' has no scale of its own .*: leave out --align"):
+        DepthSource(DepthChoice("pydnet", align="none"))
+    for source, align in (("pydnet", None), ("dpt-timm", "none"), ("onnx", "none")):
+        assert DepthSource(DepthChoice(source, align=align)).network  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from diffrender._files import readable
 from diffrender.datasets import KittiObject
 from diffrender.errors import InputError
 from diffrender.evaluate import read_split
@@ -111,6 +112,9 @@ def describe(job: DatasetJob) -> dict[str, Any]:
     plain: dict[str, Any] = to_plain(job)
     plain["root"] = str(Path(job.root).resolve())
     plain["diffrender"] = version("diffrender")
+    for part, given in (("depth", job.depth.source), ("masks", job.masks.source)):
+        if given is not None:
+            plain[part]["source"] = readable(_whole_path(given, Path(job.root) / job.folder))
     start = None if job.start is None else job.start.weights
     files = {
         "depth": job.depth.weights, "masks": job.masks.weights, "prior": job.prior, "start": start
@@ -120,6 +124,14 @@ def describe(job: DatasetJob) -> dict[str, Any]:
             files[f"{what} settings"] = str(Path(name).with_suffix(".json"))
     plain["files"] = {what: _digest(Path(p)) for what, p in files.items() if p and Path(p).exists()}
     return plain
+
+
+def _whole_path(source: str, folder: Path) -> str:
+    """Names and what the split holds as given; else a path that no working folder changes."""
+    from diffrender.depth import list_depth
+
+    named = source in (*list_depth(), "lidar", "none") or (folder / source).exists()
+    return source if named or not Path(source).exists() else str(Path(source).resolve())
 
 
 def fingerprint(description: Mapping[str, Any]) -> str:
