@@ -5,8 +5,8 @@ python benchmarks/depth_compare.py --weights A.safetensors B.safetensors --frame
 
 The frames are those of `python -m diffrender.datasets.depth_frames`, at any size; focal length and
 camera height are told. "shipped" names the shipped weights; with `--close-views` each is measured
-without and with them. Truth below 80 m counts. A vehicle's
-error is how far its log depth is off in the mean over its pixels.
+without and with them. Truth below 80 m counts. A vehicle's error is how far its log depth is off in
+the mean over its pixels.
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 from diffrender._files import write_text_atomic
 from diffrender.errors import InputError
+from diffrender.instances.reading import read_json
 
 __all__ = ["write_numbered"]
 
-_Job = TypeVar("_Job", bound=Any)
+_Job = TypeVar("_Job")
 _STAMP = "made_of.json"
 
 
@@ -47,7 +48,7 @@ def write_numbered(
 def _what(job: Any) -> dict[str, Any]:
     fields = dataclasses.asdict(job)
     kept = {name: value for name, value in fields.items() if name not in ("folder", "count")}
-    plain: dict[str, Any] = json.loads(json.dumps(kept))
+    plain: dict[str, Any] = json.loads(json.dumps(kept))  # as the file gives it back
     return plain
 
 
@@ -57,10 +58,7 @@ def _stamp(folder: Path, what: dict[str, Any]) -> None:
         if not any(folder.iterdir()):  # of files that are there already nobody knows
             write_text_atomic(path, json.dumps(what, indent=1) + "\n")
         return
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable ({error}); choose another folder") from error
+    there = read_json(path, "what the files of a folder are of")
     if there != what:
         raise InputError(
             f"{folder} holds files of {there}, asked for are {what}; choose another folder"

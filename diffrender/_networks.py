@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from diffrender._files import write_bytes_atomic
-from diffrender._tensors import parse_json
+from diffrender._tensors import json_of
 from diffrender.errors import InputError
 
 __all__ = ["NetworkFile", "shipped_file", "tuples"]
@@ -134,7 +134,7 @@ def shipped_file(package: str, name: str, absent: str) -> Path:
 
 def _config(path: Path, text: str, read: Callable[[dict[str, Any]], _Config]) -> _Config:
     try:
-        values = parse_json(text)
+        values = json_of(text)
         if not isinstance(values, dict):
             raise TypeError("not an object")
         return read(tuples(values))

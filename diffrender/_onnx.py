@@ -10,13 +10,13 @@ import torch
 
 from diffrender._hub import first_line
 from diffrender._networks import tuples
-from diffrender._tensors import parse_json
+from diffrender._tensors import json_of
 from diffrender.errors import InputError, require
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["open_session", "read_sidecar"]
+__all__ = ["open_session", "read_sidecar", "sidecar_of"]
 
 _MAX_BYTES = 2 << 30
 _Settings = TypeVar("_Settings", bound="DataclassInstance")
@@ -54,6 +54,11 @@ def _providers(runtime: Any, device: torch.device) -> list[str]:
     return [name, "CPUExecutionProvider"]
 
 
+def sidecar_of(path: Path) -> Path:
+    """The NAME.json that may lie beside a NAME.onnx."""
+    return path.with_suffix(".json")
+
+
 def read_sidecar(
     path: Path, kind: type[_Settings], required: tuple[str, ...] = ()
 ) -> _Settings | None:
@@ -62,11 +67,11 @@ def read_sidecar(
     Raises:
         InputError: the file is no JSON object of its fields, or lacks a `required` one.
     """
-    sidecar = path.with_suffix(".json")
+    sidecar = sidecar_of(path)
     if not sidecar.is_file():
         return None
     try:
-        values = parse_json(sidecar.read_text(encoding="utf-8"))
+        values = json_of(sidecar.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise TypeError("expected an object")
         unknown = set(values) - {f.name for f in fields(kind)}

@@ -24,7 +24,7 @@ __all__ = [
     "ARRAY_ERRORS",
     "check_members",
     "npy_header",
-    "parse_json",
+    "json_of",
     "read_tensors",
     "write_tensors",
 ]
@@ -70,13 +70,13 @@ def read_tensors(path: Path, key: str, most: int, what: str) -> tuple[Any, dict[
         raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {most}")
     try:
         with safe_open(path, framework="pt") as file:
-            header = parse_json((file.metadata() or {}).get(key, "null"))
+            header = json_of((file.metadata() or {}).get(key, "null"))
             return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path}: not {what} ({error})") from error
 
 
-def parse_json(text: str) -> Any:
+def json_of(text: str) -> Any:
     """JSON; ValueError for any text that is none, for what nests too deeply too."""
     try:
         return json.loads(text)

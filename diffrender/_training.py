@@ -46,6 +46,7 @@ __all__ = [
     "set_shared_rate",
     "stream",
     "stream_seed",
+    "tensors_digest",
     "training_files",
     "weights_digest",
 ]
@@ -214,8 +215,13 @@ def one_cosine(progress: float) -> float:
 
 def weights_digest(net: nn.Module) -> str:
     """A name for a network's tensors: a run that began with others is another run."""
+    return tensors_digest(net.state_dict())
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal digits of tensors, to the bit, and of their names."""
     total = hashlib.sha256()
-    for name, tensor in sorted(net.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         total.update(name.encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         total.update(flat.view(torch.uint8).numpy().tobytes())

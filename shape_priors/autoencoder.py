@@ -7,7 +7,6 @@ encoder over vertices; then, the decoder held, the encoder over points, which is
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from diffrender._checkpoint import (
     restore_optimizer,
     write_checkpoint,
 )
+from diffrender._training import tensors_digest
 from diffrender.errors import InputError, check_shape
 from diffrender.shape_priors.autoencoder_settings import AutoencoderSettings, TrainingReport
 from diffrender.shape_priors.decoder import ShapeDecoder
@@ -243,11 +243,8 @@ class _Run:
 
     def _what(self) -> str:
         """What a checkpoint must agree with: settings, and what is trained on, to the bit."""
-        total = hashlib.sha256()
-        for part in (self.shapes, self.faces, self.mirror, self.weights):
-            total.update(str(tuple(part.shape)).encode())
-            total.update(part.detach().cpu().contiguous().numpy().tobytes())
-        return f"{self._summary()} {total.hexdigest()[:16]}"
+        data = {"shapes": self.shapes, "faces": self.faces, "mirror": self.mirror}
+        return f"{self._summary()} {tensors_digest(data | {'weights': self.weights})}"
 
     def _summary(self) -> str:
         """Settings, and the shapes by their sum."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffrender._files import write_bytes_atomic
 from diffrender._registry import find_named
-from diffrender._tensors import parse_json
+from diffrender._tensors import json_of
 from diffrender.errors import InputError
 from diffrender.shape_priors.free_form import free_prior
 from diffrender.shape_priors.mesh_files import check_solid
@@ -167,7 +167,7 @@ def _header(path: Path, text: str | None) -> _Header:
     if text is None:
         raise InputError(f"{path}: a safetensors file, but not a shape prior (no 'prior' header)")
     try:
-        raw = parse_json(text)
+        raw = json_of(text)
     except ValueError as error:
         raise InputError(f"{path}: the header is not JSON ({error})") from error
     kinds = {

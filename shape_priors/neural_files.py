@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffrender._tensors import parse_json
+from diffrender._tensors import json_of
 from diffrender.blocksparse import SparsityConfig
 from diffrender.errors import InputError
 from diffrender.shape_priors.decoder import DecoderSettings, ShapeDecoder
@@ -118,7 +118,7 @@ def _sizes(settings: DecoderSettings | TextureSettings) -> dict[str, Any]:
 
 def _header(text: str) -> dict[str, Any]:
     try:
-        raw = parse_json(text)
+        raw = json_of(text)
     except ValueError as error:
         raise InputError(f"the networks' header is not JSON ({error})") from error
     keys = {"version", *PARTS}

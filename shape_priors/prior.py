@@ -104,8 +104,7 @@ class ShapePrior:
             InputError: the last dimension of `latent` is not D.
         """
         check_shape("latent", latent, "...", self.latent_size)
-        moved = latent @ self.basis.flatten(1)
-        return unit_box(self.mean + moved.unflatten(-1, (len(self.mean), 3)))
+        return unit_box(self._unfilled(latent))
 
     def decode_jacobian(self, latent: Tensor) -> Tensor:  # (D,)
         """Derivative (V, 3, D) of the vertices of `decode` to one latent, without a graph.
@@ -131,9 +130,12 @@ class ShapePrior:
             the latents, (N, D, V, 3), or (1, D, V, 3) where those of all shapes are the same.
             Without a graph.
         """
+        return self._unfilled(latent).detach(), self.basis[None].detach()
+
+    def _unfilled(self, latent: Tensor) -> Tensor:  # (..., D)
+        """(..., V, 3) before the shapes fill the unit box."""
         moved = latent @ self.basis.flatten(1)
-        raw = self.mean + moved.unflatten(-1, (len(self.mean), 3))
-        return raw.detach(), self.basis[None].detach()
+        return self.mean + moved.unflatten(-1, (len(self.mean), 3))
 
     def place(
         self,

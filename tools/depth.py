@@ -85,7 +85,8 @@ def _refuse_what_has_no_scale(model: str) -> None:
     """Before the network has run; what hub and onnx give is known only then."""
     from diffrender.depth import depth_card
 
-    kind = "relative_depth" if model == "dpt-timm" else depth_card(model).kind
+    card = depth_card(model)
+    kind = card.kind if card.needs == "image" else "relative_depth"
     if kind in ("relative_depth", "affine_inverse"):
         raise InputError(_NO_SCALE.format(kind))
 

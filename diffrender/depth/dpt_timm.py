@@ -28,6 +28,7 @@ CARD = DepthCard(
     paper="Ranftl, Bochkovskiy, Koltun, Vision Transformers for Dense Prediction, ICCV 2021",
     code_licence="Apache-2.0 (timm: Apache-2.0)",
     weights_licence="Apache-2.0 for the shipped ones, trained here from an Apache-2.0 backbone",
+    needs="image and focal",
 )
 
 _FILE = NetworkFile("diffrender.dpt", "dpt-timm weights", "save_dpt", limit=2 << 30)

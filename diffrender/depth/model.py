@@ -61,6 +61,8 @@ class DepthCard:
         code_licence: of the architecture as published; the code here is Apache-2.0.
         weights_licence: of the weights that it is usually run with.
         extra: extra of this package that it needs, or "".
+        needs: what `predict` is to be given for output of that kind; without a focal length where
+            it needs one, metric depth is relative.
     """
 
     name: str
@@ -70,6 +72,7 @@ class DepthCard:
     code_licence: str
     weights_licence: str
     extra: str = ""
+    needs: Literal["image", "image and focal"] = "image"
 
 
 class DepthModel(ABC):

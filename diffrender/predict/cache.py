@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from diffrender._files import write_bytes_atomic
-from diffrender._tensors import parse_json
+from diffrender._tensors import json_of
 from diffrender._training import is_late
 from diffrender.cameras import Camera
 from diffrender.errors import InputError
@@ -227,7 +227,7 @@ def _header(path: Path, stamp: str) -> list[str]:
         raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MAX_BYTES}")
     try:
         with safe_open(path, framework="pt") as file:
-            header = parse_json((file.metadata() or {}).get(_KEY, "null"))
+            header = json_of((file.metadata() or {}).get(_KEY, "null"))
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path}: not a readable sample file ({error})") from error
     sound = isinstance(header, dict) and set(header) == {"stamp", "refused"}

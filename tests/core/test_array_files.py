@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from diffrender._networks import NetworkFile
 from diffrender._onnx import read_sidecar
-from diffrender._tensors import parse_json, read_tensors
+from diffrender._tensors import json_of, read_tensors
 from diffrender._training import read_arrays
 from diffrender.depth.weights import load_npz_weights
 from diffrender.errors import InputError
@@ -42,7 +42,7 @@ def test_json_that_cannot_be_read_is_an_input_error_of_every_reader(
     tmp_path: Path, text: str
 ) -> None:
     with pytest.raises(ValueError):
-        parse_json(text)
+        json_of(text)
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, path, {"key": text, "diffrender.samples": text})
     with pytest.raises(InputError, match=r"x\.safetensors: not a thing"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffrender._files import readable
+from diffrender._onnx import sidecar_of
 from diffrender.datasets import KittiObject
 from diffrender.errors import InputError
 from diffrender.evaluate import read_split
@@ -121,7 +122,7 @@ def describe(job: DatasetJob) -> dict[str, Any]:
     }  # fmt: skip
     for what, name in list(files.items()):
         if name and Path(name).suffix.lower() == ".onnx":  # settings may lie beside it
-            files[f"{what} settings"] = str(Path(name).with_suffix(".json"))
+            files[f"{what} settings"] = str(sidecar_of(Path(name)))
     plain["files"] = {what: _digest(Path(p)) for what, p in files.items() if p and Path(p).exists()}
     return plain
 
