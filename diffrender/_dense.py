@@ -3,6 +3,8 @@
 Ranftl, Bochkovskiy, Koltun, "Vision Transformers for Dense Prediction", ICCV 2021, section 3:
 reassemble feature maps at several strides, fuse them from coarse to fine with residual units,
 read values out. The reassembly here resizes bilinearly, and the convolutions may be separable.
+What is told beside the picture scales and shifts the fused maps: Perez et al., "FiLM: Visual
+Reasoning with a General Conditioning Layer", AAAI 2018, section 2.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class DenseShape:
         separable: depthwise separable convolutions in the head.
         outputs: channels that are read out.
         mean, std: of the input, per channel of RGB in [0, 1].
+        told: numbers that are told beside the picture.
     """
 
     backbone: str
@@ -41,6 +44,7 @@ class DenseShape:
     outputs: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    told: int = 0
 
 
 class _Residual(nn.Module):
@@ -85,11 +89,19 @@ class DenseNet(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width // 2, shape.outputs, 3, padding=1),
         )
+        self.told = nn.ModuleList(nn.Linear(shape.told, 2 * width) for _ in self.kept if shape.told)
+        for layer in self.told:  # nothing told changes nothing, until it is learned
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
         self.channels = channels
         self.register_buffer("mean", torch.tensor(shape.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(shape.std).view(1, 3, 1, 1), persistent=False)
 
-    def raw(self, image: Tensor) -> Tensor:  # (B, 3, H, W)
+    def raw(
+        self,
+        image: Tensor,  # (B, 3, H, W)
+        told: Tensor | None = None,  # (B, T)
+    ) -> Tensor:
         """What is read out, (B, outputs, H/2, W/2), in float32 under autocast too."""
         height, width = image.shape[-2:]
         features = self.backbone((image - self.mean) / self.std)
@@ -101,7 +113,11 @@ class DenseNet(nn.Module):
             target = (height // stride, width // stride)
             feature = self.lateral[place](_resize(feature, target))
             x = feature if x is None else _resize(x, target) + feature
-            x = self.project[place](self.fuse[place](x))
+            x = self.fuse[place](x)
+            if told is not None:
+                scale, shift = self.told[place](told)[:, :, None, None].chunk(2, dim=1)
+                x = x * (1 + scale) + shift
+            x = self.project[place](x)
         assert x is not None  # _check_features refused a backbone without maps
         x = self.readout[:-1](_resize(x, (height // 2, width // 2)))
         with torch.autocast(x.device.type, enabled=False):  # steps of bfloat16 would show

@@ -18,6 +18,8 @@ from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["DptConfig", "DptNet"]
 
+_HEIGHTS = 4.0  # of log height: from a car's to a lorry's is then about -2 to 2
+
 
 @dataclass(frozen=True)
 class DptConfig:
@@ -35,7 +37,9 @@ class DptConfig:
         reference_height: metres above the road of the camera for which "metric" is in metres; a
             camera at h sees z = values * h / reference_height, for a street is as large as the
             height says: all its depths in heights are in the picture. None: of a network that was
-            not told heights, and takes them all alike.
+            not told heights, or is told them as an input.
+        height_input: the network is told the camera's height beside the picture, and may use it
+            for what stands on the road or leave it for what has a size that it knows.
         depth_range: nearest and farthest depth that "metric" can express, metres.
         mean, std: of the input, per channel of RGB in [0, 1].
         sparsity: of the backbone's linear layers (a transformer's attention and MLPs) whose
@@ -49,6 +53,7 @@ class DptConfig:
     separable: bool = True
     reference_focal: float = 240.0
     reference_height: float | None = None
+    height_input: bool = False
     depth_range: tuple[float, float] = (1.0, 120.0)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -64,6 +69,7 @@ class DptConfig:
             "channels": 4 <= self.channels <= 1024,
             "reference_focal": _positive(self.reference_focal),
             "reference_height": self.reference_height is None or _positive(self.reference_height),
+            "height_input": isinstance(self.height_input, bool),
             "depth_range": 0 < near < far < math.inf,
             "mean": len(self.mean) == 3 and all(math.isfinite(v) for v in self.mean),
             "std": len(self.std) == 3 and all(math.isfinite(v) and v > 0 for v in self.std),
@@ -93,7 +99,8 @@ class DptNet(DenseNet):
     """(B, 3, H, W) RGB in [0, 1], sides multiples of 32, to (B, 1, H/2, W/2).
 
     The values are what `DptConfig.output` says: depth at the reference focal length, or inverse
-    depth, both positive. Differentiable to the parameters and the image.
+    depth, both positive. Differentiable to the parameters, the image and the
+    heights.
 
     Raises:
         InputError: timm does not know the backbone, it has no feature maps, what it returns
@@ -105,13 +112,24 @@ class DptNet(DenseNet):
         _sparsify(backbone, config)
         shape = DenseShape(
             config.backbone, config.size, config.channels, config.separable, 1,
-            config.mean, config.std,
+            config.mean, config.std, int(config.height_input),
         )  # fmt: skip
         super().__init__(backbone, shape)
         self.config = config
 
-    def forward(self, image: Tensor) -> Tensor:  # (B, 3, H, W)
-        return self._to_values(self.raw(image))
+    def forward(
+        self,
+        image: Tensor,  # (B, 3, H, W)
+        height: Tensor | None = None,  # (B,) metres of the cameras above the road; None: KITTI's
+    ) -> Tensor:
+        return self._to_values(self.raw(image, self._told(image, height)))
+
+    def _told(self, image: Tensor, height: Tensor | None) -> Tensor | None:  # (B, ...), (B,)
+        if not self.config.height_input:
+            return None
+        if height is None:
+            height = image.new_full(image.shape[:1], CAMERA_HEIGHT)
+        return (height / CAMERA_HEIGHT).log()[:, None] * _HEIGHTS
 
     def _to_values(self, raw: Tensor) -> Tensor:  # (B, 1, h, w)
         if self.config.output == "affine_inverse":

@@ -119,39 +119,43 @@ class DptTimm(DepthModel):
         config = self.net.config
         with torch.inference_mode():
             if config.output == "affine_inverse":
-                values = resize_map(self._look(image), (height, width))
+                values = resize_map(self._look(image, camera_height), (height, width))
                 return DepthPrediction(values.cpu().numpy(), "affine_inverse")
-            values = self._depth(image)
+            values = self._depth(image, camera_height)
             if self.settings.close_views is not None:
-                values = self._look_closer(image, values, self.settings.close_views)
+                values = self._look_closer(image, values, camera_height)
             if focal is None:
                 return DepthPrediction(values.cpu().numpy(), "relative_depth")
             focal_of_input = focal * _input_size((height, width), config.size)[1] / width
             values = values * config.metres(focal_of_input, camera_height)
         return DepthPrediction(values.cpu().numpy(), "metric")
 
-    def _look(self, image: np.ndarray) -> Tensor:  # (H, W, 3)
+    def _look(self, image: np.ndarray, camera_height: float | None) -> Tensor:  # (H, W, 3)
         """Mean over the picture and its mirror image of what may be averaged, (1, 1, h, w)."""
         config = self.net.config
         x = to_input(image, _input_size(image.shape[:2], config.size), self.device)
-        seen = self.net(torch.cat([x, x.flip(-1)]))
+        height = None if camera_height is None else x.new_full((2,), camera_height)
+        seen = self.net(torch.cat([x, x.flip(-1)]), height)
         if config.output == "metric":
             seen = seen.reciprocal()
         return (seen[:1] + seen[1:].flip(-1)) / 2
 
-    def _depth(self, image: np.ndarray) -> Tensor:  # (H, W, 3)
+    def _depth(self, image: np.ndarray, camera_height: float | None) -> Tensor:  # (H, W, 3)
         """(H, W) depth as the reference camera would see it."""
         # Inverse depth is what bilinear upsampling leaves undistorted on a plane.
-        return resize_map(self._look(image), image.shape[:2]).reciprocal()
+        return resize_map(self._look(image, camera_height), image.shape[:2]).reciprocal()
 
-    def _look_closer(self, image: np.ndarray, whole: Tensor, share: float) -> Tensor:
+    def _look_closer(
+        self, image: np.ndarray, whole: Tensor, camera_height: float | None
+    ) -> Tensor:  # (H, W, 3), (H, W)
         """(H, W) depth of the whole picture, joined with closer views' where it is far."""
         total, weight = whole.log(), torch.ones_like(whole)
-        for rows, columns in _close_views(image.shape[:2], share):
+        assert self.settings.close_views is not None
+        for rows, columns in _close_views(image.shape[:2], self.settings.close_views):
             view = np.ascontiguousarray(image[rows, columns])
             longer = self._pixels_of_input(view) / self._pixels_of_input(image)  # focal length
             trust = _fading_to_the_rim(whole[rows, columns]) * _far(whole[rows, columns])
-            total[rows, columns] += trust * (longer * self._depth(view)).log()
+            total[rows, columns] += trust * (longer * self._depth(view, camera_height)).log()
             weight[rows, columns] += trust
         return (total / weight).exp()
 

@@ -132,8 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--channels", type=int, default=DptConfig.channels, help="of the head")
     parser.add_argument("--size", type=int, nargs=2, default=DptConfig.size, metavar=("H", "W"))
     parser.add_argument(
-        "--heights", action="store_true",
-        help="depth in heights of the camera above the road, which has to be told afterwards",
+        "--heights", choices=["input", "unit"],
+        help="of the camera above the road, to be told afterwards: an input of the network, or "
+        "the unit of its depth",
     )  # fmt: skip
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--density", type=float, help="of a transformer's linear layers")
@@ -148,7 +149,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         begun, backbone=given.backbone, channels=given.channels, size=(height, width),
         sparsity=sparsity,
     )  # fmt: skip
-    if given.heights and begun.reference_height is None:
+    if given.heights == "input":
+        config = replace(config, height_input=True)
+    if given.heights == "unit" and begun.reference_height is None:
         config = replace(config, reference_height=CAMERA_HEIGHT)
     if given.start_backbone is not None:
         mean, std = classifier_colours(given.backbone)

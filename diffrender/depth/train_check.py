@@ -27,7 +27,7 @@ def check_errors(net: DptNet, frames: FrameSet, cap: float = 80.0) -> dict[str, 
     for start in range(0, len(frames), 8):
         batch = whole_frames(frames, net.config, np.arange(start, min(start + 8, len(frames))))
         with torch.inference_mode():
-            predicted = net(batch.image)
+            predicted = net(batch.image, batch.height)
         d = torch.where(batch.depth > 0, (predicted / batch.depth).log(), 0.0)
         known = (batch.depth > 0) & torch.isfinite(batch.depth)
         objects.append(object_errors(d, known, batch.owner).abs())

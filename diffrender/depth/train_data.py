@@ -21,6 +21,7 @@ from diffrender.road import CAMERA_HEIGHT
 __all__ = ["Batch", "FrameSet", "load_frames", "make_batch", "whole_frames"]
 
 _MAX_BYTES = 12 << 30
+_MISTOLD = 0.02  # standard deviation of log height: mounts are measured, and loads sink cars
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ class Batch:
         depth: (B, 1, h/2, w/2) float32 metres, 0 = unknown, inf = sky.
         factor: (B,) metres per metre of `depth`: multiply by it for the true depth.
         owner: (B, 1, h/2, w/2) uint8, as the frames have it.
+        height: (B,) float32 metres of the camera above the road, as the network is told.
     """
 
     image: Tensor  # (B, 3, h, w)
     depth: Tensor  # (B, 1, h/2, w/2)
     factor: Tensor  # (B,)
     owner: Tensor  # (B, 1, h/2, w/2)
+    height: Tensor  # (B,)
 
 
 def load_frames(*folders: Path, limit: int | None = None) -> FrameSet:
@@ -119,7 +122,7 @@ def make_batch(
     height, width = config.size
     images = np.empty((count, height, width, 3), np.float32)
     depths = np.empty((count, 1, height // 2, width // 2), np.float32)
-    factors = np.empty(count, np.float32)
+    factors, heights = np.empty(count, np.float32), np.empty(count, np.float32)
     owners = np.empty((count, 1, height // 2, width // 2), np.uint8)
     frame_height, frame_width = frames.images.shape[1:3]
     for row, index in enumerate(draw.integers(0, len(frames), count)):
@@ -146,11 +149,15 @@ def make_batch(
         depths[row, 0] = _nearest(depth, (height // 2, width // 2)) / factors[row]
         owners[row, 0] = _nearest(owner, (height // 2, width // 2))
         images[row] = recolour(images[row] / 255.0, augmentation, draw)
+        heights[row] = frames.height[index]
+        if config.height_input:
+            heights[row] *= np.exp(_MISTOLD * draw.standard_normal())
     return Batch(
         torch.from_numpy(images).permute(0, 3, 1, 2),
         torch.from_numpy(depths),
         torch.from_numpy(factors),
         torch.from_numpy(owners),
+        torch.from_numpy(heights),
     )
 
 
@@ -178,6 +185,7 @@ def whole_frames(frames: FrameSet, config: DptConfig, indices: np.ndarray) -> Ba
         torch.from_numpy(depths[:, None] / factors[:, None, None, None]),
         torch.from_numpy(factors),
         torch.from_numpy(owners[:, None]),
+        torch.from_numpy(heights),
     )
 
 

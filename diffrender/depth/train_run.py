@@ -122,7 +122,7 @@ class Run:
             freeze_norm(self.net.backbone)
         image = batch.image.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bfloat16):
-            predicted = self.net(image)
+            predicted = self.net(image, batch.height)
         far = self.net.config.depth_range[1]
         terms = depth_loss(predicted, batch.depth, batch.owner, far, self.settings.weights)
         if not torch.isfinite(terms["total"]):
@@ -177,10 +177,13 @@ class Run:
         may_differ: dict[str, Any] = {"size": mine.size}
         if first.config.reference_height is None:  # it then means the same at the reference's
             may_differ["reference_height"] = mine.reference_height
+        if not first.config.height_input:  # what is told changes nothing yet
+            may_differ["height_input"] = mine.height_input
         if replace(first.config, **may_differ) != mine:
             raise InputError(f"{path}: made with another configuration: {first.config}")
-        self.net.load_state_dict(first.state_dict())
-        self.mean.module.load_state_dict(first.state_dict())
+        state = self.net.state_dict() | first.state_dict()
+        self.net.load_state_dict(state)
+        self.mean.module.load_state_dict(state)
         self.begun = weights_digest(self.net)
 
     def begin_with_backbone(self, path: Path) -> None:
@@ -198,7 +201,8 @@ class Run:
                 run that began with other weights than this one.
         """
         state = _read(path)
-        config = {"reference_height": None, **state["config"]}  # runs of before do not say it
+        before = {"reference_height": None, "height_input": False}  # runs then do not say
+        config = before | state["config"]
         if config != _plain(asdict(self.net.config)):
             raise InputError(f"{path}: made with another configuration: {state['config']}")
         mine, theirs = _identity(self.settings), state["settings"]

@@ -40,6 +40,20 @@ def test_convention_depth_is_told_in_heights_where_the_network_is_told_them() ->
         torch.testing.assert_close(2 * batch.depth, blind.depth)
 
 
+def test_heights_are_told_about_right_in_training_and_as_they_are_in_checks() -> None:
+    frames = replace(planes(), height=np.full(6, 2.2, np.float32))
+    asked = replace(TINY, height_input=True)
+    assert whole_frames(frames, asked, np.array([0, 1])).height.tolist() == [pytest.approx(2.2)] * 2
+    blind, told = (
+        make_batch(frames, config, Augmentation(), 64, np.random.default_rng(3)).height.numpy()
+        for config in (TINY, asked)
+    )
+    np.testing.assert_allclose(blind, 2.2, rtol=1e-6)
+    off = np.log(told / 2.2)
+    assert 0.015 < off.std() < 0.025
+    assert abs(off.mean()) < 0.008
+
+
 def test_crops_keep_depth_and_focal_length_together() -> None:
     # On a road seen at focal length f, depth times the row below the horizon is 1.65 f; in the
     # normalized depth that is 1.65 times the reference, whatever the crop and its resizing were.

@@ -78,7 +78,7 @@ def test_weights_of_the_terms() -> None:
             TrainSettings(**share)
     image = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     depth, known = torch.full((2, 1, 32, 48), 10.0), torch.ones(2, 1, 32, 48, dtype=torch.uint8)
-    batch = Batch(image, depth, torch.ones(2), known)
+    batch = Batch(image, depth, torch.ones(2), known, torch.ones(2))
     totals = []
     for weight in (0.0, 2.0):
         torch.manual_seed(0)

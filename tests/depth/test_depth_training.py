@@ -150,8 +150,13 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     main([*more, *larger.split()])
     assert load_dpt(tmp_path / "more" / "weights.safetensors").config.size == (96, 128)
     told = [*files[:-1], str(tmp_path / "told"), *more[-2:], *small.split()]
-    main([*told, "--heights"])
+    main([*told, "--heights", "unit"])
     assert load_dpt(tmp_path / "told" / "weights.safetensors").config.reference_height == 1.65
+    told[told.index("--out") + 1] = str(tmp_path / "input")
+    main([*told, "--heights", "input"])
+    learned = load_dpt(tmp_path / "input" / "weights.safetensors")
+    assert learned.config.height_input
+    assert all(float(layer.weight.detach().abs().max()) > 0 for layer in learned.told)
     with pytest.raises(InputError, match="another configuration"):
         main(
             [*files[:-1], str(tmp_path / "other"), *more[-2:], *small.replace("8", "4", 1).split()]

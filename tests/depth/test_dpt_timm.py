@@ -209,6 +209,28 @@ def test_a_network_that_was_not_told_heights_takes_them_alike(
     np.testing.assert_array_equal(low.values, high.values)
 
 
+def test_a_height_that_is_an_input_changes_what_it_was_learned_to(
+    net: DptNet, image: np.ndarray, tmp_path: Path
+) -> None:
+    told = DptNet(dataclasses.replace(SMALL, height_input=True)).eval()
+    told.load_state_dict(told.state_dict() | net.state_dict())
+    x = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():  # nothing was learned yet
+        torch.testing.assert_close(told(x, torch.tensor([1.0, 2.6])), net.eval()(x))
+        draw = torch.Generator().manual_seed(1)
+        for layer in told.told:
+            layer.weight.copy_(0.3 * torch.randn(layer.weight.shape, generator=draw))
+    model = create_depth("dpt-timm", save_dpt(told, tmp_path / "told.safetensors"))
+    assert model.net.config.height_input
+    low, usual, high = (model.predict(image, 100.0, h).values for h in (1.0, 1.65, 2.6))
+    assert not np.allclose(low / high, np.mean(low / high), rtol=0.01)  # no factor alone
+    np.testing.assert_array_equal(model.predict(image, 100.0).values, usual)
+    height = torch.tensor([1.2, 1.8], requires_grad=True)
+    told(x, height).log().mean().backward()
+    assert height.grad is not None
+    assert bool((height.grad.abs() > 0).all())
+
+
 def test_values_mirror_with_the_image(net: DptNet, image: np.ndarray, tmp_path: Path) -> None:
     model = create_depth("dpt-timm", save_dpt(net, tmp_path / "net.safetensors"))
     mirrored = model.predict(np.ascontiguousarray(image[:, ::-1])).values[:, ::-1]

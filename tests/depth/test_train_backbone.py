@@ -87,7 +87,7 @@ def step(settings: TrainSettings) -> tuple[Run, dict[str, torch.Tensor]]:
     image = torch.rand(2, 3, 64, 96, generator=draw)
     depth = 5 + 20 * torch.rand(2, 1, 32, 48, generator=draw)
     owner = torch.zeros(2, 1, 32, 48, dtype=torch.uint8)
-    run.learn(Batch(image, depth, torch.ones(2), owner))
+    run.learn(Batch(image, depth, torch.ones(2), owner, torch.ones(2)))
     return run, before
 
 
