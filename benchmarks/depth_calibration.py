@@ -28,7 +28,8 @@ def factors(weights: Path, settings: StreetSettings, count: int) -> list[float]:
     """Median of truth over prediction of every street, truth below 80 m."""
     network, found = create_depth("dpt-timm", weights), []
     for frame in SyntheticStreets(_SEED, count, settings=settings):
-        values = network.predict(frame.image, float(frame.camera.intrinsics[0, 0])).values
+        focal = float(frame.camera.intrinsics[0, 0])
+        values = network.predict(frame.image, focal, frame.camera_height).values
         known = (frame.depth > 0) & (frame.depth < 80)
         found.append(float(np.median(frame.depth[known] / values[known])))
     return found

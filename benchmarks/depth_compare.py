@@ -1,12 +1,12 @@
 """Compare the weights of depth networks on frames whose depth is exact.
 
 python benchmarks/depth_compare.py --weights A.safetensors B.safetensors --frames FOLDER ...
-    [--close-views SHARE] [--json FILE]
+    [--close-views SHARE] [--no-heights] [--json FILE]
 
 The frames are those of `python -m diffrender.datasets.depth_frames`, at any size; focal length and
-camera height are told. "shipped" names the shipped weights; with `--close-views` each is measured
-without and with them. Truth below 80 m counts. A vehicle's error is how far its log depth is off in
-the mean over its pixels.
+camera height are told (`--no-heights`: KITTI's in place of the latter). "shipped" names the shipped
+weights; with `--close-views` each is measured without and with them. Truth below 80 m counts. A
+vehicle's error is how far its log depth is off in the mean over its pixels.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ from diffrender.depth.train_loss import object_errors
 _CAP = 80.0  # metres
 
 
-def errors_of(network: DepthModel, frames: FrameSet) -> dict[str, float]:
+def errors_of(network: DepthModel, frames: FrameSet, heights: bool) -> dict[str, float]:
     """Mean abs-rel as predicted and median scaled, and the vehicles' errors, median and mean."""
     plain, scaled, vehicles = [], [], []
     for index, image in enumerate(frames.images):
         depth = frames.depth[index].astype(np.float32)
-        values = network.predict(
-            image, float(frames.focal[index]), float(frames.height[index])
-        ).values
+        height = float(frames.height[index]) if heights else None
+        values = network.predict(image, float(frames.focal[index]), height).values
         known = (depth > 0) & (depth < _CAP)
         ratio = values[known] / depth[known]
         plain.append(np.abs(ratio - 1).mean())
@@ -57,6 +56,12 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", required=True)
     parser.add_argument("--frames", type=Path, nargs="+", required=True)
     parser.add_argument("--close-views", type=float, metavar="SHARE")
+    parser.add_argument(
+        "--heights",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="tell the cameras' own",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
@@ -72,7 +77,9 @@ def main() -> None:
     found = {}
     for folder in asked.frames:
         frames = load_frames(folder)
-        found[folder.name] = {name: errors_of(net, frames) for name, net in networks.items()}
+        found[folder.name] = {
+            name: errors_of(net, frames, asked.heights) for name, net in networks.items()
+        }
         for name, errors in found[folder.name].items():
             said = ", ".join(f"{key} {value:.4g}" for key, value in errors.items())
             print(f"{folder.name} ({len(frames)} frames), {name}: {said}", flush=True)

@@ -89,10 +89,7 @@ class DenseNet(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width // 2, shape.outputs, 3, padding=1),
         )
-        self.told = nn.ModuleList(nn.Linear(shape.told, 2 * width) for _ in self.kept if shape.told)
-        for layer in self.told:  # nothing told changes nothing, until it is learned
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.told = nn.ModuleList(_zeros(shape.told, 2 * width) for _ in self.kept if shape.told)
         self.channels = channels
         self.register_buffer("mean", torch.tensor(shape.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(shape.std).view(1, 3, 1, 1), persistent=False)
@@ -132,6 +129,14 @@ def _convolution(inputs: int, outputs: int, separable: bool) -> nn.Module:
         nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False),
         nn.Conv2d(inputs, outputs, 1),
     )
+
+
+def _zeros(inputs: int, outputs: int) -> nn.Linear:
+    """What is told through it changes nothing until it is learned."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
