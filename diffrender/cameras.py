@@ -7,8 +7,9 @@ Loaders convert: OpenCV and KITTI count from the centre of the first pixel.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -63,9 +64,9 @@ class Camera:
         check_shape("Camera.intrinsics", self.intrinsics, "...", 3, 3)
         check_shape("Camera.rotation", self.rotation, "...", 3, 3)
         check_shape("Camera.translation", self.translation, "...", 3)
-        height, width = self.size
-        if height < 1 or width < 1:
-            raise InputError(f"Camera.size is {self.size}, expected positive (height, width)")
+        for name in ("intrinsics", "rotation", "translation"):
+            _check_floating(f"Camera.{name}", getattr(self, name))
+        object.__setattr__(self, "size", _whole_size("Camera.size", self.size))
         if self.distortion is not None:
             check_coefficients("Camera.distortion", self.distortion)
             have, want = self.distortion, self.intrinsics
@@ -92,6 +93,7 @@ class Camera:
         """
         check_shape("intrinsics", intrinsics, "...", 3, 3)
         _check_intrinsics("intrinsics", intrinsics)
+        _check_floating("intrinsics", intrinsics)
         if pixel_centres not in ("half", "integer"):
             raise InputError(f"pixel_centres is {pixel_centres!r}, expected 'half' or 'integer'")
         if pixel_centres == "integer":
@@ -124,6 +126,7 @@ class Camera:
                 not 0 and the third row 0, 0, 1.
         """
         check_shape("projection", projection, "...", 3, 4)
+        _check_floating("projection", projection)
         intrinsics = projection[..., :3]
         _check_intrinsics("projection[..., :3]", intrinsics)
         focal = intrinsics.diagonal(dim1=-2, dim2=-1)
@@ -204,11 +207,11 @@ class Camera:
         in_camera = self.world_to_camera(points)
         depth = in_camera[..., 2]
         if self.distortion is not None:
-            return self._lens_pixels(in_camera), depth
+            return _same_points(self._lens_pixels(in_camera), depth)
         homogeneous = in_camera @ self.intrinsics.mT
         tiny = torch.finfo(depth.dtype).eps
         safe = torch.where(depth.abs() < tiny, torch.full_like(depth, tiny), depth)
-        return homogeneous[..., :2] / safe.unsqueeze(-1), depth
+        return _same_points(homogeneous[..., :2] / safe.unsqueeze(-1), depth)
 
     def _lens_pixels(self, in_camera: Tensor) -> Tensor:  # (..., N, 3)
         assert self.distortion is not None
@@ -229,7 +232,8 @@ class Camera:
         x = (pixels[..., 0] - k[..., 0, 2] - k[..., 0, 1] * y) / k[..., 0, 0]
         if self.distortion is not None:
             x, y = undistort(torch.stack([x, y], dim=-1), self.distortion).unbind(-1)
-        return self.camera_to_world(torch.stack([x * depth, y * depth, depth], dim=-1))
+        x, y = x * depth, y * depth
+        return self.camera_to_world(torch.stack([x, y, depth.expand(x.shape)], dim=-1))
 
     def crop(self, left: Tensor | float, top: Tensor | float, size: tuple[int, int]) -> Camera:
         """Camera of the window whose top-left corner is (left, top), of `size` (height, width).
@@ -238,6 +242,7 @@ class Camera:
         """
         left = torch.as_tensor(left).to(self.intrinsics)
         top = torch.as_tensor(top).to(self.intrinsics)
+        left, top = torch.broadcast_tensors(left, top)
         zero = torch.zeros_like(left)
         column = torch.stack([left, top, zero], dim=-1)
         shift = torch.stack([torch.zeros_like(column), torch.zeros_like(column), column], dim=-1)
@@ -247,6 +252,7 @@ class Camera:
         """Intrinsics after resizing the image by (scale_x, scale_y), corner based."""
         scale_x = torch.as_tensor(scale_x).to(self.intrinsics)
         scale_y = torch.as_tensor(scale_y).to(self.intrinsics)
+        scale_x, scale_y = torch.broadcast_tensors(scale_x, scale_y)
         factors = torch.stack([scale_x, scale_y, torch.ones_like(scale_x)], dim=-1)
         return self.intrinsics * factors.unsqueeze(-1)
 
@@ -265,6 +271,29 @@ class Camera:
         cropped = self.crop(left, top, size)
         intrinsics = cropped.scale(size[1] / (right - left), size[0] / (bottom - top))
         return dataclasses.replace(cropped, intrinsics=intrinsics)
+
+
+def _same_points(pixels: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:  # (..., 2), (...)
+    """Intrinsics of more cameras than poses: depth is then the same for several."""
+    points = pixels.shape[:-1]
+    return pixels, depth if depth.shape == points else depth.expand(points)
+
+
+def _check_floating(name: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point():
+        raise InputError(f"{name} has dtype {tensor.dtype}, expected floating numbers: .float()")
+
+
+def _whole_size(name: str, size: Any) -> tuple[int, int]:
+    try:
+        height, width = size
+        if type(size) is not tuple or type(height) is not int or type(width) is not int:
+            height, width = operator.index(height), operator.index(width)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is {size!r}, expected whole (height, width)") from error
+    if height < 1 or width < 1:
+        raise InputError(f"{name} is {size}, expected positive (height, width)")
+    return height, width
 
 
 def _check_intrinsics(name: str, intrinsics: Tensor) -> None:  # (..., 3, 3)

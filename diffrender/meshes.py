@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import itertools
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -93,6 +93,16 @@ class MeshBatch:
     vertex_offsets: Tensor  # (B + 1,)
     face_offsets: Tensor  # (B + 1,)
 
+    def __post_init__(self) -> None:
+        if torch.compiler.is_compiling() or type(self.face_offsets) is not Tensor:
+            return  # their values are not known
+        vertices = _offsets("vertex_offsets", self.vertex_offsets, len(self.vertices), "vertices")
+        faces = _offsets("face_offsets", self.face_offsets, len(self.faces), "faces")
+        if vertices != faces:
+            raise InputError(
+                f"MeshBatch.vertex_offsets are of {vertices} meshes and face_offsets of {faces}"
+            )
+
     def __len__(self) -> int:
         return self.face_offsets.shape[0] - 1
 
@@ -133,14 +143,42 @@ class MeshBatch:
         return owner.to(self.vertices.device)
 
 
-_repeated: OrderedDict[tuple[int, int, int], tuple[weakref.ref[Tensor], int, _Repeated]]
+def _offsets(name: str, offsets: Tensor, count: int, of: str) -> int:
+    """Number of meshes, after a check that kernels may trust the offsets."""
+    shape, device = tuple(offsets.shape), offsets.device.type
+    if offsets.dtype != torch.int64 or device != "cpu" or len(shape) != 1 or not shape[0]:
+        raise InputError(
+            f"MeshBatch.{name} is {offsets.dtype} {shape} on {device}, expected int64 (B + 1,) on "
+            "the CPU"
+        )
+    ends = offsets.tolist()
+    if ends[0] != 0 or ends[-1] != count or any(b < a for a, b in itertools.pairwise(ends)):
+        raise InputError(
+            f"MeshBatch.{name} are {ends[:8]}{' ...' if len(ends) > 8 else ''}, expected numbers "
+            f"that do not fall, from 0 to the {count} {of}"
+        )
+    return len(ends) - 1
+
+
+# Callers may write into what they were given: what is kept is kept with its versions.
+_repeated: OrderedDict[
+    tuple[int, int, int], tuple[weakref.ref[Tensor], int, _Repeated, tuple[int, ...]]
+]
 _repeated = OrderedDict()
+_kept: OrderedDict[int, tuple[Tensor, int]] = OrderedDict()
 
 
-@functools.lru_cache(maxsize=64)
 def kept_ends(count: int) -> Tensor:
+    """(0, count), the same tensor as the last time where nobody wrote into it."""
+    seen = _kept.get(count)
+    if seen is not None and seen[0]._version == seen[1]:
+        return seen[0]
     with torch.inference_mode(False):  # what is kept may meet autograd later
-        return torch.tensor([0, count])
+        made = torch.tensor([0, count])
+    _kept[count] = (made, made._version)
+    while len(_kept) > 64:
+        _kept.popitem(last=False)
+    return made
 
 
 def _ends(count: int) -> Tensor:
@@ -157,11 +195,17 @@ def _repeat_faces(faces: Tensor, batch: int, count: int) -> _Repeated:  # (F, 3)
         return _repeat_faces_anew(faces, batch, count)
     key = (id(faces), batch, count)
     seen = _repeated.get(key)
-    if seen is not None and seen[0]() is faces and seen[1] == faces._version:
+    if (
+        seen is not None
+        and seen[0]() is faces
+        and seen[1] == faces._version
+        and seen[3] == tuple(t._version for t in seen[2])
+    ):
         return seen[2]
     with torch.inference_mode(False):
         made = _repeat_faces_anew(faces, batch, count)
-    _repeated[key] = (weakref.ref(faces), faces._version, made)
+    versions = tuple(t._version for t in made)
+    _repeated[key] = (weakref.ref(faces), faces._version, made, versions)
     while len(_repeated) > 8:
         _repeated.popitem(last=False)
     return made
@@ -189,10 +233,11 @@ def pack_meshes(meshes: list[Mesh]) -> MeshBatch:
 def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:  # (..., V, 3), (F, 3)
     """Unit normals of the faces, outward for counter-clockwise faces; zero if degenerate.
 
-    Shapes: (..., V, 3), (F, 3) -> (..., F, 3). Differentiable to the vertices.
+    Shapes: (..., V, 3), (F, 3) -> (..., F, 3). Differentiable to the vertices; a face without area
+    has no direction and no gradient.
     """
     a, b, c = (vertices[..., faces[:, i], :] for i in range(3))
-    return torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+    return _unit(torch.linalg.cross(b - a, c - a))
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:  # (..., V, 3), (F, 3)
@@ -202,4 +247,11 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:  # (..., V, 3), (
     total = torch.zeros_like(vertices)
     for i in range(3):
         total = total.index_add(-2, faces[:, i], weighted)
-    return torch.nn.functional.normalize(total, dim=-1)
+    return _unit(total)
+
+
+def _unit(vectors: Tensor) -> Tensor:  # (..., 3)
+    """Of length 1; 0 without a gradient where they are too short for a direction."""
+    there = vectors.detach().norm(dim=-1, keepdim=True) > 1e-12
+    some = torch.where(there, vectors, torch.ones_like(vectors))
+    return torch.where(there, torch.nn.functional.normalize(some, dim=-1), 0.0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffrender.errors import check_shape
+from diffrender.errors import InputError, check_shape
 
 __all__ = ["box_overlap_3d", "box_overlap_bev", "rectangle_corners"]
 
@@ -64,14 +64,13 @@ def _intersection_area(a: np.ndarray, b: np.ndarray) -> float:
 
 def box_overlap_bev(first: np.ndarray, second: np.ndarray) -> float:  # (7,), (7,)
     """Intersection over union seen from above; arguments as `box_overlap_3d`."""
+    first, second = _box("first", first), _box("second", second)
     intersection, areas = _bev(first, second)
     union = sum(areas) - intersection
-    return intersection / union if union > 0 else 0.0
+    return min(intersection / union, 1.0) if union > 0 else 0.0
 
 
 def _bev(first: np.ndarray, second: np.ndarray) -> tuple[float, tuple[float, float]]:
-    check_shape("first", first, 7)
-    check_shape("second", second, 7)
     a, b = (rectangle_corners(q[[0, 2]], q[3], q[4], q[6]) for q in (first, second))
     return _intersection_area(a, b), (float(first[3] * first[4]), float(second[3] * second[4]))
 
@@ -81,11 +80,22 @@ def box_overlap_3d(first: np.ndarray, second: np.ndarray) -> float:  # (7,), (7,
 
     A box is (x, y, z, length, width, height, yaw): (x, y, z) the centre of the bottom face in
     the camera frame (y down), metres; yaw is KITTI rotation_y, radians. Returns a float in [0, 1].
+
+    Raises:
+        InputError: not seven finite numbers.
     """
-    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    first, second = _box("first", first), _box("second", second)
     area, areas = _bev(first, second)
     top = max(first[1] - first[5], second[1] - second[5])
     bottom = min(first[1], second[1])
     common = area * max(bottom - top, 0.0)
     union = areas[0] * first[5] + areas[1] * second[5] - common
-    return float(common / union) if union > 0 else 0.0
+    return min(float(common / union), 1.0) if union > 0 else 0.0
+
+
+def _box(name: str, box: np.ndarray) -> np.ndarray:  # (7,)
+    box = np.asarray(box, dtype=np.float64)
+    check_shape(name, box, 7)
+    if not np.isfinite(box).all():
+        raise InputError(f"{name} is {box.tolist()}, expected finite numbers")
+    return box

@@ -7,13 +7,14 @@ run under a plain `torch.autograd.Function`: the dispatcher would cost more than
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["define", "differentiable", "library", "plain", "pointer"]
+__all__ = ["define", "differentiable", "library", "once", "plain", "pointer"]
 
 library = torch.library.Library("diffrender", "FRAGMENT")
 
@@ -43,6 +44,46 @@ def define(schema: str, run: Callable[..., Any], fake: Callable[..., Any], key: 
     return name
 
 
+class _Once(torch.autograd.Function):
+    """Gradients as they are, tied to what they were made of by a gradient that is refused."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(t.detach() for t in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(
+            "this operation has first derivatives only: its gradient was differentiated "
+            "(a Hessian, or backward through a gradient of create_graph=True)"
+        )
+
+
+def once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A gradient that raises when it is differentiated itself, in place of counting as constant.
+
+    torch's `once_differentiable` hangs its refusal on tensors that no leaf knows, so that
+    `torch.autograd.grad` and Hessians pass it by.
+    """
+
+    @functools.wraps(backward)
+    def run(ctx: Any, *grads: Any) -> Any:
+        found = backward(ctx, *grads)
+        # Gradients are tracked here only with create_graph=True, and by compilers.
+        if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return found
+        all_found = found if isinstance(found, tuple) else (found,)
+        made = [t for t in all_found if isinstance(t, Tensor)]
+        of = [t for t in (*ctx.saved_tensors, *grads) if isinstance(t, Tensor) and t.requires_grad]
+        if not made or not of or any(type(t) not in (Tensor, torch.nn.Parameter) for t in made):
+            return found
+        tied = iter(_Once.apply(len(made), *made, *of))
+        result = tuple(next(tied) if isinstance(t, Tensor) else t for t in all_found)
+        return result if isinstance(found, tuple) else result[0]
+
+    return run
+
+
 def differentiable(
     name: str,
     forward: Callable[..., Any],
@@ -58,7 +99,7 @@ def differentiable(
         setup: keeps in `ctx` what the gradient needs.
         backward, traced_backward: the gradient by Python functions, and by registered operators.
     """
-    torch.library.register_autograd(name, traced_backward, setup_context=setup, lib=library)
+    torch.library.register_autograd(name, once(traced_backward), setup_context=setup, lib=library)
     operator = getattr(torch.ops.diffrender, name.split("::")[1])
 
     def run(ctx: Any, *arguments: Any) -> Any:  # torch binds a separate setup_context slowly
@@ -66,13 +107,7 @@ def differentiable(
         setup(ctx, arguments, output)
         return output
 
-    refuse_twice = torch.autograd.function.once_differentiable(backward)
-
-    def run_backward(ctx: Any, *grads: Any) -> Any:
-        # Gradients are tracked here only with create_graph=True; the check then costs its time.
-        return (refuse_twice if torch.is_grad_enabled() else backward)(ctx, *grads)
-
-    members = {"forward": staticmethod(run), "backward": staticmethod(run_backward)}
+    members = {"forward": staticmethod(run), "backward": staticmethod(once(backward))}
     eager: Any = type(name.split("::")[1], (torch.autograd.Function,), members)
 
     def call(*arguments: Any) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
-from diffrender.native.operators import plain
+from diffrender.native.operators import once, plain
 from diffrender.raster._native_ops import check_status, define, kernel, library
 
 __all__ = ["ops"]
@@ -83,7 +83,7 @@ def _grad(ctx: Any, _: None, grad_depth: Tensor, grad_square: Tensor) -> tuple[A
 
 
 torch.library.register_autograd(
-    "diffrender::rasterize_points", _grad, setup_context=_setup, lib=library
+    "diffrender::rasterize_points", once(_grad), setup_context=_setup, lib=library
 )
 
 ops = torch.ops.diffrender

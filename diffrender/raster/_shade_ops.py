@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
-from diffrender.native.operators import plain
+from diffrender.native.operators import once, plain
 from diffrender.raster._native_ops import check_status, define, kernel, library
 
 __all__ = ["ops"]
@@ -110,6 +110,8 @@ def _grad(ctx: Any, colour: Tensor, rest: Tensor, *_: None) -> tuple[Any, ...]:
     return *grads, *([None] * (_INPUTS - 2))
 
 
-torch.library.register_autograd("diffrender::soft_shade", _grad, setup_context=_setup, lib=library)
+torch.library.register_autograd(
+    "diffrender::soft_shade", once(_grad), setup_context=_setup, lib=library
+)
 
 ops = torch.ops.diffrender

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
-from diffrender.native.operators import plain
+from diffrender.native.operators import once, plain
 from diffrender.raster._native_ops import check_status, define, kernel, library
 
 __all__ = ["ops"]
@@ -120,7 +120,7 @@ def _grad(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 
 
 torch.library.register_autograd(
-    "diffrender::sample_texture", _grad, setup_context=_setup, lib=library
+    "diffrender::sample_texture", once(_grad), setup_context=_setup, lib=library
 )
 
 ops = torch.ops.diffrender

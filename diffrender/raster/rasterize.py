@@ -27,9 +27,10 @@ def rasterize(
 ) -> Fragments:
     """Hard visibility of triangles: the `layers` nearest faces behind every pixel centre.
 
-    Top-left fill rule, no cracks and no double hits on shared edges; equal depths go to the lower
-    face index. Faces may cross the camera plane; nothing nearer than 0.01 m is drawn. Degenerate
-    faces draw nothing.
+    Top-left fill rule, no cracks and no double hits on shared edges; depths that are the same
+    number go to the lower face index (of coincident faces whose corners are listed in another
+    order, rounding decides). Faces may cross the camera plane; nothing nearer than 0.01 m is drawn.
+    Degenerate faces draw nothing.
 
     Shapes: `meshes` is a `Mesh`, a pair of tensors (vertices (..., V, 3), faces (F, 3)), or a
     `MeshBatch` of B meshes of any sizes, which counts as leading dimension (B,). Leading

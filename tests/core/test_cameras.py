@@ -145,3 +145,41 @@ def test_projections_that_cannot_be_solved_are_refused(row: list[float], message
     singular[2] = torch.tensor(row)
     with pytest.raises(InputError, match=message):
         Camera.from_projection(singular, (10, 10), pixel_centres="half")
+
+
+def test_whole_number_matrices_and_sizes_of_other_kinds() -> None:
+    whole = K.long()
+    for make in (
+        lambda: Camera.from_intrinsics(whole, (240, 640), pixel_centres="integer"),
+        lambda: Camera.from_projection(
+            torch.cat([whole, whole[:, :1]], 1), (240, 640), pixel_centres="half"
+        ),
+        lambda: Camera(K, torch.eye(3, dtype=torch.int64), torch.zeros(3).double(), (240, 640)),
+    ):
+        with pytest.raises(InputError, match=r"int64, expected floating numbers"):
+            make()
+    for size in ([240, 640], np.array([240, 640])):
+        assert Camera.from_intrinsics(K, size, pixel_centres="half").size == (240, 640)  # type: ignore[arg-type]
+    for size in ((240.0, 640.0), (1, 2, 3), 5):
+        with pytest.raises(InputError, match=r"expected whole \(height, width\)"):
+            Camera.from_intrinsics(K, size, pixel_centres="half")  # type: ignore[arg-type]
+
+
+def test_windows_of_one_pose_project_and_unproject() -> None:
+    windows = torch.tensor([[0.0, 0, 32, 24], [10, 10, 42, 34]], dtype=torch.float64)
+    both = camera().crop_resize(windows, (24, 32))
+    points = torch.rand(5, 3, dtype=torch.float64) + 1
+    pixels, depth = both.project(points)
+    assert pixels.shape == (2, 5, 2)
+    assert depth.shape == (2, 5)
+    torch.testing.assert_close(both.unproject(pixels, depth), points.expand(2, 5, 3))
+    torch.testing.assert_close(both.unproject(pixels, depth[0]), points.expand(2, 5, 3))
+
+
+def test_a_number_for_one_side_and_several_for_the_other() -> None:
+    several = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    for both in (camera().crop(0.0, several, (4, 4)).intrinsics, camera().scale(several, 1.0)):
+        assert both.shape == (2, 3, 3)
+    torch.testing.assert_close(
+        camera().crop(0.0, several, (4, 4)).intrinsics[1], camera().crop(0, 2, (4, 4)).intrinsics
+    )

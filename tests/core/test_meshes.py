@@ -81,3 +81,55 @@ def test_uv_without_its_faces_is_refused_and_so_is_an_empty_batch() -> None:
 def test_a_missing_package_names_its_extra() -> None:
     with pytest.raises(MissingExtraError, match=r"diffrender\[viewer\]"):
         require("no_such_package_here", "viewer")
+
+
+def test_slivers_have_no_direction_and_no_gradient() -> None:
+    x = torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 0]], requires_grad=True)
+    faces = torch.tensor([[0, 1, 2], [0, 1, 3]])
+    weights = torch.tensor([1.0, 2, 3])
+    (face_normals(x, faces) * weights).sum().backward()
+    assert x.grad is not None
+    alone = x.detach().clone().requires_grad_()
+    (face_normals(alone, faces[1:]) * weights).sum().backward()
+    torch.testing.assert_close(x.grad, alone.grad)
+    (grad,) = torch.autograd.grad((vertex_normals(x, faces[:1]) * weights).sum(), x)
+    assert torch.equal(grad, torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("vertex_offsets", "face_offsets", "message"),
+    [
+        ([0, 50], [0, 4], r"vertex_offsets are \[0, 50\], expected .* to the 4 vertices"),
+        ([0, 2], [0, 4], "vertex_offsets are"),
+        ([1, 4], [0, 4], "vertex_offsets are"),
+        ([0, 5, 4], [0, 4, 4], "do not fall"),
+        ([0, 4], [0, 7], r"face_offsets are \[0, 7\], expected .* to the 4 faces"),
+        ([0, 2, 4], [0, 4], "of 2 meshes and face_offsets of 1"),
+        ([], [0, 4], r"torch.int64 \(0,\)"),
+    ],
+)
+def test_offsets_that_kernels_must_not_trust_are_refused(
+    vertex_offsets: list[int], face_offsets: list[int], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        MeshBatch(
+            TETRA.vertices,
+            TETRA.faces,
+            torch.tensor(vertex_offsets, dtype=torch.int64),
+            torch.tensor(face_offsets),
+        )
+    ends = torch.tensor([0, 4])
+    with pytest.raises(InputError, match=r"int32 \(2,\) on cpu, expected int64"):
+        MeshBatch(TETRA.vertices, TETRA.faces, ends.int(), ends)
+
+
+def test_what_a_batch_is_given_may_be_written_into() -> None:
+    faces = TETRA.faces.clone()
+    several = TETRA.vertices.expand(2, -1, -1)
+    first = MeshBatch.shared(several, faces)
+    expected = first.faces.clone()
+    first.faces[:] = first.faces.flip(1)
+    assert torch.equal(MeshBatch.shared(several, faces).faces, expected)
+    single = MeshBatch.single(TETRA.vertices, faces)
+    single.vertex_offsets.add_(5)
+    assert MeshBatch.single(TETRA.vertices, faces).vertex_offsets.tolist() == [0, 4]

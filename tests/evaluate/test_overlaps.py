@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,3 +86,12 @@ def test_a_contained_box_gives_the_ratio_of_volumes(a: np.ndarray, share: float)
 def test_wrong_shape_is_refused() -> None:
     with pytest.raises(InputError, match=r"first has shape \(6,\), expected \(7\)"):
         box_overlap_3d(np.zeros(6), BOX)
+
+
+def test_boxes_of_any_numbers_give_shares_and_others_are_refused() -> None:
+    box = [0.0, 1.6, 10, 4, 1.6, 1.5, 0.1]
+    for overlap in (box_overlap_3d, box_overlap_bev):
+        for same in (box, np.array(box, np.float32), torch.tensor(box)):
+            assert 1 - 1e-9 < overlap(same, same) <= 1  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="expected finite numbers"):
+            overlap(np.array(box), np.full(7, np.nan))
