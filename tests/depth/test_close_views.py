@@ -36,7 +36,7 @@ class Flat(torch.nn.Module):
         super().__init__()
         self.config, self.metres, self.seen = config, metres, []
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, height: Tensor | None = None) -> Tensor:
         self.seen.append(tuple(image.shape[-2:]))
         return torch.full((len(image), 1, 4, 6), self.metres)
 
