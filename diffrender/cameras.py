@@ -240,21 +240,20 @@ class Camera:
 
         `left` and `top` in pixels: floats, or tensors of shape (...) for a batch of windows.
         """
-        left = torch.as_tensor(left).to(self.intrinsics)
-        top = torch.as_tensor(top).to(self.intrinsics)
-        left, top = torch.broadcast_tensors(left, top)
-        zero = torch.zeros_like(left)
-        column = torch.stack([left, top, zero], dim=-1)
+        x, y = self._pair(left, top)
+        column = torch.stack([x, y, torch.zeros_like(x)], dim=-1)
         shift = torch.stack([torch.zeros_like(column), torch.zeros_like(column), column], dim=-1)
         return dataclasses.replace(self, intrinsics=self.intrinsics - shift, size=size)
 
     def scale(self, scale_x: Tensor | float, scale_y: Tensor | float) -> Tensor:
         """Intrinsics after resizing the image by (scale_x, scale_y), corner based."""
-        scale_x = torch.as_tensor(scale_x).to(self.intrinsics)
-        scale_y = torch.as_tensor(scale_y).to(self.intrinsics)
-        scale_x, scale_y = torch.broadcast_tensors(scale_x, scale_y)
-        factors = torch.stack([scale_x, scale_y, torch.ones_like(scale_x)], dim=-1)
+        x, y = self._pair(scale_x, scale_y)
+        factors = torch.stack([x, y, torch.ones_like(x)], dim=-1)
         return self.intrinsics * factors.unsqueeze(-1)
+
+    def _pair(self, x: Tensor | float, y: Tensor | float) -> tuple[Tensor, Tensor]:
+        one, other = (torch.as_tensor(value).to(self.intrinsics) for value in (x, y))
+        return torch.broadcast_tensors(one, other)
 
     def resize(self, size: tuple[int, int]) -> Camera:
         """Camera of the image resized to `size` (height, width)."""

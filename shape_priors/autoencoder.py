@@ -230,11 +230,15 @@ class _Run:
         parts = ("net", "generator", "pair", "encoder")
         try:
             state = read_checkpoint(path, self._what(), parts)
-        except InputError as error:
-            try:  # as runs were named before they said more than the sum
-                state = read_checkpoint(path, self._summary(), parts)
-            except InputError:
-                raise error from None
+        except InputError:
+            for before in (self._of_data(), self._summary()):  # as runs were named once
+                try:
+                    state = read_checkpoint(path, before, parts)
+                    break
+                except InputError:
+                    continue
+            else:
+                raise
         self.step = state.step
         load_state(self.net, state.parts["net"], path)
         for name, phase in (("pair", self.pair_phase), ("encoder", self.encoder_phase)):
@@ -242,7 +246,11 @@ class _Run:
         restore_generator(self.generator, state.parts["generator"], path)
 
     def _what(self) -> str:
-        """What a checkpoint must agree with: settings, and what is trained on, to the bit."""
+        """What a checkpoint must agree with: settings, seed, and what is trained on, to the bit."""
+        return f"{self._of_data()} seed {self.generator.initial_seed()}"
+
+    def _of_data(self) -> str:
+        """Settings, and what is trained on, to the bit."""
         data = {"shapes": self.shapes, "faces": self.faces, "mirror": self.mirror}
         return f"{self._summary()} {tensors_digest(data | {'weights': self.weights})}"
 

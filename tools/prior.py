@@ -83,7 +83,9 @@ def learn(
     encoder_steps: Annotated[
         int | None, typer.Option(help="Of the training of the encoder over points (autoencoder).")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of every draw (autoencoder).")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of every draw (autoencoder); left out, 0.")
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -101,9 +103,15 @@ def learn(
     if out_file.suffix != ".safetensors":
         raise InputError(f"--out {out_file}: expected a name that ends in .safetensors")
     writable_folder(out_file.parent)  # before the learning, which may take hours
+    if checkpoint is not None:
+        if checkpoint.is_dir() or checkpoint.resolve() == out_file.resolve():
+            raise InputError(
+                f"--checkpoint {checkpoint} is a folder or --out, expected another file"
+            )
+        writable_folder(checkpoint.parent)
     if kind == "pca":
         training: dict[str, object] = {"--width": width, "--density": density, "--steps": steps}
-        training |= {"--encoder-steps": encoder_steps, "--checkpoint": checkpoint}
+        training |= {"--encoder-steps": encoder_steps, "--checkpoint": checkpoint, "--seed": seed}
         _refuse_given(training, "--kind autoencoder, not with principal components")
     if family is not None:
         axes = {"--forward": forward, "--up": up, "--scale": None if scale == 1 else scale}
@@ -113,7 +121,7 @@ def learn(
         licence = "that of the meshes it was learned from" if family is None else "Apache-2.0"
     learned: ShapePrior
     if kind == "autoencoder":
-        network = _Network(width, density, (steps, encoder_steps), seed, checkpoint)
+        network = _Network(width, density, (steps, encoder_steps), seed or 0, checkpoint)
         learned = _autoencoder(
             meshes or [], family, (latents, name, licence), (forward, up), scale, network
         )

@@ -200,17 +200,32 @@ def _what_a_copy_loses(name: str, layer: nn.Module, owners: Mapping[int, list[st
         others = [owner for owner in owners.get(id(parameter), []) if owner != f"{name}.{kind}"]
         if others:
             return f"its {kind} is shared with {', '.join(others)}"
-    hooks = (
-        layer._forward_hooks,
-        layer._forward_pre_hooks,
-        layer._backward_hooks,
-        layer._backward_pre_hooks,
-    )
-    if any(hooks) or "forward" in vars(layer):
+    more = [*layer._modules, *layer._buffers, *(set(layer._parameters) - {weight, "bias"})]
+    if more and not isinstance(layer, SparseLinear):
+        return f"it holds {', '.join(more)} beside weight and bias"
+    if _has_hooks(layer) or "forward" in vars(layer):
         return "it has hooks, which a new layer would not have"
     if isinstance(layer, SparseLinear) and layer.watches:
         return "a GradientWatch looks at it; close that first"
     return None
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    parameters = [p for p in layer._parameters.values() if p is not None]
+    return any(
+        (
+            layer._forward_hooks,
+            layer._forward_pre_hooks,
+            layer._backward_hooks,
+            layer._backward_pre_hooks,
+            layer._state_dict_hooks,
+            layer._state_dict_pre_hooks,
+            layer._load_state_dict_pre_hooks,
+            layer._load_state_dict_post_hooks,
+            *(p._backward_hooks for p in parameters),
+            *(getattr(p, "_post_accumulate_grad_hooks", None) for p in parameters),
+        )
+    )
 
 
 def _owners(model: nn.Module) -> dict[int, list[str]]:

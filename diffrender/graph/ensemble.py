@@ -56,6 +56,6 @@ def combine_predictions(
     value = (share * predictions).sum(0)
     variance = (share * (predictions - value) ** 2).sum(0)
     # The root's slope at 0 is infinite: where members agree their spread has no gradient.
-    apart = variance > 0
+    apart = variance != 0  # NaN stays what it is
     spread = torch.where(apart, torch.where(apart, variance, 1.0).sqrt(), 0.0)
     return EnsemblePrediction(value, spread)

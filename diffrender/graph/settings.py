@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from diffrender.blocksparse import SparsityConfig
@@ -64,12 +65,13 @@ class NoiseSettings:
     coordinates: float = 0.0
 
     def __post_init__(self) -> None:
-        if len(self.masking) != 3 or min(self.masking) < 0 or sum(self.masking) <= 0:
+        finite = all(math.isfinite(part) for part in self.masking)
+        if len(self.masking) != 3 or not finite or min(self.masking) < 0 or sum(self.masking) <= 0:
             raise InputError(
                 f"masking is {self.masking}, expected a ratio of three: 3D hidden, hop distances "
                 "hidden, nothing hidden"
             )
-        if not 0.0 <= self.categories < 1.0 or self.coordinates < 0.0:
+        if not (0.0 <= self.categories < 1.0 and 0.0 <= self.coordinates < math.inf):
             raise InputError(
                 f"noise has categories {self.categories} and coordinates {self.coordinates}, "
                 "expected a probability below 1 and a deviation of at least 0"

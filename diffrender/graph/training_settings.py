@@ -75,6 +75,10 @@ class GraphTrainSettings:
             )
         if self.schedule not in ("step", "epoch"):
             raise InputError(f"schedule is '{self.schedule}', expected 'step' or 'epoch'")
+        if self.schedule == "epoch" and isinstance(self.budget, Minutes):
+            raise InputError(
+                "the schedule 'epoch' goes with a budget of GraphsSeen, not of Minutes"
+            )
 
     def rate_at(self, share: float) -> float:
         """Learning rate where a share of the budget, 0 to 1, is spent."""

@@ -225,7 +225,7 @@ def test_a_plan_knows_the_density_and_not_the_mask() -> None:
     assert tiles == set(range(plan.tiles))
 
 
-def test_the_memory_bound_is_doubled_once_and_then_the_product_refused() -> None:
+def test_the_memory_bound_is_doubled_then_dropped_and_then_the_product_refused() -> None:
     half = plan_dynamic((4096, 4096), 16, 16384, 2048)
     assert half.memory_bytes > 0.6 * half.machine.tile_bytes
     assert half.memory_bytes <= half.machine.tile_bytes
@@ -234,6 +234,10 @@ def test_the_memory_bound_is_doubled_once_and_then_the_product_refused() -> None
     strict = SimulationSettings(memory_share=0.3)
     kept = plan_dynamic((4096, 4096), 16, 4096, 256, settings=strict)
     assert kept.memory_bytes <= 0.6 * kept.machine.tile_bytes
+    dropped = plan_dynamic(
+        (1024, 1024), 16, 256, 1024, settings=SimulationSettings(memory_share=0.03)
+    )
+    assert 0.06 * dropped.machine.tile_bytes < dropped.memory_bytes <= dropped.machine.tile_bytes
 
 
 def test_dynamic_is_predicted_slower_than_static() -> None:

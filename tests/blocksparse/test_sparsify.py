@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -171,3 +172,36 @@ def test_nothing_is_lost_where_layers_become_dense_again() -> None:
         "5": "a GradientWatch looks at it; close that first",
     }
     assert densify_(model).converted == ("5",)
+
+
+@pytest.mark.parametrize("change", ["buffer", "child", "parameter", "hook", "step", "state"])
+def test_a_layer_that_holds_more_than_a_copy_would_is_left(change: str) -> None:
+    layer = nn.Linear(32, 32)
+    if change == "buffer":
+        layer.register_buffer("scale", torch.ones(1))
+    elif change == "child":
+        layer.adapter = nn.Identity()
+    elif change == "parameter":
+        layer.gain = nn.Parameter(torch.ones(1))
+    elif change == "hook":
+        layer.weight.register_hook(lambda grad: grad)
+    elif change == "step":
+        layer.weight.register_post_accumulate_grad_hook(lambda _: None)
+    else:
+        layer.register_state_dict_pre_hook(lambda *_: None)
+    model = nn.Sequential(layer)
+    done = sparsify_(model, SparsityConfig(0.5, 16))
+    assert not done.converted
+    assert model[0] is layer
+    assert "hooks" in done.left["0"] or "beside weight and bias" in done.left["0"]
+
+
+def test_nobody_looks_at_a_copy_of_a_watched_layer() -> None:
+    model = nn.Sequential(nn.Linear(32, 32))
+    sparsify_(model, SparsityConfig(0.5, 16, mode="dynamic"))
+    with GradientWatch(model) as watch:
+        copied = copy.deepcopy(model)
+        copied(torch.rand(2, 32)).sum().backward()
+    assert copied[0].watches == ()
+    assert not watch.gradients
+    densify_(copied)

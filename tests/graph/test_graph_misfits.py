@@ -12,7 +12,9 @@ from diffrender.errors import InputError
 from diffrender.graph import (
     GraphNetwork,
     GraphSettings,
+    GraphTrainSettings,
     Links,
+    Minutes,
     NoiseSettings,
     PackSize,
     attend,
@@ -172,3 +174,19 @@ def test_whole_numbers_and_tensors_of_weights_make_an_ensemble() -> None:
         assert torch.equal(found.value, wanted.value) and torch.equal(found.spread, wanted.spread)
     with pytest.raises(InputError, match="expected real numbers"):
         combine_predictions(members * 1j, weights)
+
+
+def test_numbers_that_are_none_are_no_settings_and_no_agreement() -> None:
+    for broken in (
+        {"masking": (float("nan"), 1.0, 1.0)},
+        {"masking": (float("inf"), 1.0, 1.0)},
+        {"coordinates": float("nan")},
+        {"categories": float("nan")},
+    ):
+        with pytest.raises(InputError, match="expected a"):
+            NoiseSettings(**broken)
+    told = combine_predictions(torch.tensor([[1.0, 2.0], [float("nan"), 2.0]]), [1.0, 1.0])
+    assert bool(torch.isnan(told.spread[0]))
+    assert float(told.spread[1]) == 0.0
+    with pytest.raises(InputError, match="not of Minutes"):
+        GraphTrainSettings(Minutes(1.0), schedule="epoch")

@@ -179,6 +179,10 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
         train_point_autoencoder(
             shapes, topology(), weights, other, torch.Generator().manual_seed(0), file
         )
+    with pytest.raises(InputError, match="a run with other settings or data"):
+        train_point_autoencoder(
+            shapes, topology(), weights, SMALL, torch.Generator().manual_seed(1), file
+        )
     file.write_bytes(b"nonsense")
     with pytest.raises(InputError, match="not a readable checkpoint"):
         train(file, None)

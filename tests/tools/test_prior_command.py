@@ -22,6 +22,12 @@ NETWORK = ["--kind", "autoencoder"]
         (["b.obj", *NETWORK], "b.obj does not exist"),
         (["a.obj", "--steps", "3"], "--steps goes with --kind autoencoder"),
         (["a.obj", "--checkpoint", "run.ckpt"], "--checkpoint goes with --kind autoencoder"),
+        (["a.obj", "--seed", "0"], "--seed goes with --kind autoencoder"),
+        (["a.obj", *NETWORK, "--checkpoint", "cars"], "--checkpoint cars is a folder or --out"),
+        (
+            ["a.obj", *NETWORK, "--checkpoint", "m.safetensors", "--out", "m.safetensors"],
+            "--checkpoint m.safetensors is a folder or --out",
+        ),
         (["--family", "car", *NETWORK, "--up", "+z"], "--up goes with meshes"),
         (["--family", "car", *NETWORK, "--scale", "0.01"], "--scale goes with meshes"),
         (["a.obj", "--out", "mine.obj"], "--out mine.obj: expected a name that ends in .safete"),

@@ -132,7 +132,7 @@ def plan_dynamic(
     """The cheapest equal grid for a uniform mask of up to `max_blocks` stored blocks.
 
     Nothing about a mask but its largest number of blocks is used, so the plan serves all of them.
-    If nothing fits the memory bound it is doubled once, as PopSparse does.
+    If nothing fits the memory bound it is doubled, then dropped, as PopSparse does.
 
     Raises:
         DoesNotFitError: no grid fits a tile's memory or the kernels' 16-bit offsets.
@@ -214,7 +214,7 @@ def _cheapest(
     """Place of the cheapest grid, or why there is none."""
     if not valid.any():
         return "offsets within a tile would pass 16 bits"
-    for bound in (share, min(2 * share, 1.0)):
+    for bound in (share, min(2 * share, 1.0), 1.0):
         fits = np.flatnonzero(valid & (memory <= bound * machine.tile_bytes))
         if len(fits):
             return int(fits[np.argmin(total[fits])])
