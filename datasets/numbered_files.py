@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import multiprocessing
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,11 +39,17 @@ def write_numbered(
     if count < 1 or workers < 1:
         raise InputError(f"{count} files and {workers} workers: expected at least 1 of each")
     folder.mkdir(parents=True, exist_ok=True)
-    _stamp(folder, {"by": write.__module__, **_what(job)})
+    _stamp(folder, {"by": _module_of(write), **_what(job)})
     if workers == 1:
         return [write(job, number) for number in range(count)]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         return list(pool.imap(functools.partial(write, job), range(count)))
+
+
+def _module_of(write: Callable[..., Any]) -> str:
+    """The module's own name, where it runs as a command too."""
+    spec = sys.modules[write.__module__].__spec__
+    return write.__module__ if spec is None else spec.name
 
 
 def _what(job: Any) -> dict[str, Any]:

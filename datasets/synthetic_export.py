@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diffrender._files import write_bytes_atomic
 from diffrender.datasets.kitti_calibration import KittiCalibration
 from diffrender.datasets.kitti_labels import KittiLabel
 from diffrender.datasets.synthetic import SyntheticFrame
@@ -76,11 +77,9 @@ def _claim(name: str, taken: set[str]) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write under a temporary name in the same folder, then move."""
+    """Write under a temporary name in the same folder, then move; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_bytes_atomic(path, content)
 
 
 def _png(picture: np.ndarray) -> bytes:

@@ -12,7 +12,7 @@ import typer
 from diffrender._files import atomic_path, readable, write_text_atomic
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out, plain_table, warn
-from diffrender.tools.given import path_of
+from diffrender.tools.given import keep_inputs, path_of
 
 if TYPE_CHECKING:
     from diffrender.catalogue import Card
@@ -127,6 +127,7 @@ def render(
 
     if png.suffix.lower() != ".png":
         raise InputError(f"--out {png}: pictures are written as PNG, expected a name.png")
+    keep_inputs([png], [mesh, mesh.with_suffix(".png")])  # which an OBJ's texture is often called
     technique = find_technique(name)
     scene, camera = mesh_scene(mesh, (height, 4 * height // 3))
     with torch.no_grad():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TextIO, TypeVar
 
 import typer
 from rich import box
@@ -22,9 +23,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def _said_as_it_can(stream: TextIO) -> TextIO:
+    """A stream that has no letter for a sign says "?" in its place, and does not fail."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="replace")
+    return stream
+
+
 def out() -> Console:
     """Console on standard output: tables and file names."""
-    console = Console(file=sys.stdout, highlight=False, emoji=False)
+    console = Console(file=_said_as_it_can(sys.stdout), highlight=False, emoji=False)
     if not console.is_terminal:  # a file or a pipe has no width: do not fold at 80
         console.width = 140
     return console
@@ -32,7 +40,7 @@ def out() -> Console:
 
 def note() -> Console:
     """Console on standard error: progress, warnings and errors."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True, emoji=False)
+    return Console(file=_said_as_it_can(sys.stderr), highlight=False, soft_wrap=True, emoji=False)
 
 
 def plain_table(*columns: str) -> Table:

@@ -151,3 +151,14 @@ def test_bench_reconstructs_by_a_technique(tmp_path: Path) -> None:
     assert run("catalogue", quick=True, choice=choice).rows == report.rows
     with pytest.raises(InputError, match="claims no gradient"):
         run("catalogue", quick=True, choice=TechniqueChoice(("dvr",), tmp_path, True))
+
+
+def test_a_mesh_and_its_texture_are_not_drawn_over(tmp_path: Path) -> None:
+    mesh, texture = tmp_path / "car.obj", tmp_path / "car.png"
+    mesh.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    texture.write_bytes(b"painted")
+    told = CliRunner().invoke(
+        app, ["catalogue", "render", "soft-rasterizer", str(mesh), "--out", str(texture)]
+    )
+    assert told.exit_code == 2, told.output
+    assert texture.read_bytes() == b"painted"

@@ -245,3 +245,11 @@ def test_files_keep_network_and_configuration(tmp_path: Path) -> None:
 def test_configurations_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError, match=f"StreetConfig.{next(iter(wrong))}"):
         StreetConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_towers_of_pictures_are_refused_before_they_take_memory() -> None:
+    torch.manual_seed(0)
+    net = StreetNet(SMALL).eval()
+    read_street(net, np.zeros((64, 16, 3), np.uint8))
+    with pytest.raises(InputError, match="16 x 65 pixels, expected one at most 4 times as high"):
+        read_street(net, np.zeros((65, 16, 3), np.uint8))

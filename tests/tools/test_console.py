@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,12 @@ def test_names_between_colons_are_no_pictures(capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr()
     assert said.out.count(":car:") == 2
     assert ":car:" in said.err
+
+
+def test_signs_that_a_stream_has_no_letter_for_do_not_end_a_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(told, encoding="ascii", write_through=True))
+    out().print("5° δ")
+    assert told.getvalue() == b"5? ?\n"

@@ -7,6 +7,7 @@ of the stable part belongs to runs of any number of steps, so that a run can be 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class MeshTrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.rate <= 0 or self.every < 1:
+        if self.steps < 1 or not 0 < self.rate < math.inf or self.every < 1:
             raise InputError(
                 f"steps {self.steps}, rate {self.rate}, every {self.every}: expected more than 0"
             )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffrender.errors import InputError
 from diffrender.instances.crumbs import without_crumbs
 from diffrender.instances.street.grouping import Found, group
 from diffrender.instances.street.network import STRIDE, StreetMaps, StreetNet
@@ -15,6 +16,7 @@ from diffrender.instances.street.network import STRIDE, StreetMaps, StreetNet
 __all__ = ["FoundVehicle", "StreetReading", "find_vehicles", "read_street"]
 
 _RIM = 2.5  # pixels of the maps beyond a vehicle's own where its outline may lie
+_TALLEST = 4  # heights to a width: a telephone held upright has about 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,11 @@ def read_street(
     import cv2
 
     height, width = image.shape[:2]
+    if height > _TALLEST * width:
+        raise InputError(
+            f"the picture is {width} x {height} pixels, expected one at most {_TALLEST} times as "
+            "high as wide: it is looked at in full width, and its height takes memory; crop it"
+        )
     scale = net.config.width / width
     inner = (max(round(height * scale), 1), net.config.width)
     shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
