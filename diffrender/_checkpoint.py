@@ -57,8 +57,12 @@ def write_checkpoint(path: Path, state: Checkpoint) -> None:
     write_tensors(path, plain, _KEY, header | ({"facts": state.facts} if state.facts else {}))
 
 
-def read_checkpoint(path: Path, identity: str, parts: Collection[str]) -> Checkpoint:
+def read_checkpoint(
+    path: Path, identity: str, parts: Collection[str], earlier: Collection[str] = ()
+) -> Checkpoint:
     """The state of an interrupted run with these parts; one without tensors is empty.
+
+    `earlier` are identities that the same run had before identities said more.
 
     Raises:
         InputError: not such a file, or a run with other settings, configuration or data.
@@ -68,7 +72,7 @@ def read_checkpoint(path: Path, identity: str, parts: Collection[str]) -> Checkp
     kinds = _HEADER | {"facts": dict}
     if not sound or not all(isinstance(value, kinds[name]) for name, value in header.items()):
         raise InputError(f"{path}: a safetensors file, but not a checkpoint of this package")
-    if header["identity"] != identity:
+    if header["identity"] not in (identity, *earlier):
         raise InputError(
             f"{path} is of a run with other settings or data: {header['identity'][:600]}; give "
             "the same ones to go on with it, or another place to start anew"

@@ -93,7 +93,6 @@ class Camera:
         """
         check_shape("intrinsics", intrinsics, "...", 3, 3)
         _check_intrinsics("intrinsics", intrinsics)
-        _check_floating("intrinsics", intrinsics)
         if pixel_centres not in ("half", "integer"):
             raise InputError(f"pixel_centres is {pixel_centres!r}, expected 'half' or 'integer'")
         if pixel_centres == "integer":
@@ -126,7 +125,6 @@ class Camera:
                 not 0 and the third row 0, 0, 1.
         """
         check_shape("projection", projection, "...", 3, 4)
-        _check_floating("projection", projection)
         intrinsics = projection[..., :3]
         _check_intrinsics("projection[..., :3]", intrinsics)
         focal = intrinsics.diagonal(dim1=-2, dim2=-1)
@@ -296,6 +294,7 @@ def _whole_size(name: str, size: Any) -> tuple[int, int]:
 
 
 def _check_intrinsics(name: str, intrinsics: Tensor) -> None:  # (..., 3, 3)
+    _check_floating(name, intrinsics)
     if not torch.isfinite(intrinsics).all():
         raise InputError(f"{name} holds NaN or infinite values")
     last = intrinsics.new_tensor([0.0, 0.0, 1.0])

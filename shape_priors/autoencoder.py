@@ -228,17 +228,7 @@ class _Run:
 
     def load(self, path: Path) -> None:
         parts = ("net", "generator", "pair", "encoder")
-        try:
-            state = read_checkpoint(path, self._what(), parts)
-        except InputError:
-            for before in (self._of_data(), self._summary()):  # as runs were named once
-                try:
-                    state = read_checkpoint(path, before, parts)
-                    break
-                except InputError:
-                    continue
-            else:
-                raise
+        state = read_checkpoint(path, self._what(), parts, (self._of_data(), self._summary()))
         self.step = state.step
         load_state(self.net, state.parts["net"], path)
         for name, phase in (("pair", self.pair_phase), ("encoder", self.encoder_phase)):

@@ -201,8 +201,8 @@ def _what_a_copy_loses(name: str, layer: nn.Module, owners: Mapping[int, list[st
         if others:
             return f"its {kind} is shared with {', '.join(others)}"
     more = [*layer._modules, *layer._buffers, *(set(layer._parameters) - {weight, "bias"})]
-    if more and not isinstance(layer, SparseLinear):
-        return f"it holds {', '.join(more)} beside weight and bias"
+    if more:
+        return f"it holds {', '.join(more)} beside {weight} and bias"
     if _has_hooks(layer) or "forward" in vars(layer):
         return "it has hooks, which a new layer would not have"
     if isinstance(layer, SparseLinear) and layer.watches:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from diffrender.errors import InputError, check_shape
+from diffrender.meshes import face_normals
 
 __all__ = [
     "MeshEdges",
@@ -115,13 +115,11 @@ def normal_consistency(vertices: Tensor, mesh: MeshEdges) -> Tensor:  # (..., V,
     pairs do not count.
     """
     _check(vertices, mesh)
-    a, b, c = (vertices[..., mesh.faces[:, k], :] for k in range(3))
-    crossed = torch.linalg.cross(b - a, c - a)
-    normals = normalize(crossed, dim=-1, eps=_TINY)
+    normals = face_normals(vertices, mesh.faces)
     first, second = (normals[..., mesh.pairs[:, k], :] for k in range(2))
     if not len(mesh.pairs):
         return vertices.sum((-2, -1)) * 0
-    there = (crossed.detach().norm(dim=-1) > _TINY)[..., mesh.pairs].all(-1).to(crossed)
+    there = (normals.detach() != 0).any(-1)[..., mesh.pairs].all(-1).to(normals)
     return (there * (1 - (first * second).sum(-1))).sum(-1) / there.sum(-1).clamp(min=1)
 
 

@@ -44,6 +44,11 @@ def define(schema: str, run: Callable[..., Any], fake: Callable[..., Any], key: 
     return name
 
 
+def _is_plain(tensor: Tensor) -> bool:
+    """No subclass, which would want the dispatcher."""
+    return type(tensor) in (Tensor, torch.nn.Parameter)
+
+
 class _Once(torch.autograd.Function):
     """Gradients as they are, tied to what they were made of by a gradient that is refused."""
 
@@ -75,7 +80,7 @@ def once(backward: Callable[..., Any]) -> Callable[..., Any]:
         all_found = found if isinstance(found, tuple) else (found,)
         made = [t for t in all_found if isinstance(t, Tensor)]
         of = [t for t in (*ctx.saved_tensors, *grads) if isinstance(t, Tensor) and t.requires_grad]
-        if not made or not of or any(type(t) not in (Tensor, torch.nn.Parameter) for t in made):
+        if not made or not of or not all(map(_is_plain, made)):
             return found
         tied = iter(_Once.apply(len(made), *made, *of))
         result = tuple(next(tied) if isinstance(t, Tensor) else t for t in all_found)
@@ -111,10 +116,7 @@ def differentiable(
     eager: Any = type(name.split("::")[1], (torch.autograd.Function,), members)
 
     def call(*arguments: Any) -> Any:
-        if torch.compiler.is_compiling() or type(arguments[0]) not in (
-            Tensor,
-            torch.nn.Parameter,
-        ):
+        if torch.compiler.is_compiling() or not _is_plain(arguments[0]):
             return operator(*arguments)
         return eager.apply(*arguments)
 

@@ -196,6 +196,16 @@ def test_a_layer_that_holds_more_than_a_copy_would_is_left(change: str) -> None:
     assert "hooks" in done.left["0"] or "beside weight and bias" in done.left["0"]
 
 
+def test_a_sparse_layer_that_holds_more_is_left_too() -> None:
+    model = nn.Sequential(nn.Linear(32, 32))
+    sparsify_(model, SparsityConfig(0.5, 16))
+    layer = model[0]
+    layer.adapter = nn.Identity()
+    done = densify_(model)
+    assert model[0] is layer
+    assert "adapter beside values and bias" in done.left["0"]
+
+
 def test_nobody_looks_at_a_copy_of_a_watched_layer() -> None:
     model = nn.Sequential(nn.Linear(32, 32))
     sparsify_(model, SparsityConfig(0.5, 16, mode="dynamic"))
