@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from diffrender._commands import run_module
-from diffrender._files import atomic_path
-from diffrender.datasets.numbered_files import write_numbered
+from diffrender.datasets.numbered_files import NumberedFiles, write_numbered
 from diffrender.datasets.synthetic import (
     TRAINING_SEED,
     StreetSettings,
@@ -35,7 +34,7 @@ __all__ = [
     "VARIED_STREETS",
     "FrameJob",
     "add_streets",
-    "file_count",
+    "frame_files",
     "frames_of",
     "write_frames",
 ]
@@ -75,40 +74,34 @@ def write_frames(job: FrameJob, workers: int = 1) -> list[Path]:
     Raises:
         InputError: fewer than one frame or worker.
     """
-    return write_numbered(_write_file, job, job.folder, file_count(job), workers)
+    return write_numbered(_write_file, job, frame_files(job), workers)
+
+
+def frame_files(job: FrameJob) -> NumberedFiles:
+    """Where the frames of a job lie."""
+    return NumberedFiles(job.folder, "frames", _PER_FILE)
 
 
 def frames_of(job: FrameJob, number: int) -> list[SyntheticFrame]:
     """The streets of a file."""
     streets = SyntheticStreets(job.seed, job.count, job.size, job.settings)
-    last = min((number + 1) * _PER_FILE, job.count)
-    return [streets[k] for k in range(number * _PER_FILE, last)]
+    return [streets[k] for k in frame_files(job).items(number, job.count)]
 
 
-def file_count(job: FrameJob) -> int:
-    """Files that a job makes."""
-    return -(-job.count // _PER_FILE)
-
-
-def _write_file(job: FrameJob, number: int) -> Path:
-    path = job.folder / f"frames_{number:05d}.npz"
-    if path.exists():
-        return path
+def _write_file(job: FrameJob, number: int, path: Path) -> None:
     import torch
 
     torch.set_num_threads(1)  # the workers are the parallelism
     some = frames_of(job, number)
     depth = np.stack([np.where(f.depth > 0, f.depth, np.inf) for f in some]).astype(np.float16)
-    with atomic_path(path) as temporary:
-        np.savez(
-            temporary,
-            image=np.stack([f.image for f in some]),
-            depth=depth,
-            focal=np.array([float(f.camera.intrinsics[0, 0]) for f in some], np.float32),
-            height=np.array([f.camera_height for f in some], np.float32),
-            owner=np.stack([owner_map(f) for f in some]),
-        )
-    return path
+    np.savez(
+        path,
+        image=np.stack([f.image for f in some]),
+        depth=depth,
+        focal=np.array([float(f.camera.intrinsics[0, 0]) for f in some], np.float32),
+        height=np.array([f.camera_height for f in some], np.float32),
+        owner=np.stack([owner_map(f) for f in some]),
+    )
 
 
 def add_streets(parser: argparse.ArgumentParser, default: str) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from diffrender._commands import run_module
-from diffrender._files import atomic_path
 from diffrender.datasets.depth_frames import STREETS, add_streets
-from diffrender.datasets.numbered_files import write_numbered
+from diffrender.datasets.numbered_files import NumberedFiles, write_numbered
 from diffrender.datasets.synthetic import StreetSettings, SyntheticStreets
+from diffrender.errors import InputError
 from diffrender.heading import object_crops
 from diffrender.instances import box_of_mask
 
@@ -37,9 +37,12 @@ class CropJob:
     Attributes:
         folder: where the files go.
         count: streets; file k holds the vehicles of streets 20k to 20k + 19 of the sequence.
-        side: of a crop, pixels.
+        side: of a crop, pixels; from 32 to 512, a multiple of the heading network's stride, 32.
         seed: of the streets.
         settings: of the streets.
+
+    Raises:
+        InputError: another side.
     """
 
     folder: Path
@@ -48,6 +51,13 @@ class CropJob:
     seed: int = 6101
     settings: StreetSettings = STREETS["plain"]
 
+    def __post_init__(self) -> None:
+        if not 32 <= self.side <= 512 or self.side % 32:
+            raise InputError(
+                f"side is {self.side}, expected pixels from 32 to 512 in steps of 32, the heading "
+                "network's stride"
+            )
+
 
 def write_crops(job: CropJob, workers: int = 1) -> list[Path]:
     """Render the crops that the folder does not hold yet, in `workers` processes.
@@ -55,20 +65,20 @@ def write_crops(job: CropJob, workers: int = 1) -> list[Path]:
     Raises:
         InputError: fewer than one street or worker.
     """
-    files = -(-job.count // _PER_FILE)
-    return write_numbered(_write_file, job, job.folder, files, workers)
+    return write_numbered(_write_file, job, _crop_files(job), workers)
 
 
-def _write_file(job: CropJob, number: int) -> Path:
-    path = job.folder / f"crops_{number:05d}.npz"
-    if path.exists():
-        return path
+def _crop_files(job: CropJob) -> NumberedFiles:
+    return NumberedFiles(job.folder, "crops", _PER_FILE)
+
+
+def _write_file(job: CropJob, number: int, path: Path) -> None:
     import torch
 
     torch.set_num_threads(1)  # the workers are the parallelism
     streets = SyntheticStreets(job.seed, job.count, settings=job.settings)
     images, masks, alphas = [], [], []
-    for k in range(number * _PER_FILE, min((number + 1) * _PER_FILE, job.count)):
+    for k in _crop_files(job).items(number, job.count):
         frame = streets[k]
         shown = {i.name: i.mask for i in frame.instances()}
         cars = [car for car in frame.truth if car.name in shown and _visible(shown[car.name])]
@@ -76,14 +86,12 @@ def _write_file(job: CropJob, number: int) -> Path:
         images.append(crops)
         masks.append(covers)
         alphas += [car.pose.alpha for car in cars]
-    with atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            image=np.concatenate(images),
-            mask=np.concatenate(masks),
-            alpha=np.array(alphas, np.float32),
-        )
-    return path
+    np.savez_compressed(
+        path,
+        image=np.concatenate(images),
+        mask=np.concatenate(masks),
+        alpha=np.array(alphas, np.float32),
+    )
 
 
 def _visible(mask: np.ndarray) -> bool:

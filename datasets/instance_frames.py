@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from diffrender._commands import run_module
-from diffrender._files import atomic_path
-from diffrender.datasets.depth_frames import STREETS, FrameJob, add_streets, file_count, frames_of
+from diffrender.datasets.depth_frames import STREETS, FrameJob, add_streets, frame_files, frames_of
 from diffrender.datasets.numbered_files import write_numbered
 from diffrender.datasets.synthetic_owners import owner_map
 
@@ -31,24 +30,19 @@ def write_instance_frames(job: FrameJob, workers: int = 1) -> list[Path]:
     Raises:
         InputError: fewer than one frame or worker.
     """
-    return write_numbered(_write_file, job, job.folder, file_count(job), workers)
+    return write_numbered(_write_file, job, frame_files(job), workers)
 
 
-def _write_file(job: FrameJob, number: int) -> Path:
-    path = job.folder / f"frames_{number:05d}.npz"
-    if path.exists():
-        return path
+def _write_file(job: FrameJob, number: int, path: Path) -> None:
     import torch
 
     torch.set_num_threads(1)  # the workers are the parallelism
     some = frames_of(job, number)
-    with atomic_path(path) as temporary:
-        np.savez(
-            temporary,
-            image=np.stack([f.image for f in some]),
-            owner=np.stack([owner_map(f) for f in some]),
-        )
-    return path
+    np.savez(
+        path,
+        image=np.stack([f.image for f in some]),
+        owner=np.stack([owner_map(f) for f in some]),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

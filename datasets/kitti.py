@@ -30,6 +30,7 @@ TRAFFIC: Final = "right"  # the side of the road on which KITTI's streets are dr
 VELODYNE_LIMIT = 128 * 2**20
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
+_NAMED = "names of frames are ASCII letters, digits, _ and -, and begin with a letter or digit"
 
 
 class KittiObject:
@@ -49,13 +50,17 @@ class KittiObject:
         images = self.folder / "image_2"
         if not images.is_dir():
             raise InputError(_layout_hint(self.root, split))
-        self._images = {
-            path.stem: path
-            for path in sorted(images.iterdir())
-            if path.suffix.lower() in _IMAGE_SUFFIXES and _NAME.fullmatch(path.stem)
-        }
+        there = [p for p in sorted(images.iterdir()) if p.suffix.lower() in _IMAGE_SUFFIXES]
+        self._images = {path.stem: path for path in there if _NAME.fullmatch(path.stem)}
+        odd = [path.name for path in there if path.stem not in self._images]
         if not self._images:
-            raise InputError(f"{images} holds no image, expected files such as 000003.png")
+            found = f", {odd[0]!r} is none: {_NAMED}" if odd else ""
+            raise InputError(f"{images} holds no image such as 000003.png{found}")
+        if odd:
+            warnings.warn(
+                f"{len(odd)} images of {images} are left out, the first is {odd[0]!r}: {_NAMED}",
+                stacklevel=2,
+            )
 
     @property
     def names(self) -> list[str]:
@@ -78,9 +83,10 @@ class KittiObject:
         name = self.names[key] if isinstance(key, int) else key
         if name not in self._images:
             names = self.names
+            why = "" if _NAME.fullmatch(name) else f"; {_NAMED}"
             raise InputError(
                 f"{self.folder / 'image_2'} has no frame {name!r}; it holds {len(names)} frames "
-                f"from {names[0]} to {names[-1]}"
+                f"from {names[0]} to {names[-1]}{why}"
             )
         return KittiFrame(self.folder, name, self._images[name])
 

@@ -8,42 +8,83 @@ import json
 import multiprocessing
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from diffrender._files import write_text_atomic
+from diffrender._files import atomic_path, write_text_atomic
 from diffrender.errors import InputError
 from diffrender.instances.reading import read_json
 
-__all__ = ["write_numbered"]
+__all__ = ["NumberedFiles", "write_numbered"]
 
-_Job = TypeVar("_Job")
+
+class _Counted(Protocol):
+    @property
+    def count(self) -> int: ...
+
+
+_Job = TypeVar("_Job", bound=_Counted)
 _STAMP = "made_of.json"
 
 
+@dataclass(frozen=True)
+class NumberedFiles:
+    """Where the files of a job lie.
+
+    Attributes:
+        folder: is made, and says in made_of.json what its files are of.
+        kind: of `kind_00000.npz`.
+        each: items a file; the last one may hold fewer.
+    """
+
+    folder: Path
+    kind: str
+    each: int
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"{self.kind}_{number:05d}.npz"
+
+    def items(self, number: int, count: int) -> range:
+        """Which of `count` items file `number` holds."""
+        return range(number * self.each, min((number + 1) * self.each, count))
+
+
 def write_numbered(
-    write: Callable[[_Job, int], Path], job: _Job, folder: Path, count: int, workers: int
+    write: Callable[[_Job, int, Path], None], job: _Job, files: NumberedFiles, workers: int
 ) -> list[Path]:
-    """The paths of `write(job, 0)` to `write(job, count - 1)`, in order.
+    """The files that hold `job.count` items, in order; those that are there already are left.
 
     Args:
-        write: a function of a module that writes file `number` unless it is there already.
-        job: what to write, a small dataclass; `count` is all that may change while files are added.
-        folder: is made, and says what its files are of.
-        count: files.
+        write: a function of a module that writes file `number` to a path.
+        job: what to write, a small dataclass; `count`, the items, is all that may change while
+            files are added. A last file that had to be short is written anew when there are more.
+        files: where they lie.
         workers: processes; 1 writes in this one.
 
     Raises:
-        InputError: fewer than one file or worker, or a folder with files of another job.
+        InputError: fewer than one item or worker, or a folder with files of another job.
     """
-    if count < 1 or workers < 1:
-        raise InputError(f"{count} files and {workers} workers: expected at least 1 of each")
-    folder.mkdir(parents=True, exist_ok=True)
-    _stamp(folder, {"by": _module_of(write), **_what(job)})
+    if job.count < 1 or workers < 1:
+        raise InputError(f"a count of {job.count} and {workers} workers: expected at least 1 each")
+    files.folder.mkdir(parents=True, exist_ok=True)
+    _stamp(files, {"by": _module_of(write), **_what(job)}, job.count)
+    numbers = range(-(-job.count // files.each))
+    one = functools.partial(_write_missing, write, job, files)
     if workers == 1:
-        return [write(job, number) for number in range(count)]
+        return [one(number) for number in numbers]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        return list(pool.imap(functools.partial(write, job), range(count)))
+        return list(pool.imap(one, numbers))
+
+
+def _write_missing(
+    write: Callable[[_Job, int, Path], None], job: _Job, files: NumberedFiles, number: int
+) -> Path:
+    path = files.path(number)
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            write(job, number, temporary)
+    return path
 
 
 def _module_of(write: Callable[..., Any]) -> str:
@@ -59,14 +100,26 @@ def _what(job: Any) -> dict[str, Any]:
     return plain
 
 
-def _stamp(folder: Path, what: dict[str, Any]) -> None:
-    path = folder / _STAMP
+def _stamp(files: NumberedFiles, what: dict[str, Any], count: int) -> None:
+    """Compare the job with the folder's, and take away a last file that is now too short."""
+    path = files.folder / _STAMP
     if not path.exists():
-        if not any(folder.iterdir()):  # of files that are there already nobody knows
-            write_text_atomic(path, json.dumps(what, indent=1) + "\n")
+        if not any(files.folder.iterdir()):  # of files that are there already nobody knows
+            _write_stamp(path, what, count)
         return
     there = read_json(path, "what the files of a folder are of")
+    before = there.pop("count", None) if isinstance(there, dict) else None
     if there != what:
         raise InputError(
-            f"{folder} holds files of {there}, asked for are {what}; choose another folder"
+            f"{files.folder} holds files of {there}, asked for are {what}; choose another folder"
         )
+    if type(before) is not int:  # a folder of an earlier version
+        _write_stamp(path, what, count)
+    elif count > before:
+        if before % files.each:
+            files.path(before // files.each).unlink(missing_ok=True)
+        _write_stamp(path, what, count)
+
+
+def _write_stamp(path: Path, what: dict[str, Any], count: int) -> None:
+    write_text_atomic(path, json.dumps({**what, "count": count}, indent=1) + "\n")

@@ -44,8 +44,6 @@ __all__ = [
     "running_mean",
     "set_rate",
     "set_shared_rate",
-    "stream",
-    "stream_seed",
     "tensors_digest",
     "training_files",
     "weights_digest",
@@ -151,16 +149,6 @@ def check_finite(loss: Tensor, step: int) -> None:
     """Raise RuntimeError for a loss that is NaN or infinite."""
     if not torch.isfinite(loss):
         raise RuntimeError(f"the loss is {float(loss.detach())} at step {step}")
-
-
-def stream_seed(seed: int, number: int) -> int:
-    """A generator's seed for each pair: torch makes neighbouring seeds independent streams."""
-    return (seed * 1_000_003 + number) % 2**63
-
-
-def stream(seed: int, number: int) -> torch.Generator:
-    """A generator of its own for each pair."""
-    return torch.Generator().manual_seed(stream_seed(seed, number))
 
 
 def epoch_places(

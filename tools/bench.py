@@ -10,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from diffrender._files import readable, writable_folder
+from diffrender._files import readable
 from diffrender.errors import InputError
 from diffrender.tools.bench_choices import MeshFolder as MeshFolder
 from diffrender.tools.bench_choices import MoleculeRuns as MoleculeRuns
 from diffrender.tools.bench_choices import TechniqueChoice as TechniqueChoice
 from diffrender.tools.bench_format import Report
 from diffrender.tools.console import guarded, out, plain_table, print_json
-from diffrender.tools.given import path_of
+from diffrender.tools.given import check_places, path_of
 
 __all__ = ["BENCHMARKS", "MeshFolder", "MoleculeRuns", "TechniqueChoice", "bench", "run"]
 
@@ -138,17 +138,6 @@ def _group() -> None:
     """Measure speed or accuracy, and compare with the goals that were set."""
 
 
-def _places(json_file: Path | None, *folders: Path | None) -> None:
-    """Where results cannot be written is said before the measurement, which may take hours."""
-    if json_file is not None:
-        if json_file.is_dir():
-            raise InputError(f"--json {json_file} is a folder, expected a file such as report.json")
-        writable_folder(json_file.parent)
-    for folder in folders:
-        if folder is not None:
-            writable_folder(folder)
-
-
 def _report(report: Report, json_file: Path | None, raw: bool) -> None:
     if json_file is not None:
         report.write(json_file)
@@ -162,7 +151,7 @@ def _report(report: Report, json_file: Path | None, raw: bool) -> None:
 
 def _plain(name: str) -> Callable[..., None]:
     def command(quick: _Quick = False, json_file: _File = None, raw: _Raw = False) -> None:
-        _places(json_file)
+        check_places({"--json": json_file})
         _report(run(name, quick=quick), json_file, raw)
 
     return command
@@ -183,7 +172,7 @@ def _of_meshes(name: str) -> Callable[..., None]:
             int | None, typer.Option(min=1, help="Only so many of the parts left out.")
         ] = None,
     ) -> None:
-        _places(json_file, work)
+        check_places({"--json": json_file}, [work])
         _report(run(name, quick=quick, choice=MeshFolder(cars, scale, work, folds)), json_file, raw)
 
     return command
@@ -198,7 +187,7 @@ def _ipu(
         typer.Option(metavar="DIR", parser=path_of("--figures"), help="Folder for figures."),
     ] = Path("out/ipu"),
 ) -> None:
-    _places(json_file, figures)
+    check_places({"--json": json_file}, [figures])
     _report(run("ipu", quick=quick, choice=figures), json_file, raw)
     if not raw:
         out().print(f"figures are in {readable(str(figures))}", markup=False, soft_wrap=True)
@@ -222,7 +211,7 @@ def _molecules(
         float | None, typer.Option(metavar="MINUTES", help="Stop then, and report.")
     ] = None,
 ) -> None:
-    _places(json_file, work)
+    check_places({"--json": json_file}, [work])
     runs = MoleculeRuns(data, work, seeds, graphs, size, limit)
     _report(run("molecules", quick=quick, choice=runs), json_file, raw)
 
@@ -239,7 +228,7 @@ def _catalogue(
         bool, typer.Option("--reconstruct", help="Reconstruct streets by each instead.")
     ] = False,
 ) -> None:
-    _places(json_file, work)
+    check_places({"--json": json_file}, [work])
     choice = TechniqueChoice(tuple(technique or ()), work, reconstruct)
     _report(run("catalogue", quick=quick, choice=choice), json_file, raw)
 

@@ -6,7 +6,9 @@ import functools
 import io
 import json
 import sys
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TextIO, TypeVar
 
 import typer
@@ -19,6 +21,7 @@ from diffrender._commands import BAD_INPUT, mendable
 
 __all__ = ["fail", "guarded", "note", "out", "plain_table", "print_json", "warn"]
 
+_PACKAGE = Path(__file__).parents[1]  # in a source tree, whose folders lie side by side, too
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -64,13 +67,37 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def _own_as_lines(show: Callable[..., None]) -> Callable[..., None]:
+    """This package's warnings are for the user, without the line of source that others keep."""
+
+    def shown(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category is UserWarning and _PACKAGE in Path(filename).parents:
+            warn(str(message))
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    return shown
+
+
 def guarded(command: Callable[P, T]) -> Callable[P, T]:
-    """Wrap a subcommand: what is `mendable` becomes one line; a bug keeps its traceback."""
+    """Wrap a subcommand: what is `mendable` becomes one line; a bug keeps its traceback.
+
+    Our own warnings become lines too.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return command(*args, **kwargs)
+            with warnings.catch_warnings():
+                warnings.showwarning = _own_as_lines(warnings.showwarning)
+                return command(*args, **kwargs)
         except Exception as error:
             message = mendable(error)
             if message is None:

@@ -13,7 +13,7 @@ from diffrender._files import readable, write_text_atomic
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out, plain_table, print_json, warn
 from diffrender.tools.evaluate_depth import depth
-from diffrender.tools.given import keep_inputs, path_of
+from diffrender.tools.given import check_places, keep_inputs, path_of
 
 if TYPE_CHECKING:
     from diffrender.evaluate import KittiReport
@@ -94,6 +94,7 @@ def kitti(
     )
 
     keep_inputs([json_file, markdown], [labels, results, split])
+    check_places({"--json": json_file, "--markdown": markdown}, [plots])
     settings = KittiSettings(
         classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
         strict=strict,

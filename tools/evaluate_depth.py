@@ -15,7 +15,7 @@ import typer
 from diffrender._files import readable, write_text_atomic
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out, plain_table, warn
-from diffrender.tools.given import keep_inputs, path_of
+from diffrender.tools.given import check_places, keep_inputs, path_of
 
 if TYPE_CHECKING:
     from diffrender.evaluate import DepthMetrics, DepthSummary
@@ -105,6 +105,7 @@ def depth(
             "out"
         )
     keep_inputs([json_file], [pred, truth, calib, split])
+    check_places({"--json": json_file})
     source = _Truth(
         _named(truth, _TRUTH), calib or truth.parent / "calib", truth.parent / "image_2"
     )

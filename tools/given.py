@@ -5,10 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from diffrender._files import writable_folder
 from diffrender.errors import InputError
 from diffrender.tools.console import fail
 
-__all__ = ["keep_inputs", "path_of", "refuse_empty"]
+__all__ = ["check_places", "keep_inputs", "path_of", "refuse_empty"]
+
+
+def check_places(files: Mapping[str, Path | None], folders: Iterable[Path | None] = ()) -> None:
+    """Say before the work, which may take hours, where its results cannot be written.
+
+    Args:
+        files: to be written, by the names of their options; None is an option that was left out.
+        folders: to be written into; they are made.
+
+    Raises:
+        InputError: a file's place is a folder.
+        OSError: a folder cannot be made or written to.
+    """
+    for option, path in files.items():
+        if path is not None:
+            if path.is_dir():
+                raise InputError(f"{option} {path} is a folder, expected a file")
+            writable_folder(path.parent)
+    for folder in folders:
+        if folder is not None:
+            writable_folder(folder)
 
 
 def keep_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:

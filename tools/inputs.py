@@ -24,7 +24,14 @@ __all__ = [
     "create_network",
     "from_files",
     "from_kitti",
+    "kitti_folders",
 ]
+
+
+def kitti_folders(folder: Path, masks: str | None, depth: str) -> list[Path]:
+    """What is read of a split: folders, and for masks and depth their name or path there."""
+    inside = ("image_2", "calib", "label_2", masks, depth)
+    return [folder / name for name in inside if name is not None]
 
 
 def from_files(image_path: Path, calib: Path, masks: Path, choice: DepthChoice) -> Inputs:

@@ -180,6 +180,7 @@ def _autoencoder(
 
     import torch
 
+    from diffrender._seeds import check_seed
     from diffrender.blocksparse import SparsityConfig
     from diffrender.shape_priors import (
         AutoencoderSettings,
@@ -190,6 +191,7 @@ def _autoencoder(
 
     if bool(meshes) == (family is not None):
         raise InputError("give either meshes of one topology or --family car, not both")
+    check_seed(network.seed)
     latents, name, licence = names
     settings = AutoencoderSettings() if family is None else CAR_SETTINGS
     decoder = settings.decoder

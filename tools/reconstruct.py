@@ -12,7 +12,7 @@ from diffrender._files import readable, writable_folder
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, print_json
 from diffrender.tools.given import keep_inputs, path_of, refuse_empty
-from diffrender.tools.inputs import DEFAULT_NETWORK, Align, DepthChoice, MaskChoice
+from diffrender.tools.inputs import DEFAULT_NETWORK, Align, DepthChoice, MaskChoice, kitti_folders
 from diffrender.tools.reconstruct_dataset import whole_set
 from diffrender.tools.reconstruct_frame import Fit, frame_scene, image_scene
 from diffrender.tools.reconstruct_frame import run as run
@@ -219,9 +219,7 @@ def reconstruct(
         )
     inputs = [image, calib, masks, depth, depth_weights, segmenter_weights]
     if kitti is not None and frame is not None:
-        place = kitti / (split or "training")
-        inside = ("image_2", "calib", "label_2", masks, depth)
-        inputs += [place / name for name in inside if name is not None]
+        inputs += kitti_folders(kitti / (split or "training"), masks, depth)
     keep_inputs(_written(out, frame or (image.stem if image else "")), inputs)
     writable_folder(out)  # one that is not is refused at once, not after all has been computed
     if kitti is not None and frame is None and split is not None:

@@ -14,7 +14,7 @@ from diffrender.errors import InputError
 from diffrender.tools.console import note, print_json, warn
 from diffrender.tools.console import out as standard_out
 from diffrender.tools.evaluate import print_report
-from diffrender.tools.inputs import DepthChoice, MaskChoice
+from diffrender.tools.inputs import DepthChoice, MaskChoice, kitti_folders
 from diffrender.tools.reconstruct_frame import Fit
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def whole_set(
     place = Where(*where)  # wrong options are refused before anything is said of the frames
     chosen = choose_frames(*frames)
     depth, masks = choices
+    read = kitti_folders(frames[0] / chosen.folder, masks.source, depth.source)
+    if out.resolve() in [folder.resolve() for folder in read]:
+        raise InputError(f"--out {out} is read as an input: name another place to write to")
     job = DatasetJob(
         str(frames[0]), chosen.folder, depth, masks, fit.prior, fit.settings, fit.start,
         depth.device, fit.seed,

@@ -10,7 +10,7 @@ import typer
 from diffrender._files import readable
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, out
-from diffrender.tools.given import path_of
+from diffrender.tools.given import check_places, path_of
 from diffrender.tools.synthetic_molecules import molecules
 
 __all__ = ["synthetic"]
@@ -39,6 +39,7 @@ def write(
 
     if count < 1:
         raise InputError(f"--count is {count}, expected at least 1")
+    check_places({}, [out_dir])
     root = write_kitti(SyntheticStreets(seed, count), out_dir)
     line = f"wrote {count} frames below {root}: try --kitti {root} --frame 000000"
     out().print(readable(line), markup=False, soft_wrap=True)

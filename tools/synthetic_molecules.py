@@ -9,7 +9,7 @@ import typer
 
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, print_json
-from diffrender.tools.given import path_of
+from diffrender.tools.given import check_places, path_of
 
 __all__ = ["molecules"]
 
@@ -40,4 +40,5 @@ def molecules(
         note().print(f"{made} molecules of {count}, {bad} left out", markup=False)
 
     settings = SyntheticMolecules(count, seed)
+    check_places({}, [out_dir])
     print_json(write_molecules(out_dir, settings, workers=workers, report=report))

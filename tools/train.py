@@ -12,7 +12,7 @@ import typer
 
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
-from diffrender.tools.given import path_of, refuse_empty
+from diffrender.tools.given import check_places, path_of, refuse_empty
 from diffrender.tools.inputs import DEFAULT_NETWORK, DepthChoice
 from diffrender.tools.train_meshes import mesh_denoiser, mesh_refiner
 from diffrender.tools.train_molecules import molecules
@@ -126,6 +126,7 @@ def predictor(
         sparsity=None if density is None else SparsityConfig(density),
     )
     settings = TrainSettings(steps=steps, batch=batch, rate=rate, every=every, seed=seed)
+    check_places({}, [out_dir, samples])
     folder = samples or out_dir / "samples"
     wanted = SampleSettings(size=config.size)
     with _group_of(device) as group:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffrender.tools.console import guarded, note, out
-from diffrender.tools.given import path_of
+from diffrender.tools.given import check_places, path_of
 from diffrender.tools.train_options import Pause, deadline
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def _train(
 
     steps, rate, seed = numbers
     until = deadline(pause_after)
+    settings = MeshTrainSettings(steps=steps, rate=rate, seed=seed)
+    check_places({}, [folder])
     recent: list[float] = []
 
     def tell(step: int, loss: float) -> None:
@@ -78,7 +80,7 @@ def _train(
     net = train_mesh_network(
         examples,
         MeshSettings(evidence=examples.evidence),
-        MeshTrainSettings(steps=steps, rate=rate, seed=seed),
+        settings,
         folder / f"{name}.checkpoint",
         until,
         tell,

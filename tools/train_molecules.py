@@ -10,7 +10,7 @@ import typer
 
 from diffrender.errors import InputError
 from diffrender.tools.console import guarded, note, out
-from diffrender.tools.given import path_of, refuse_empty
+from diffrender.tools.given import check_places, path_of, refuse_empty
 from diffrender.tools.train_options import Out, Pause, Tensorboard, board_ready, deadline
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def molecules(
 
     Interrupted at any moment, the same command goes on from the last checkpoint.
     """
+    from diffrender._seeds import check_seed
     from diffrender.blocksparse import SparsityConfig
     from diffrender.graph import (
         GraphNetwork,
@@ -96,6 +97,8 @@ def molecules(
         sparsity=None if density is None else SparsityConfig(density),
     )
     _check_schedule(schedule, epochs, minutes)
+    check_seed(seed)
+    check_places({}, [out_dir, cache])
     learned, failures = molecule_data(
         PcqmFolder(data),
         cache or out_dir / "graphs",

@@ -14,6 +14,7 @@ import torch
 
 from diffrender._backbones import load_backbone
 from diffrender._files import atomic_path
+from diffrender._seeds import check_seed
 from diffrender._training import (
     backbone_groups,
     freeze_norm,
@@ -70,6 +71,7 @@ class TrainSettings:
     weights: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         positive = (
             self.minutes, self.batch, self.rate, self.every, self.steps or 1, self.backbone_rate
         )  # fmt: skip

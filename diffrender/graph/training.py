@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from diffrender._checkpoint import Checkpoint
+from diffrender._seeds import stream, stream_seed
 from diffrender._training import (
     Report,
     RunFolder,
@@ -21,8 +22,6 @@ from diffrender._training import (
     epoch_places,
     is_late,
     set_rate,
-    stream,
-    stream_seed,
 )
 from diffrender.errors import InputError
 from diffrender.graph.batching import GraphBatch, batch_graphs
@@ -122,7 +121,8 @@ class GraphTrainer:
         board: write TensorBoard events.
 
     Raises:
-        InputError: a graph without a label, or the folder holds another run.
+        InputError: a graph without a label, the folder holds another run, or a budget of less
+            than two epochs with the schedule "epoch".
         MissingExtraError: `board` without TensorBoard.
     """
 
@@ -137,6 +137,12 @@ class GraphTrainer:
         name: str,
         board: bool = False,
     ) -> None:
+        epoch, budget = len(data.train), settings.budget
+        if settings.schedule == "epoch" and budget.count < 2 * epoch:
+            raise InputError(
+                f"the schedule 'epoch', whose first epoch has the rate 0, needs a budget of at "
+                f"least two epochs, {2 * epoch} graphs; it is {budget}"
+            )
         self.data, self.settings, self.network = data, settings, network
         labels = data.labels(data.train)
         self.scale = LabelScale(float(labels.mean()), float(labels.std(unbiased=False)) or 1.0)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from diffrender._seeds import check_seed
 from diffrender.errors import InputError
 from diffrender.graph.losses import LossWeights
 
@@ -63,7 +64,8 @@ class GraphTrainSettings:
     weights: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 1), ("every", 1), ("seed", 0)):
+        check_seed(self.seed)
+        for name, least in (("batch", 1), ("every", 1)):
             if getattr(self, name) < least:
                 raise InputError(
                     f"GraphTrainSettings.{name} is {getattr(self, name)}, expected at least {least}"

@@ -19,6 +19,7 @@ from torch import Tensor
 from diffrender._backbones import classifier_colours, classifier_weights
 from diffrender._commands import run_module
 from diffrender._recolour import Augmentation, recolour
+from diffrender._seeds import check_seed
 from diffrender._training import keep_freed_memory, read_arrays, training_files
 from diffrender.errors import InputError
 from diffrender.heading.crops import to_tensors
@@ -71,6 +72,7 @@ class HeadingTrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         shares = all(0 <= share <= 1 for share in (self.coarse, self.glints))
         if min(self.copies, self.steps, self.batch, self.rate) <= 0 or not shares:
             raise InputError(f"{self}: expected positive numbers, coarse and glints in [0, 1]")

@@ -5,6 +5,7 @@ Source: Lin et al., "Microsoft COCO: common objects in context", ECCV 2014, data
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ def instances_from_coco(
 
     Raises:
         InputError: not such a file, no such image, or over 1000 annotations for it.
+
+    Warns:
+        UserWarning: results of several images, none of them this one.
     """
     if isinstance(content, list):
         annotations, names = _of_results(content, image_name), None
@@ -182,5 +186,11 @@ def _of_results(content: list[Any], image_name: str | None) -> list[Any]:
     if not chosen and len(identifiers) == 1:
         raise InputError(
             f"the results are of image {identifiers.pop()}, none of image {image_name}"
+        )
+    if not chosen and identifiers:  # of a data set, where in this image nothing may be found
+        warnings.warn(
+            f"the results are of {len(identifiers)} images such as {min(identifiers)[:40]}, none "
+            f"of image {image_name}: it has no objects",
+            stacklevel=3,
         )
     return chosen

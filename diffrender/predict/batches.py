@@ -10,7 +10,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from diffrender._training import epoch_places, stream
+from diffrender._seeds import stream
+from diffrender._training import epoch_places
 from diffrender.predict.samples import Samples
 
 __all__ = ["altered", "indices_of"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from diffrender._seeds import check_seed
 from diffrender.errors import InputError
 from diffrender.predict.hindsight import HindsightSettings
 
@@ -36,7 +37,8 @@ class TrainSettings:
     hindsight: HindsightSettings = field(default_factory=HindsightSettings)
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 2), ("every", 1), ("check", 1), ("seed", 0)):
+        check_seed(self.seed)
+        for name, least in (("steps", 1), ("batch", 2), ("every", 1), ("check", 1)):
             if getattr(self, name) < least:
                 raise InputError(
                     f"TrainSettings.{name} is {getattr(self, name)}, expected at least {least}"

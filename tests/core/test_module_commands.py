@@ -17,7 +17,7 @@ from diffrender.errors import InputError, MissingExtraError
     [
         ("depth.train", "--frames no --check no --out new", "no: no frames_*.npz"),
         ("heading.train", "--crops no --check no --backbone b --out new", "no: no crops_*.npz"),
-        ("datasets.depth_frames", "--out new --count 0", "0 files and 2 workers"),
+        ("datasets.depth_frames", "--out new --count 0", "a count of 0 and 2 workers"),
         ("datasets.depth_frames", "--out file/new --count 1", "file/new: Not a directory"),
         ("datasets.heading_crops", "--out file --count 1", "file: File exists"),
     ],

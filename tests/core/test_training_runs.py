@@ -13,14 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from diffrender._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from diffrender._seeds import stream, stream_seed
 from diffrender._training import (
     RunFolder,
     check_finite,
     epoch_places,
     is_late,
     set_rate,
-    stream,
-    stream_seed,
 )
 from diffrender.errors import InputError
 

@@ -55,5 +55,5 @@ def test_finished_files_are_kept(tmp_path: Path) -> None:
     path.write_bytes(b"done")
     assert write_frames(FrameJob(tmp_path, 1, (32, 96))) == [path]
     assert path.read_bytes() == b"done"
-    with pytest.raises(InputError, match="at least 1 of each"):
+    with pytest.raises(InputError, match="at least 1 each"):
         write_frames(FrameJob(tmp_path, 0))

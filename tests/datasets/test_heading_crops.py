@@ -44,5 +44,11 @@ def test_the_command_and_what_it_refuses(
     plain = write_crops(CropJob(tmp_path / "plain", 1))
     assert len(load_crops(other)) > 0
     assert (other / plain[0].name).read_bytes() != plain[0].read_bytes()
-    with pytest.raises(InputError, match="0 files and 1 workers"):
+    with pytest.raises(InputError, match="a count of 0 and 1 workers"):
         write_crops(CropJob(tmp_path, 0))
+
+
+@pytest.mark.parametrize("side", [0, -32, 100, 544])
+def test_sides_the_network_cannot_read_are_refused(tmp_path: Path, side: int) -> None:
+    with pytest.raises(InputError, match="from 32 to 512 in steps of 32"):
+        CropJob(tmp_path, 1, side=side)

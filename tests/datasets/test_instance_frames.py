@@ -62,5 +62,5 @@ def test_the_command_and_what_it_refuses(
     main(["--out", str(tmp_path), "--count", "1", "--size", "64", "224", "--workers", "1"])
     assert "1 files in" in capsys.readouterr().out
     assert load_owned(tmp_path).images.shape == (1, 64, 224, 3)
-    with pytest.raises(InputError, match="0 files and 1 workers"):
+    with pytest.raises(InputError, match="a count of 0 and 1 workers"):
         write_instance_frames(FrameJob(tmp_path, 0))

@@ -184,6 +184,21 @@ def test_wrong_roots_say_what_to_give(root: Path, tmp_path: Path) -> None:
         KittiObject(tmp_path / "empty")
 
 
+def test_names_that_are_no_frames_are_told(root: Path, tmp_path: Path) -> None:
+    images = root / "training" / "image_2"
+    (images / "a b.png").write_bytes((images / "000003.png").read_bytes())
+    with pytest.warns(UserWarning, match=r"1 images of .* are left out, the first is 'a b.png': "):
+        data = KittiObject(root)
+    assert data.names == ["000000", "000003"]
+    with pytest.raises(InputError, match=r"no frame 'a b'; .*ASCII letters, digits, _ and -"):
+        data["a b"]
+    other = tmp_path / "other" / "training" / "image_2"
+    other.mkdir(parents=True)
+    (images / "a b.png").rename(other / "a b.png")
+    with pytest.raises(InputError, match="holds no image such as 000003.png, 'a b.png' is none"):
+        KittiObject(tmp_path / "other")
+
+
 def test_unknown_frames(root: Path) -> None:
     data = KittiObject(root)
     with pytest.raises(InputError, match="no frame '3'; it holds 2 frames from 000000 to 000003"):

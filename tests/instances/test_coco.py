@@ -62,7 +62,8 @@ def test_a_result_list_has_cocos_own_ids() -> None:
     assert rejected == []
     assert (truck.category, truck.score, truck.name) == ("Truck", 0.9, "truck_01")
     assert box == Box((1, 2, 11, 7), "Car", 0.5, "car_02")
-    assert instances_from_coco(content, SIZE, "000009") == ([], [])
+    with pytest.warns(UserWarning, match="of 2 images such as 3, none of image 000009"):
+        assert instances_from_coco(content, SIZE, "000009") == ([], [])
     assert instances_from_coco([], SIZE) == ([], [])
 
 

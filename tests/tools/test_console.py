@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from diffrender.errors import InputError, MissingExtraError
+from diffrender.tools import console
 from diffrender.tools.console import guarded, out, plain_table, warn
 
 
@@ -73,3 +75,24 @@ def test_signs_that_a_stream_has_no_letter_for_do_not_end_a_command(
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(told, encoding="ascii", write_through=True))
     out().print("5° δ")
     assert told.getvalue() == b"5? ?\n"
+
+
+def test_own_warnings_are_lines_and_those_of_others_keep_their_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places: list[str] = []
+    monkeypatch.setattr(warnings, "showwarning", lambda *given: places.append(given[2]))
+    app = typer.Typer()
+    ours = str(Path(console.__file__).with_name("x.py"))
+
+    @app.command()
+    @guarded
+    def command() -> None:
+        warnings.simplefilter("always")
+        warnings.warn_explicit("2 images of [x] are left out", UserWarning, ours, 7)
+        warnings.warn_explicit("theirs", UserWarning, "/usr/lib/other.py", 7)
+
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == "warning: 2 images of [x] are left out\n"
+    assert places == ["/usr/lib/other.py"]

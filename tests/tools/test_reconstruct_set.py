@@ -226,3 +226,12 @@ def test_boxes_prompt_grabcut(tmp_path: Path) -> None:
     Image.new("L", (2, 2)).save(tmp_path / "ids.png")
     ids = run(*arguments, "--masks", str(tmp_path / "ids.png"))
     refused(ids, "holds masks; expected boxes", notes=True)
+
+
+def test_a_set_is_not_written_into_what_it_reads(kitti: Path) -> None:
+    for name in ("image_2", "depth_2"):
+        into = kitti / "training" / name
+        refused(
+            run(*set_line(kitti, "--out", str(into))), f"{name} is read as an input", notes=True
+        )
+        assert not (into / "data").exists()

@@ -25,6 +25,7 @@ from diffrender._checkpoint import (
     restore_optimizer,
     write_checkpoint,
 )
+from diffrender._seeds import check_seed
 from diffrender._training import is_late, set_rate
 from diffrender.errors import InputError
 from diffrender.graph.meshes.examples import Example
@@ -65,6 +66,7 @@ class MeshTrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.steps < 1 or not 0 < self.rate < math.inf or self.every < 1:
             raise InputError(
                 f"steps {self.steps}, rate {self.rate}, every {self.every}: expected more than 0"

@@ -20,6 +20,7 @@ from torch import nn
 
 from diffrender._backbones import classifier_colours, load_backbone
 from diffrender._commands import run_module
+from diffrender._seeds import check_seed, stream
 from diffrender._training import (
     RunFolder,
     backbone_groups,
@@ -30,7 +31,6 @@ from diffrender._training import (
     one_cosine,
     running_mean,
     set_shared_rate,
-    stream,
     weights_digest,
 )
 from diffrender.errors import InputError
@@ -72,6 +72,7 @@ class StreetTrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         positive = (self.steps, self.batch, self.rate, self.every, self.backbone_rate)
         whole = all(32 <= side <= 4096 and side % 32 == 0 for side in self.size)
         if min(positive) <= 0 or not 0 <= self.average < 1 or not whole:
