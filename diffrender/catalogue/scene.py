@@ -15,7 +15,18 @@ from diffrender.meshes import vertex_normals
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Content", "Light", "Rendering", "Scene", "Triangles", "as_triangles", "with_a_face"]
+    from diffrender.cameras import Camera
+
+__all__ = [
+    "Content",
+    "Light",
+    "Rendering",
+    "Scene",
+    "Triangles",
+    "as_triangles",
+    "check_view",
+    "with_a_face",
+]
 
 
 class Content(Protocol):
@@ -150,6 +161,24 @@ class Rendering:
     image: Tensor  # (H, W, 3)
     silhouette: Tensor  # (H, W)
     depth: Tensor  # (H, W)
+
+
+def check_view(scene: Scene, camera: Camera) -> None:
+    """What every technique's `render` asks at once.
+
+    Raises:
+        InputError: a batch of cameras, or a camera of another dtype or device than the scene.
+    """
+    if camera.batch_shape:
+        raise InputError(
+            f"the camera is a batch of shape {tuple(camera.batch_shape)}, expected one: index it"
+        )
+    have, expected = camera.intrinsics, scene.background
+    if (have.dtype, have.device) != (expected.dtype, expected.device):
+        raise InputError(
+            f"the camera has {have.dtype} on {have.device}, the scene {expected.dtype} on "
+            f"{expected.device}: bring both to one"
+        )
 
 
 def as_triangles(scene: Scene) -> Triangles:

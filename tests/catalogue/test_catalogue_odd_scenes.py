@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -12,7 +14,10 @@ from diffrender.catalogue import (
     Triangles,
     find_technique,
     list_techniques,
+    standard_camera,
+    standard_scene,
 )
+from diffrender.catalogue.evaluate import in_double
 from diffrender.catalogue.mesh.edge_sampling_shadows import EdgeSamplingShadows
 from diffrender.catalogue.standard import look_at
 from diffrender.errors import InputError
@@ -76,11 +81,34 @@ def test_a_picture_of_one_row_or_pixel(name: str, size: tuple[int, int]) -> None
         assert torch.isfinite(values).all()
 
 
-@pytest.mark.parametrize("name", ["absorption-only", "translucent-gaussians", "soft-discs", "dvr"])
+@pytest.mark.parametrize(
+    "name",
+    ["absorption-only", "translucent-gaussians", "soft-discs", "dvr", "deferred-neural-texture"],
+)
 def test_what_fills_a_mesh_asks_for_faces(name: str) -> None:
     for vertices in ([], _CUBE[:3]):
         with pytest.raises(InputError, match="the mesh has no faces to"):
             find_technique(name).prepare(scene_of(vertices, []))
+
+
+@pytest.mark.parametrize("name", list_techniques())
+def test_a_view_is_one_camera_of_the_scenes_dtype(name: str) -> None:
+    camera, scene = standard_camera(), standard_scene()  # refused before anything is prepared
+    with pytest.raises(InputError, match=r"the camera is a batch of shape \(2,\), expected one"):
+        find_technique(name).render(scene, camera.expand(2))
+    _, double = in_double(scene, camera)
+    with pytest.raises(InputError, match=r"torch.float64 on cpu, the scene torch.float32 on cpu"):
+        find_technique(name).render(scene, double)
+
+
+@pytest.mark.parametrize("name", ["nerf", "hash-grid"])
+def test_fields_are_fitted_in_double_too(name: str) -> None:
+    technique = find_technique(name)
+    fitting = dataclasses.replace(technique.fitting, steps=3, batch=30)  # type: ignore[attr-defined]
+    small = dataclasses.replace(technique, fitting=fitting, resolution=12)  # type: ignore[type-var]
+    camera = look_at(torch.tensor([0.0, 0.0, -4.0]), torch.zeros(3), (6, 8))
+    scene, camera = in_double(scene_of(_CUBE, _SIDES), camera)
+    assert small.render(scene, camera).image.dtype == torch.float64
 
 
 def test_a_sheet_with_two_sides_fills_no_voxel_and_stops_nothing() -> None:

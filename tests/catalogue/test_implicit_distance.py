@@ -186,6 +186,3 @@ def test_broken_inputs_are_named() -> None:
         SdfGrid(torch.zeros(2, 2, 2), torch.zeros(2, 2, 2, 3), torch.zeros(3), 0)
     with pytest.raises(InputError, match="no parameter 'vertices' here"):
         ball(0.5).replaced("vertices", torch.zeros(3))
-    grid = as_sdf(ball(0.5))
-    with pytest.raises(InputError, match="the camera is a batch of shape"):
-        camera_rays(camera().expand(2), grid.low, grid.high)

@@ -146,7 +146,7 @@ def field_scene(
     scene = sdf_scene(scene, resolution)
     grid = as_sdf(scene)
     generator = torch.Generator().manual_seed(fitting.seed)
-    weights = architecture.initial(generator).requires_grad_()
+    weights = architecture.initial(generator).to(grid.values).requires_grad_()
     field = RadianceField(weights, architecture, grid.low, grid.high, 4 / grid.spacing)
     points, occupied, radiance, surface = _targets(scene, grid, generator, fitting)
     adam = torch.optim.Adam([weights], lr=fitting.rate, eps=1e-12)
@@ -163,7 +163,7 @@ def field_scene(
             loss.backward()
             adam.step()
             falling.step()
-    fitted = dataclasses.replace(field, weights=weights.detach().to(grid.values))
+    fitted = dataclasses.replace(field, weights=weights.detach())
     return dataclasses.replace(scene, content=fitted)
 
 

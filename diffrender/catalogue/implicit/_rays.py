@@ -10,7 +10,6 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.scene import Rendering
-from diffrender.errors import InputError
 
 __all__ = [
     "Field",
@@ -84,14 +83,7 @@ def camera_rays(camera: Camera, low: Tensor, high: Tensor) -> Rays:  # (3,), (3,
     """Rays through the pixel centres that meet the box from `low` to `high`, world.
 
     Differentiable to pose, intrinsics and lens.
-
-    Raises:
-        InputError: a batch of cameras.
     """
-    if camera.batch_shape:
-        raise InputError(
-            f"the camera is a batch of shape {tuple(camera.batch_shape)}, expected one: index it"
-        )
     height, width = camera.size
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     centres = torch.stack([column, row], dim=-1).reshape(-1, 2).to(low) + 0.5

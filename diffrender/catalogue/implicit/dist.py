@@ -23,7 +23,7 @@ from diffrender.catalogue.implicit._rays import (
     rays_from_outside,
 )
 from diffrender.catalogue.implicit._sdf import SdfGrid, as_sdf, sdf_scene, shade
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "Dist"]
 
@@ -104,6 +104,7 @@ class Dist:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Shaded surface, the outline against the background smooth over one pixel."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         grid = as_sdf(scene)
         rays = rays_from_outside(grid.distance, camera_rays(camera, grid.low, grid.high))

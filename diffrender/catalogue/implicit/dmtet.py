@@ -18,7 +18,7 @@ from diffrender.catalogue.implicit._nodes import (
     draw,
     movable_scene,
 )
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "DmTet", "march_tetrahedra"]
 
@@ -128,6 +128,7 @@ class DmTet:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Extracted surface, shaded at its vertices, antialiased."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         assert isinstance(scene.content, MovableGrid)
         vertices, albedo, faces = march_tetrahedra(scene.content)

@@ -20,7 +20,7 @@ from diffrender.catalogue.implicit._rays import (
     rays_from_outside,
 )
 from diffrender.catalogue.implicit._sdf import as_sdf, sdf_scene, shade
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "Dvr"]
 
@@ -86,6 +86,7 @@ class Dvr:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Shaded surface of the level set, hard outlines."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         grid = as_sdf(scene)
         rays = rays_from_outside(grid.distance, camera_rays(camera, grid.low, grid.high))

@@ -18,7 +18,7 @@ from diffrender.catalogue.implicit._nodes import (
     draw,
     movable_scene,
 )
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.errors import check_shape
 
 __all__ = ["TECHNIQUE", "FlexiCubes", "WeightedCubes", "extract_dual"]
@@ -231,6 +231,7 @@ class FlexiCubes:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Extracted surface, shaded at its vertices, antialiased."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         assert isinstance(scene.content, WeightedCubes)
         vertices, albedo, faces = extract_dual(scene.content)

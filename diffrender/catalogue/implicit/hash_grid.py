@@ -22,7 +22,7 @@ from diffrender.catalogue.implicit._fields import (
     field_scene,
     initial_layers,
 )
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "HashGrid", "HashTables"]
 
@@ -149,6 +149,7 @@ class HashGrid:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Emission and absorption along the rays."""
+        check_view(scene, camera)
         return draw_field(self.prepare(scene), camera, self.coarse, self.fine)
 
 

@@ -18,7 +18,7 @@ from diffrender.catalogue.implicit._fields import (
     field_scene,
     initial_layers,
 )
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "EncodedNetwork", "Nerf", "encode"]
 
@@ -122,6 +122,7 @@ class Nerf:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Emission and absorption along the rays."""
+        check_view(scene, camera)
         return draw_field(self.prepare(scene), camera, self.coarse, self.fine)
 
 

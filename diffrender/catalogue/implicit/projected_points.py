@@ -11,7 +11,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.implicit._sdf import SdfGrid, as_sdf, interpolate_grid, sdf_scene
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "ProjectedPoints", "project_to_surface"]
@@ -111,6 +111,7 @@ class ProjectedPoints:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Blended discs; soft outlines."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         grid = as_sdf(scene)
         points, normals, weight = project_to_surface(grid, self.band)

@@ -16,7 +16,7 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.implicit._rays import Rays, camera_rays, paint, rays_from_outside
 from diffrender.catalogue.implicit._sdf import SdfGrid, as_sdf, sdf_scene, shade
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "SdfDiff"]
 
@@ -79,6 +79,7 @@ class SdfDiff:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Shaded surface, hard outlines."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         grid = as_sdf(scene)
         rays = rays_from_outside(grid.distance, camera_rays(camera, grid.low, grid.high))

@@ -13,7 +13,7 @@ from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.implicit._rays import Rays, camera_rays, first_crossing
 from diffrender.catalogue.implicit._sdf import SdfGrid, as_sdf, sdf_scene, shade
 from diffrender.catalogue.implicit._volume import blend_weights, volume_picture
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "Unisurf"]
@@ -91,6 +91,7 @@ class Unisurf:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Shaded samples, weighted; soft outlines."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         grid = as_sdf(scene)
         rays = camera_rays(camera, grid.low, grid.high)

@@ -20,7 +20,7 @@ from diffrender.catalogue.implicit._volume import (
     sections,
     volume_picture,
 )
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "VolSdf", "laplace_density"]
@@ -99,6 +99,7 @@ class VolSdf:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Shaded samples, weighted; soft outlines."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         grid = as_sdf(scene)
         rays = camera_rays(camera, grid.low, grid.high)

@@ -15,7 +15,14 @@ from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.light._materials import Lamp, Lit, TracedScene, reflected
 from diffrender.catalogue.light._paths import Geometry, Step, walk
 from diffrender.catalogue.light._replay import radiance, replayed_radiance
-from diffrender.catalogue.scene import Rendering, Scene, Triangles, as_triangles, with_a_face
+from diffrender.catalogue.scene import (
+    Rendering,
+    Scene,
+    Triangles,
+    as_triangles,
+    check_view,
+    with_a_face,
+)
 from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "PathReplay"]
@@ -110,6 +117,7 @@ class PathReplay:
 
         Differentiable to materials, light and environment; not to vertices and camera.
         """
+        check_view(scene, camera)
         scene = self.prepare(scene)
         content = scene.content
         assert isinstance(content, TracedScene)

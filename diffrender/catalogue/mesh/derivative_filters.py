@@ -11,7 +11,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.mesh._view import View, rendering_of
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "DerivativeFilters"]
 
@@ -74,6 +74,7 @@ class DerivativeFilters:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """The hard picture, one sample a pixel; derivatives by filters."""
+        check_view(scene, camera)
         view = View.of(scene, camera)
         face, points = view.faces_at_centres(), view.centres()
         flat = face.view(-1), points.view(-1, 2)

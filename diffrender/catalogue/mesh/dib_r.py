@@ -10,7 +10,7 @@ import torch
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.mesh._face_pixels import face_pixels, sum_over_faces
-from diffrender.catalogue.scene import Rendering, Scene, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, as_triangles, check_view
 from diffrender.raster import interpolate, rasterize, sample_texture
 
 __all__ = ["TECHNIQUE", "DIBR"]
@@ -72,6 +72,7 @@ class DIBR:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Hard colours and depth; the silhouette has the halo, the image has not."""
+        check_view(scene, camera)
         mesh = as_triangles(scene)
         fragments = rasterize((mesh.vertices, mesh.faces), camera)
         drawn = [scene.radiance()] if mesh.uv is None else [scene.radiance(), mesh.uv]

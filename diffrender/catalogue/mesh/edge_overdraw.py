@@ -17,7 +17,7 @@ from diffrender.catalogue.mesh._outlines import (
     pixels_beside,
 )
 from diffrender.catalogue.mesh._view import View, rendering_of
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.raster import sample_texture
 from diffrender.raster.fragments import NEAR
 
@@ -81,6 +81,7 @@ class EdgeOverdraw:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """The hard picture under its edge strips, differentiable to everything."""
+        check_view(scene, camera)
         view = View.of(scene, camera)
         face, points = view.faces_at_centres(), view.centres()
         flat = view.look(face.view(-1), points.view(-1, 2))  # (P, 5)

@@ -12,7 +12,7 @@ from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.mesh._edge_samples import add_jumps, sample_edges
 from diffrender.catalogue.mesh._outlines import facing_camera, find_outlines
 from diffrender.catalogue.mesh._view import View, rendering_of
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "EdgeSampling"]
 
@@ -78,6 +78,7 @@ class EdgeSampling:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """The box-filtered picture of hard visibility; derivatives as the card says."""
+        check_view(scene, camera)
         view = View.of(scene, camera)
         n, (height, width) = self.per_axis, camera.size
         face, points = view.faces_at_centres(n).view(-1), view.centres(n).view(-1, 2)

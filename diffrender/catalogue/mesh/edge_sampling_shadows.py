@@ -15,7 +15,7 @@ from diffrender.catalogue.mesh._edge_samples import EdgeSamples, add_jumps, samp
 from diffrender.catalogue.mesh._outlines import facing_camera, find_outlines
 from diffrender.catalogue.mesh._rays import RayCaster, intersect_planes
 from diffrender.catalogue.mesh._view import View, rendering_of
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.meshes import face_normals
 from diffrender.raster.fragments import NEAR
 
@@ -92,6 +92,7 @@ class EdgeSamplingShadows:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """The box-filtered picture of hard visibility and hard shadows."""
+        check_view(scene, camera)
         view = View.of(scene, camera)
         lamp = _Lamp(view, self.lift)
         n, (height, width) = self.per_axis, camera.size

@@ -12,7 +12,7 @@ from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.mesh._conorms import Conorm, Probabilistic
 from diffrender.catalogue.mesh._distributions import Distribution, Uniform
 from diffrender.catalogue.mesh._face_pixels import blend, face_pixels
-from diffrender.catalogue.scene import Rendering, Scene, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, as_triangles, check_view
 from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "GenDR"]
@@ -85,6 +85,7 @@ class GenDR:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Colours of all faces near each pixel, over the background by the united coverage."""
+        check_view(scene, camera)
         mesh = as_triangles(scene)
         pairs = face_pixels(mesh, camera, self.reach)
         if self.squared:

@@ -12,7 +12,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.mesh._face_pixels import face_pixels, sum_over_faces
-from diffrender.catalogue.scene import Rendering, Scene, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, as_triangles, check_view
 from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "PerturbedRasterizer", "perturbed_choice"]
@@ -87,6 +87,7 @@ class PerturbedRasterizer:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Colours of the faces, each weighted by the share of draws in which it is seen."""
+        check_view(scene, camera)
         mesh = as_triangles(scene)
         pairs = face_pixels(mesh, camera, reach=3 * self.distance_noise)
         made = torch.Generator(pairs.depth.device).manual_seed(self.seed)

@@ -13,7 +13,7 @@ import torch
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.scene import Rendering, Scene, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, as_triangles, check_view
 from diffrender.raster import antialias, interpolate, rasterize, sample_texture
 
 __all__ = ["TECHNIQUE", "PixelPairAntialiasing"]
@@ -69,6 +69,7 @@ class PixelPairAntialiasing:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Radiance, coverage and depth of the nearest faces, antialiased."""
+        check_view(scene, camera)
         mesh = as_triangles(scene)
         pair = mesh.vertices, mesh.faces
         fragments = rasterize(pair, camera)

@@ -14,7 +14,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.registry import Technique, find_technique
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.errors import InputError
 
 __all__ = ["TECHNIQUE", "PlateauReduced", "smoothed"]
@@ -93,6 +93,7 @@ class PlateauReduced:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """The mean picture. Differentiable to the camera's rotation and translation alone."""
+        check_view(scene, camera)
         inner, fixed = self._technique(), _detached(camera)
 
         def draw(step: Tensor) -> Tensor:  # (6,)

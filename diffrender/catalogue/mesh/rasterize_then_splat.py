@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.scene import Rendering, Scene, as_triangles, with_a_face
+from diffrender.catalogue.scene import Rendering, Scene, as_triangles, check_view, with_a_face
 from diffrender.errors import InputError
 from diffrender.raster import rasterize
 
@@ -83,6 +83,7 @@ class RasterizeThenSplat:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Splats of the samples of every pixel, composited in three groups by depth."""
+        check_view(scene, camera)
         scene = with_a_face(scene)
         splats = self._sample(scene, camera)
         back = torch.cat([scene.background, scene.background.new_zeros(2)])

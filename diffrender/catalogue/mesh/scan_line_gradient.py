@@ -12,7 +12,7 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.mesh._outlines import facing_camera
 from diffrender.catalogue.mesh._view import View
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "ScanLineGradient"]
 
@@ -75,6 +75,7 @@ class ScanLineGradient:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """The hard picture, one sample a pixel. Depth has its plain derivative at the hit."""
+        check_view(scene, camera)
         view = View.of(scene, camera)
         face, points = view.faces_at_centres(), view.centres()
         flat = face.view(-1), points.view(-1, 2)

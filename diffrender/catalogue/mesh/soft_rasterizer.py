@@ -12,7 +12,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.mesh._face_pixels import blend, face_pixels, sum_over_faces
-from diffrender.catalogue.scene import Rendering, Scene, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, as_triangles, check_view
 from diffrender.meshes import Mesh
 from diffrender.raster import SoftShading, soft_shade, soft_silhouette
 
@@ -88,6 +88,7 @@ class SoftRasterizer:
         γ nothing of it is left beside any face, and outlines of colours end with a jump at the
         blur radius. Here the silhouette, the picture's alpha channel there, fades them out.
         """
+        check_view(scene, camera)
         mesh = as_triangles(scene)
         surface = Mesh(mesh.vertices, mesh.faces)
         depth = camera.project(mesh.vertices)[1]

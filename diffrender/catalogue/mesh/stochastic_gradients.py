@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.scene import Rendering, Scene, as_triangles, with_a_face
+from diffrender.catalogue.scene import Rendering, Scene, as_triangles, check_view, with_a_face
 from diffrender.errors import InputError
 from diffrender.raster import interpolate, rasterize
 
@@ -88,6 +88,7 @@ class StochasticGradients:
 
         Pose and intrinsics get their gradients from the positions, by the chain rule.
         """
+        check_view(scene, camera)
         scene = with_a_face(scene)
         mesh = as_triangles(scene)
         pixels, depth = camera.project(mesh.vertices)

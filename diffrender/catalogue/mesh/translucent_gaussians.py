@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.scene import Rendering, Scene, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, as_triangles, check_view
 from diffrender.errors import InputError, check_shape
 
 __all__ = ["TECHNIQUE", "GaussianDensity", "TranslucentGaussians", "visibility"]
@@ -160,6 +160,7 @@ class TranslucentGaussians:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Colours weighted by visibility, over the background by what gets through."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         content = scene.content
         assert isinstance(content, GaussianDensity)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.scene import Rendering, Scene, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, as_triangles, check_view
 from diffrender.raster import rasterize
 
 __all__ = ["TECHNIQUE", "UnclampedBarycentrics"]
@@ -62,6 +62,7 @@ class UnclampedBarycentrics:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Radiance and depth of the nearest face at pixel centres; the silhouette is 0 or 1."""
+        check_view(scene, camera)
         mesh = as_triangles(scene)
         with torch.no_grad():
             face = rasterize((mesh.vertices, mesh.faces), camera).face[..., 0]  # (H, W)

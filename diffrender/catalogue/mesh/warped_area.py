@@ -12,7 +12,7 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.mesh._outlines import facing_camera, find_outlines, pixels_beside
 from diffrender.catalogue.mesh._view import View, rendering_of
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.raster.fragments import NEAR
 
 __all__ = ["TECHNIQUE", "WarpedArea"]
@@ -84,6 +84,7 @@ class WarpedArea:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """The picture filtered by nearly a box; derivatives by the warp."""
+        check_view(scene, camera)
         height, width = camera.size
         n = self.per_axis
         # A pixel more on each side: samples there reach into the picture.

@@ -13,7 +13,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.neural._unet import UNet
-from diffrender.catalogue.scene import Rendering, Scene, Triangles, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, Triangles, as_triangles, check_view
 from diffrender.catalogue.standard import look_at
 from diffrender.errors import InputError, check_shape
 from diffrender.raster import interpolate, rasterize, sample_texture
@@ -126,10 +126,15 @@ class DeferredNeuralTexture:
         """Fit texture and network to hard pictures of the triangles: some seconds.
 
         Not differentiable to the triangles. A scene that is prepared is returned as it is.
+
+        Raises:
+            InputError: a mesh without faces.
         """
         if isinstance(scene.content, NeuralTexture):
             return scene
         mesh = as_triangles(scene)
+        if not len(mesh.faces):
+            raise InputError("the mesh has no faces to put a neural texture on")
         made = torch.Generator().manual_seed(self.seed)
         uv, side = _atlas(len(mesh.faces))
         grey = torch.full((side, side, 3), 0.5)
@@ -162,6 +167,7 @@ class DeferredNeuralTexture:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Decoded features where a face is seen, the background elsewhere."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         content = scene.content
         assert isinstance(content, NeuralTexture)

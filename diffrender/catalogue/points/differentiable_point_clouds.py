@@ -15,7 +15,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.points._surface_points import as_points, sample_surface
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.catalogue.voxels._rays import stop_chances
 
 __all__ = ["TECHNIQUE", "DifferentiablePointClouds"]
@@ -83,6 +83,7 @@ class DifferentiablePointClouds:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Expected colour and depth along the lines of cells."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         points = as_points(scene)
         pixels, depth = camera.project(points.centres)

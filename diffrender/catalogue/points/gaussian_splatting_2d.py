@@ -19,7 +19,7 @@ from diffrender.catalogue.points._splats import (
     make_splats,
     reach,
 )
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "GaussianSplatting2d"]
 
@@ -89,6 +89,7 @@ class GaussianSplatting2d:
         Raises:
             InputError: the camera has a lens.
         """
+        check_view(scene, camera)
         check_pinhole(camera)
         scene = self.prepare(scene)
         splats = as_splats(scene)

@@ -11,7 +11,7 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.points._ellipses import blend_ellipses
 from diffrender.catalogue.points._splats import as_splats, make_splats, project_splats
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "GaussianSplatting3d"]
 
@@ -81,6 +81,7 @@ class GaussianSplatting3d:
         Raises:
             InputError: the camera has a lens.
         """
+        check_view(scene, camera)
         scene = self.prepare(scene)
         splats = as_splats(scene)
         pixels, depth, covariance = project_splats(splats, camera)

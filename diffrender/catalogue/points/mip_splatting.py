@@ -16,7 +16,7 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.points._ellipses import blend_ellipses
 from diffrender.catalogue.points._splats import as_splats, make_splats, project_splats
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "MipSplatting"]
 
@@ -82,6 +82,7 @@ class MipSplatting:
         Raises:
             InputError: the camera has a lens.
         """
+        check_view(scene, camera)
         scene = self.prepare(scene)
         splats = as_splats(scene)
         pixels, depth, covariance = project_splats(splats, camera)

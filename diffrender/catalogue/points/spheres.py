@@ -11,7 +11,7 @@ from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.points._fragments import blend_over, list_fragments
 from diffrender.catalogue.points._surface_points import as_points, sample_surface
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "Spheres"]
 
@@ -79,6 +79,7 @@ class Spheres:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """The softmax over all spheres on each ray and the background; depth is the centres'."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         points = as_points(scene)
         pixels, depth = camera.project(points.centres)

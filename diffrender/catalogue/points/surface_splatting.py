@@ -22,7 +22,7 @@ from diffrender.catalogue.points._splats import (
     make_splats,
     project_splats,
 )
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 
 __all__ = ["TECHNIQUE", "SurfaceSplatting", "push_and_pull"]
 
@@ -97,6 +97,7 @@ class SurfaceSplatting:
         Raises:
             InputError: the camera has a lens.
         """
+        check_view(scene, camera)
         scene = self.prepare(scene)
         splats = as_splats(scene)
         pixels, depth, covariance = project_splats(splats, camera)

@@ -12,7 +12,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
 from diffrender.catalogue.mesh._face_pixels import FacePixels, face_pixels, sum_over_faces
-from diffrender.catalogue.scene import Rendering, Scene, Triangles, as_triangles
+from diffrender.catalogue.scene import Rendering, Scene, Triangles, as_triangles, check_view
 from diffrender.errors import InputError, check_shape
 
 __all__ = ["TECHNIQUE", "TriangleSplats", "TriangleSplatting", "composite"]
@@ -141,6 +141,7 @@ class TriangleSplatting:
         picture jumps where a splat comes in; and triangles narrower than a pixel are fainter, so
         that no opacity changes over less than half a pixel.
         """
+        check_view(scene, camera)
         splats = self.prepare(scene).content
         assert isinstance(splats, TriangleSplats)
         vertices = splats.corners.reshape(-1, 3)

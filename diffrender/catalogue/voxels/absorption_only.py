@@ -9,7 +9,7 @@ import torch
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.catalogue.voxels._grid import as_grid, voxelize
 from diffrender.catalogue.voxels._rays import composite, sample_box, shared_out
 
@@ -71,6 +71,7 @@ class AbsorptionOnly:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """What the grid absorbs, tinted by the mean colour of what absorbs it."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         met = sample_box(as_grid(scene), camera, self.samples)
         passed = self.extinction * met.occupancy * met.step

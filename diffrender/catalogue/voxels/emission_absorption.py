@@ -9,7 +9,7 @@ import torch
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.catalogue.voxels._grid import as_grid, voxelize
 from diffrender.catalogue.voxels._rays import composite, sample_box, stop_chances
 
@@ -73,6 +73,7 @@ class EmissionAbsorption:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Blended from front to back; the silhouette is what the grid absorbs."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         met = sample_box(as_grid(scene), camera, self.samples)
         alpha = 1 - torch.exp(-self.extinction * met.occupancy * met.step)

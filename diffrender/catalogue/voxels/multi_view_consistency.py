@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.catalogue.voxels._consistency import consistency
 from diffrender.catalogue.voxels._grid import as_grid, voxelize
 from diffrender.catalogue.voxels._rays import composite, sample_box, stop_chances
@@ -78,6 +78,7 @@ class MultiViewConsistency:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Expected colour and depth; the silhouette is the chance of not escaping."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         met = sample_box(as_grid(scene), camera, self.samples)
         weights = stop_chances(met.occupancy)[:, :-1]

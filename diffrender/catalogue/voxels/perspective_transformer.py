@@ -13,7 +13,7 @@ import torch
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.catalogue.voxels._grid import as_grid, voxelize
 from diffrender.catalogue.voxels._rays import (
     RaySamples,
@@ -82,6 +82,7 @@ class PerspectiveTransformer:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """The largest occupancy on each ray; colour and depth of where a ray is likely to stop."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         grid = as_grid(scene)
         centre, direction = pixel_rays(camera)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.card import Card, Claim
-from diffrender.catalogue.scene import Rendering, Scene
+from diffrender.catalogue.scene import Rendering, Scene, check_view
 from diffrender.catalogue.voxels._consistency import consistency
 from diffrender.catalogue.voxels._grid import VoxelGrid, as_grid, voxelize
 from diffrender.catalogue.voxels._rays import (
@@ -81,6 +81,7 @@ class RayConsistency:
 
     def render(self, scene: Scene, camera: Camera) -> Rendering:
         """Expected colour and depth; the silhouette is the chance of not escaping."""
+        check_view(scene, camera)
         scene = self.prepare(scene)
         met = cross_voxels(as_grid(scene), camera)
         weights = stop_chances(met.occupancy)[:, :-1]
