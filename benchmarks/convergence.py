@@ -60,7 +60,7 @@ def problems(scenes: int, size: int) -> list[tuple[Objective, Hypotheses, int]]:
         observations, _ = observe(instances, instances, frame.camera, depth)
         solver = Solver(
             frame.image, frame.camera, depth, load_prior("car"), settings, "cpu", None, noise,
-            Road(), observations,
+            Road(), observations, tuple(instances),
         )  # fmt: skip
         problem, start = solver.starting_point()
         made.append((stage_objective(problem, stage), start, len(observations)))

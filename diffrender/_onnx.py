@@ -16,7 +16,7 @@ from diffrender.errors import InputError, require
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["open_session", "read_sidecar", "sidecar_of"]
+__all__ = ["files_of", "open_session", "read_sidecar", "sidecar_of"]
 
 _MAX_BYTES = 2 << 30
 _Settings = TypeVar("_Settings", bound="DataclassInstance")
@@ -37,7 +37,8 @@ def open_session(path: Path, device: torch.device) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()
     providers = _providers(runtime, device)
     try:
-        return runtime.InferenceSession(path.read_bytes(), options, providers=providers)
+        # By its path: weights may lie in another file beside it.
+        return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises a dozen unrelated types for a bad file
         raise InputError(f"{path}: onnxruntime cannot load it ({first_line(error)})") from error
 
@@ -52,6 +53,21 @@ def _providers(runtime: Any, device: torch.device) -> list[str]:
             f"{', '.join(runtime.get_available_providers())} (onnxruntime-gpu brings CUDA)"
         )
     return [name, "CPUExecutionProvider"]
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files there are of a network, one in the common case.
+
+    Of NAME.onnx: itself, NAME.json, and its weights where they lie beside it under one of the names
+    that exporters give, NAME.onnx.data, NAME.onnx_data or NAME.data. Of a folder: all in it.
+    """
+    if path.is_dir():
+        return sorted(one for one in path.rglob("*") if one.is_file())
+    files = [path, path.with_suffix(".json")]
+    if path.suffix.lower() == ".onnx":
+        beside = (f"{path.name}.data", f"{path.name}_data", f"{path.stem}.data")
+        files += [path.with_name(name) for name in beside]
+    return [one for one in files if one.is_file()]
 
 
 def sidecar_of(path: Path) -> Path:

@@ -41,6 +41,7 @@ __all__ = [
     "keep_freed_memory",
     "one_cosine",
     "read_arrays",
+    "rising_share",
     "running_mean",
     "set_rate",
     "set_shared_rate",
@@ -137,6 +138,11 @@ def backbone_groups(net: nn.Module, decay: float, share: float) -> list[dict[str
         for inside in (True, False)
         for decayed in (False, True)
     ]
+
+
+def rising_share(steps: int) -> float:
+    """Of a `OneCycleLR` over so many steps: a tenth. torch divides by the rising steps less one."""
+    return 0.2 if steps == 10 else 0.1
 
 
 def set_shared_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -24,7 +24,7 @@ from diffrender._checkpoint import (
     restore_optimizer,
     write_checkpoint,
 )
-from diffrender._training import tensors_digest
+from diffrender._training import rising_share, tensors_digest
 from diffrender.errors import InputError, check_shape
 from diffrender.shape_priors.autoencoder_settings import AutoencoderSettings, TrainingReport
 from diffrender.shape_priors.decoder import ShapeDecoder
@@ -96,7 +96,7 @@ class _Phase:
         listed = [{"params": params, "weight_decay": decay} for params, decay in groups]
         self.optimizer = torch.optim.AdamW(listed, rate, fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, rate, total_steps=steps + 1, pct_start=0.1
+            self.optimizer, rate, total_steps=steps + 1, pct_start=rising_share(steps + 1)
         )
 
     def step(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from diffrender._training import rising_share
 from diffrender.blocksparse import GradientWatch, drop_and_grow, rigl_fraction
 from diffrender.errors import InputError, check_shape
 from diffrender.shape_priors.decoder import DecoderSettings, ShapeDecoder
@@ -114,8 +115,9 @@ def train_autoencoder(
     net = start_at_components(prior, mirror, axis_weights, settings, generator)
     optimizer = torch.optim.Adam(net.parameters(), training.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, total_steps=training.steps + 1, pct_start=0.1
-    )
+        optimizer, training.learning_rate, total_steps=training.steps + 1,
+        pct_start=rising_share(training.steps + 1),
+    )  # fmt: skip
     last_change = (3 * training.steps) // 4
     losses: list[float] = []
     for step in range(training.steps):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffrender._training import rising_share
 from diffrender.errors import InputError, check_shape
 from diffrender.shape_priors.texture_decoder import TextureDecoder, TextureSettings
 
@@ -65,8 +66,9 @@ def train_texture_decoder(
     aims = torch.sigmoid(logits)
     optimizer = torch.optim.Adam([*decoder.parameters(), codes], training.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, total_steps=training.steps + 1, pct_start=0.1
-    )
+        optimizer, training.learning_rate, total_steps=training.steps + 1,
+        pct_start=rising_share(training.steps + 1),
+    )  # fmt: skip
     losses: list[float] = []
     for step in range(training.steps):
         pick = torch.randint(len(textures), (training.batch,), generator=generator)

@@ -94,10 +94,11 @@ def run(inputs: Inputs, fit: Fit, *, device: str, loaded: Loaded | None = None) 
     from diffrender.reconstruct import Run, iteration_limit
     from diffrender.reconstruct import reconstruct as reconstruct_scene
     from diffrender.reconstruct.export import readable_names
+    from diffrender.reconstruct.starting import followed
 
     prior, start = loaded or _load(fit, device)
     settings = dataclasses.replace(fit.settings, camera_height=inputs.camera_height)
-    steps = iteration_limit(settings, inputs.camera)
+    steps = iteration_limit(followed(settings, start), inputs.camera)
     with _progress(steps) as progress:
         scene = reconstruct_scene(
             inputs.image,

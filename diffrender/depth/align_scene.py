@@ -48,9 +48,11 @@ def align_to_scene(
         prediction: of a depth network, at the size of the image; pixels that are NaN or infinite
             are left out.
         camera: of the image, without batch dimensions. OpenCV frame.
-        instances: objects whose height is known by `size_prior`. A mask at the image's border
-            is not used; one that is hidden in part counts less, by the robust fit only.
-        size_prior: sizes; None is a car.
+        instances: their masks are no road; those whose height is known tell the scale. A mask at
+            the image's border does not; one that is hidden in part counts less, by the robust fit
+            only.
+        size_prior: of all instances; None knows cars, pedestrians and cyclists by their class, and
+            takes no other's height.
         camera_height: of the camera above the road, metres; None leaves the road out.
         rescale_metric: fit one factor to a "metric" prediction too.
         max_depth: farther depths become 0 (unknown), metres.
@@ -60,13 +62,13 @@ def align_to_scene(
         InputError: sizes that differ, or neither the road nor any object can be used.
     """
     check_fit("prediction", prediction.values.shape, camera, instances)
-    if camera_height is not None and not 0.1 <= camera_height <= 10:
-        raise InputError(f"camera_height is {camera_height}, expected metres between 0.1 and 10")
+    if camera_height is not None and not 0.1 <= camera_height <= 20:
+        raise InputError(f"camera_height is {camera_height}, expected metres between 0.1 and 20")
     if prediction.kind == "metric" and not rescale_metric:
         return Aligned(
             apply_alignment(prediction, 1.0, 0.0, max_depth), 1.0, 0.0, 1.0, "metric as is"
         )
-    measured, refused = object_depths(prediction, instances, camera, size_prior or SizePrior())
+    measured, refused = object_depths(prediction, instances, camera, size_prior)
     road = road_rays(prediction, instances, camera) if camera_height is not None else None
     generator = np.random.default_rng(seed)
     if prediction.kind == "affine_inverse":

@@ -20,7 +20,7 @@ from diffrender._backbones import classifier_colours, classifier_weights
 from diffrender._commands import run_module
 from diffrender._recolour import Augmentation, recolour
 from diffrender._seeds import check_seed
-from diffrender._training import keep_freed_memory, read_arrays, training_files
+from diffrender._training import keep_freed_memory, read_arrays, rising_share, training_files
 from diffrender.errors import InputError
 from diffrender.heading.crops import to_tensors
 from diffrender.heading.files import save_heading
@@ -125,9 +125,8 @@ def train_heading(
     net.feature_std.copy_(features.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3))
     head = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(head, settings.rate, weight_decay=settings.decay)
-    rising = 0.2 if settings.steps == 10 else 0.1  # torch divides by the rising steps less one
     cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.rate, settings.steps, pct_start=rising
+        optimizer, settings.rate, settings.steps, pct_start=rising_share(settings.steps)
     )
     wanted = _target(alpha, config.bins)
     draw = torch.Generator().manual_seed(settings.seed)

@@ -9,13 +9,14 @@ Source: Rother, Kolmogorov, Blake, "GrabCut", SIGGRAPH 2004; OpenCV's implementa
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from diffrender.errors import InputError, check_shape
-from diffrender.instances.boxes import Box
+from diffrender.instances.boxes import Box, clip_box
 from diffrender.instances.crumbs import without_crumbs
 from diffrender.instances.record import Instance, Rejected
 from diffrender.instances.templates import template_mask
@@ -112,6 +113,11 @@ def masks_from_boxes(
     outcome: dict[int, Instance | Rejected] = {}
     for index in sorted(range(len(boxes)), key=lambda i: -boxes[i].box[3]):
         one = boxes[index]
+        try:
+            one = dataclasses.replace(one, box=clip_box(one.box, (height, width)))
+        except InputError as error:
+            outcome[index] = Rejected(one.name, one.category, str(error))
+            continue
         mask = _mask_of_box(one, image, depth, taken, settings)
         if not mask.any():
             reason = "no pixel of the box is left beside the objects in front of it"

@@ -21,7 +21,8 @@ class TrainSettings:
     decay: weight decay of matrices and convolutions.
     average: share of the running mean of the weights that a step keeps; the mean is what is saved.
     every: steps between checkpoints, each with a row of the log.
-    check: objects set aside to check on, at most; whole shards, so whole frames.
+    check: objects set aside to check on, at least, but a quarter of all at most; whole shards of
+        samples, so whole frames.
     seed: of weights, batches and augmentation.
     hindsight: of the loss.
     """

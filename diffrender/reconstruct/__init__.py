@@ -14,7 +14,6 @@ from diffrender.reconstruct.lbfgs import LBFGS as LBFGS
 from diffrender.reconstruct.levenberg import LevenbergMarquardt as LevenbergMarquardt
 from diffrender.reconstruct.noise import depth_noise_of as depth_noise_of
 from diffrender.reconstruct.observations import DepthNoise as DepthNoise
-from diffrender.reconstruct.optimizer import iteration_limit as iteration_limit
 from diffrender.reconstruct.pipeline import Run as Run
 from diffrender.reconstruct.pipeline import reconstruct as reconstruct
 from diffrender.reconstruct.scene import Pose as Pose
@@ -25,6 +24,7 @@ from diffrender.reconstruct.settings import LossWeights as LossWeights
 from diffrender.reconstruct.settings import ReconstructSettings as ReconstructSettings
 from diffrender.reconstruct.settings import StageSettings as StageSettings
 from diffrender.reconstruct.settings import StepSizes as StepSizes
+from diffrender.reconstruct.solver_choice import iteration_limit as iteration_limit
 from diffrender.reconstruct.starting import StartChoice as StartChoice
 from diffrender.reconstruct.starting import Starter as Starter
 from diffrender.reconstruct.starting import StartRequest as StartRequest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, Protocol
 
 import torch
@@ -65,15 +66,21 @@ class RefineSettings:
     refiner: Literal["large-steps", "graph"] = "large-steps"
 
     def __post_init__(self) -> None:
-        if self.iterations < 1 or self.step <= 0 or self.smoothing < 0:
+        if not isinstance(self.iterations, Integral) or self.iterations < 1:
             raise InputError(
-                f"RefineSettings has iterations {self.iterations}, step {self.step}, smoothing "
-                f"{self.smoothing}; expected at least 1, more than 0, at least 0"
+                f"RefineSettings.iterations is {self.iterations}, expected a whole number above 0"
             )
-        if not 0 < self.depth_scale < math.inf:
-            raise InputError(
-                f"RefineSettings has depth_scale {self.depth_scale}, expected a positive number"
-            )
+        for name in ("step", "depth_scale"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(
+                    f"RefineSettings.{name} is {getattr(self, name)}, expected a positive number"
+                )
+        for name in ("smoothing", "silhouette", "depth", "laplacian", "edge", "normal"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(
+                    f"RefineSettings.{name} is {getattr(self, name)}, expected a finite number, at "
+                    "least 0"
+                )
         if self.refiner not in ("large-steps", "graph"):
             raise InputError(f"refiner is {self.refiner!r}, expected 'large-steps' or 'graph'")
 

@@ -11,18 +11,15 @@ import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
-from diffrender.errors import InputError
 from diffrender.losses import Loss, LossValue
-from diffrender.reconstruct.adam import Adam
 from diffrender.reconstruct.catalogue_silhouette import CatalogueSilhouette
 from diffrender.reconstruct.crops import Crops
-from diffrender.reconstruct.descent import Descent, Objective, mask_reach
+from diffrender.reconstruct.descent import Objective, mask_reach
 from diffrender.reconstruct.facing import Facing
 from diffrender.reconstruct.hypotheses import Hypotheses
-from diffrender.reconstruct.lbfgs import LBFGS
-from diffrender.reconstruct.levenberg import LevenbergMarquardt
 from diffrender.reconstruct.moves import turn_between, with_moves
 from diffrender.reconstruct.settings import ReconstructSettings, StageSettings
+from diffrender.reconstruct.solver_choice import choose_descent, iterations_of
 from diffrender.reconstruct.traffic import against_traffic
 from diffrender.shape_priors import ShapePrior
 
@@ -30,9 +27,7 @@ __all__ = [
     "Fit",
     "Problem",
     "Progress",
-    "choose_descent",
     "explore",
-    "iteration_limit",
     "stage_objective",
 ]
 
@@ -77,7 +72,8 @@ class Fit:
     Attributes:
         hypotheses: (B,) one per object, in order of the objects.
         terms: final unweighted terms and "total", (B,) each.
-        history: per object, one dict of terms per iteration of its winning line.
+        history: per object, one dict of terms per iteration of its winning line; without those that
+            choose between headings, which a descent does not change.
         stop_reason: per object.
         margin: per object, by how much the loss of the best other heading (more than 20 degrees
             away) is higher, in the last stage that tried one; inf where none did.
@@ -107,14 +103,16 @@ def explore(problem: Problem, start: Hypotheses, progress: Progress | None = Non
     `progress(iterations_done, mean_terms)` is called once per iteration.
     """
     count = len(problem.boxes)
-    line = _Line(start, [[] for _ in range(len(start))], torch.zeros(len(start)), {}, [])
+    many = len(start)
+    line = _Line(start, [[] for _ in range(many)], torch.zeros(many), {}, [""] * many)
     done = 0
     margin = [math.inf] * count
     for number, stage in enumerate(problem.settings.stages):
         if number:
             if problem.together is not None:
                 problem = problem.together(_select(line, count, 1).hypotheses)
-            line = _with_moves(_select(line, count, stage.keep), stage)
+            line = _select(line, count, stage.keep)
+        line = _with_moves(line, stage)
         for value in _descend(problem, line, stage):
             done += 1
             if progress is not None:
@@ -137,7 +135,7 @@ def _descend(problem: Problem, line: _Line, stage: StageSettings) -> Iterator[Lo
     best_total = best_total.to(line.hypotheses.log_depth)
     best_terms: dict[str, Tensor] = {}
     totals: list[Tensor] = []
-    for iterate in descent.run(objective, line.hypotheses, _iterations(stage, descent)):
+    for iterate in descent.run(objective, line.hypotheses, iterations_of(stage, descent)):
         value, total = iterate.value, iterate.value.total.detach()
         seen = torch.where(torch.isfinite(total), total, torch.full_like(total, math.inf))
         better = seen < best_total
@@ -181,47 +179,6 @@ def stage_objective(
         loss=problem.loss(stage.parts), parts=stage.parts, tilt=problem.settings.tilt,
         steps=problem.settings.steps, tolerance=problem.settings.tolerance, silhouette=silhouette,
     )  # fmt: skip
-
-
-def choose_descent(name: str, camera: Camera, silhouette: str | None = None) -> Descent:
-    """The method of that name; "auto" is Levenberg-Marquardt where its Jacobian is known and fast.
-
-    That is for a pinhole on the CPU with the library's own silhouette; otherwise it is Adam.
-
-    Raises:
-        InputError: "lm" for a camera with a lens, or with a technique of the catalogue.
-    """
-    if silhouette is not None:
-        if name == "lm":
-            raise InputError(
-                "solver is 'lm', whose Jacobian is that of the library's own silhouette, and "
-                f"silhouette is {silhouette!r}: use solver='adam' or 'lbfgs'"
-            )
-        name = "adam" if name == "auto" else name
-    lens = camera.distortion is not None
-    if name == "lm" and lens:
-        raise InputError(
-            "solver is 'lm', whose Jacobian is worked out for a pinhole, and this camera has a "
-            "lens: use solver='adam' or 'lbfgs', or undistort the image"
-        )
-    if name == "auto":
-        name = "adam" if lens or camera.intrinsics.is_cuda else "lm"
-    methods: dict[str, Descent] = {
-        "adam": Adam(), "lbfgs": LBFGS(), "lm": LevenbergMarquardt()
-    }  # fmt: skip
-    return methods[name]
-
-
-def iteration_limit(settings: ReconstructSettings, camera: Camera) -> int:
-    """The most often that `progress` is called: the start of every stage, and its iterations."""
-    if settings.method != "render":
-        return 0
-    descent = choose_descent(settings.solver, camera, settings.silhouette)
-    return sum(descent.iterates(_iterations(stage, descent)) for stage in settings.stages)
-
-
-def _iterations(stage: StageSettings, descent: Descent) -> int:
-    return max(min(stage.iterations, 1), round(stage.iterations * descent.share))
 
 
 def _where(choice: Tensor, yes: Hypotheses, no: Hypotheses) -> Hypotheses:

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,8 @@ from diffrender.reconstruct.optimizer import Progress
 from diffrender.reconstruct.scene import ReconstructedObject, Scene
 from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.solver import Solver
-from diffrender.reconstruct.starting import Starter
+from diffrender.reconstruct.solver_choice import solver_name
+from diffrender.reconstruct.starting import Starter, followed
 from diffrender.reconstruct.usual import usual_camera, usual_prior, usual_torch
 from diffrender.road import Road
 from diffrender.shape_priors import ShapePrior
@@ -46,7 +48,8 @@ class Run:
         progress: called once per iteration with the iterations done and the mean loss terms.
         start: gives the first hypotheses, such as a `predict.PredictorStart`; None is the box fit,
             which also starts objects whose prior the start does not serve, where there is one prior
-            by class or the start goes beside box fits. `scene.settings["start"]` says it by class.
+            by class or the start goes beside box fits. `scene.settings["start"]` says it by class,
+            "start_stages" which stages followed which start.
     """
 
     name: str = "image"
@@ -91,7 +94,8 @@ def reconstruct(
     started = time.perf_counter()
     _check(image, camera, depth)
     pick_device(run.device)
-    # torch warns of arrays that cannot be written to, such as those that Pillow hands out.
+    # torch warns of arrays that cannot be written to, such as those that Pillow hands out, and
+    # takes none with a negative stride, such as a mirrored picture.
     image = np.require(image, requirements=["C", "W"])
     instances = [_writable(instance) for instance in instances]
     camera = usual_camera(camera)
@@ -112,15 +116,16 @@ def reconstruct(
     rejected += [Rejected(i.name, i.category, reason) for i, reason in refused]
     noise = settings.depth_noise or depth_noise_of(run.depth_source)
     road = _road(settings, noise, camera, instances, depth)
+    fitting = tuple(one for one in instances if one.mask.shape == image.shape[:2])
     timings = {"observe": time.perf_counter() - started}
 
     found: dict[int, ReconstructedObject] = {}
     begun: dict[str, str] = {}
+    stages: dict[str, list[dict[str, Any]]] = {}
     counter = None if run.progress is None else _Counter(run.progress)
     for given_prior, indices in _by_prior(observations, prior):
         own = usual_prior(given_prior)
         members = [observations[i] for i in indices]
-        elsewhere = tuple(o for i, o in enumerate(observations) if i not in indices)
         start = run.start if settings.method == "render" else None
         if start is not None and not start.serves(own):
             # One prior that the start cannot serve is its caller's mistake, which the start names.
@@ -128,12 +133,11 @@ def reconstruct(
             start = None if replaceable else start
         name = "box fits" if start is None else start.name
         begun.update((o.instance.category, name) for o in members)
-        followed = settings
-        if start is not None and start.stages is not None:
-            followed = dataclasses.replace(settings, stages=start.stages)
+        chosen = followed(settings, start)
+        stages[name] = [dataclasses.asdict(stage) for stage in chosen.stages]
         solver = Solver(
-            image, camera, depth, own, followed, run.device, counter, noise, road, members,
-            elsewhere, start,
+            image, camera, depth, own, chosen, run.device, counter, noise, road, members,
+            fitting, start,
         )  # fmt: skip
         spent: dict[str, float] = {}
         with small_tensors():
@@ -158,12 +162,21 @@ def reconstruct(
         rejected=rejected,
         depth=depth,
         depth_source=run.depth_source,
-        settings=dataclasses.asdict(settings) | {"start": begun},
+        settings=_resolved(settings, noise, camera.to(run.device))
+        | {"start": begun, "start_stages": stages},
         timings=timings,
         versions=_versions(),
         seed=run.seed,
         road=road,
     )
+
+
+def _resolved(settings: ReconstructSettings, noise: DepthNoise, camera: Camera) -> dict[str, Any]:
+    """The settings as values, with what was chosen where they leave it open."""
+    solver = solver_name(settings.solver, camera, settings.silhouette)
+    return dataclasses.asdict(settings) | {
+        "depth_noise": dataclasses.asdict(noise), "solver": solver
+    }  # fmt: skip
 
 
 def _road(
@@ -265,9 +278,8 @@ def _is_finite(item: ReconstructedObject) -> bool:
 
 
 def _writable(instance: Instance) -> Instance:
-    if instance.mask.flags.writeable:
-        return instance
-    return dataclasses.replace(instance, mask=instance.mask.copy())
+    mask = np.require(instance.mask, requirements=["C", "W"])
+    return instance if mask is instance.mask else dataclasses.replace(instance, mask=mask)
 
 
 def _versions() -> dict[str, str]:

@@ -78,7 +78,8 @@ class ReconstructedObject:
         confidence: calibrated chance that the 3D IoU is at least 0.7, times the 2D score.
         stop_reason: why the optimizer stopped.
         losses: final value of every named term, and "total".
-        history: one dict of the same names per recorded iteration.
+        history: one dict per recorded iteration, of the same names but "heading" and "traffic",
+            which choose between descents and are no part of them; nor of its "total".
         silhouette: (H, W) bool, the rendered object in the full image.
         seconds: time spent on the object's share of the batch.
         agreement: what the confidence was worked out from.

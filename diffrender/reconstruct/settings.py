@@ -41,10 +41,11 @@ class StageSettings:
 
     `iterations` counts steps of Adam; a method that needs fewer takes its share of them. With 0 the
     hypotheses are only weighed.
-    `keep` is how many yaws per object enter the stage; each is also tried turned by `turns`,
-    degrees: 180 for front against rear, a few degrees for descents that stopped beside the
-    heading. `jumps` are shares of the depth by which the best one is also tried along its ray, and
-    `swap` its box with length and width exchanged. Each such move is kept only if it ends lower.
+    `keep` is how many yaws per object enter the stage (the first stage takes all that a start
+    gives); each is also tried turned by `turns`, degrees: 180 for front against rear, a few degrees
+    for descents that stopped beside the heading. `jumps` are shares of the depth by which the best
+    one is also tried along its ray, and `swap` its box with length and width exchanged. Each such
+    move is kept only if it ends lower.
     `parts` draws the parts so that the photometric term counts.
     """
 

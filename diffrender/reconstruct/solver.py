@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
+from diffrender.instances import Instance
 from diffrender.reconstruct.agreement import agree, agree_on_road, depth_term
 from diffrender.reconstruct.box_fit import BoxFit, BoxFitSettings, fit_boxes
 from diffrender.reconstruct.confidence import agreement, probability
@@ -36,6 +37,7 @@ from diffrender.shape_priors import ShapePrior, default_texture
 
 __all__ = ["Solver"]
 
+_BY_SIZE = 0.2  # relative: how well its size tells how far an object is
 _OUTLINE = 1.5  # pixels to which a mask's lower edge is known
 
 
@@ -53,8 +55,7 @@ class Solver:
     noise: DepthNoise
     road: Road | None
     observations: list[Observation]
-    # Instances that other solvers fit: what they hide is not held against these.
-    elsewhere: tuple[Observation, ...] = ()
+    everyone: tuple[Instance, ...]  # of the image; what others hide is not held against these
     starter: Starter | None = None
 
     def solve(self, timings: dict[str, float]) -> list[ReconstructedObject]:
@@ -129,7 +130,8 @@ class Solver:
             if self.settings.union:
                 placed = place(prior, best, camera, boxes)[0]
                 drawn = [draw_alone(own, prior.faces, camera) for own in placed]
-                ordered = reorder(observations, drawn, self.noise.scale)
+                # What the poses before said is not true of these.
+                ordered = reorder(self.observations, drawn, self._belief())
             seen = crops(self.settings.stages[0].size).to("cpu")
             pictures = draw(prior, best, camera, seen.camera, boxes, False)
             term = depth_term(self.noise, common)
@@ -160,10 +162,16 @@ class Solver:
         """How well each object's own depth, size and outline say where its bottom is, metres."""
         mean, sigma = self._class_sizes()
         size = sigma[:, 2] / mean[:, 2]
-        depth = (size**-2 + self.noise.scale**-2) ** -0.5  # relative
+        depth = size  # relative
+        if self.depth is not None:
+            depth = (size**-2 + self.noise.scale**-2) ** -0.5
         hidden = torch.tensor([not bool(o.open_sides[[1, 3]].all()) for o in self.observations])
         outline = _OUTLINE * feet[:, 2] / float(self.camera.intrinsics[1, 1])
         return torch.hypot(feet[:, 1].abs() * depth, outline) * torch.where(hidden, 2.0, 1.0)
+
+    def _belief(self) -> float:
+        """How well an object's depth is known beside another's, relative."""
+        return self.noise.scale if self.depth is not None else _BY_SIZE
 
     def _request(self) -> StartRequest:
         return StartRequest(
@@ -258,12 +266,11 @@ class Solver:
                 mesh, (rotation, location), drawn.window.camera(camera), self.image[part],
                 observation.instance.mask[part], drawn.depth, plain_texture,
             )  # fmt: skip
-        everyone = [*self.observations, *self.elsewhere]
-        others = [o.instance.mask for o in everyone if o is not observation]
+        others = [one.mask for one in self.everyone if one is not observation.instance]
         terms = {k: float(v[index]) for k, v in fit.terms.items()}
-        belief = self.noise.scale if self.depth is not None else 0.2
         agreed = agreement(
-            observation.instance, others, drawn, self.depth, terms, fit.margin[index], belief,
+            observation.instance, others, drawn, self.depth, terms, fit.margin[index],
+            self._belief(),
         )  # fmt: skip
         return ReconstructedObject(
             instance=observation.instance,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,10 +12,10 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.observations import DepthNoise, Observation
-from diffrender.reconstruct.settings import StageSettings
+from diffrender.reconstruct.settings import ReconstructSettings, StageSettings
 from diffrender.shape_priors import ShapePrior
 
-__all__ = ["StartChoice", "StartRequest", "Starter"]
+__all__ = ["StartChoice", "StartRequest", "Starter", "followed"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,13 @@ class Starter(Protocol):
         """Whether it can start objects of this prior; the box fit starts the others."""
 
     def __call__(self, request: StartRequest) -> Hypotheses: ...
+
+
+def followed(settings: ReconstructSettings, start: Starter | None) -> ReconstructSettings:
+    """The settings of the descents that follow a start."""
+    if start is None or start.stages is None:
+        return settings
+    return dataclasses.replace(settings, stages=start.stages)
 
 
 class StartChoice(Protocol):

@@ -19,6 +19,7 @@ from diffrender._training import (
     check_finite,
     epoch_places,
     is_late,
+    rising_share,
     set_rate,
 )
 from diffrender.errors import InputError
@@ -144,3 +145,17 @@ def test_late_and_not_finite() -> None:
     check_finite(torch.tensor(1.0), 3)
     with pytest.raises(RuntimeError, match="the loss is inf at step 3"):
         check_finite(torch.tensor(float("inf")), 3)
+
+
+@pytest.mark.parametrize("steps", [2, 9, 10, 11, 100])
+def test_a_run_of_any_length_has_a_rising_rate(steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1.0, steps, pct_start=rising_share(steps)
+    )
+    rates = [cycle.get_last_lr()[0]]
+    for _ in range(steps - 1):
+        optimizer.step()
+        cycle.step()
+        rates.append(cycle.get_last_lr()[0])
+    assert all(0 < rate <= 1 for rate in rates) and rates[-1] < rates[0]

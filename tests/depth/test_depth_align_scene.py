@@ -214,3 +214,39 @@ def test_pixels_without_a_finite_prediction_are_left_out(kind: str, nothing: flo
     assert aligned.scale == pytest.approx(0.3 if kind == "affine_inverse" else 4.0, rel=0.04)
     assert anchor(aligned, cars[0].name) == (False, "the prediction is not finite in its mask")
     assert anchor(aligned, cars[1].name) == anchor(aligned, "ground") == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("category", "height", "used"),
+    [
+        ("Truck", 3.6, False),
+        ("Bus", 3.0, False),
+        ("Pedestrian", 1.76, True),
+        ("Cyclist", 1.74, True),
+    ],
+)
+def test_an_object_is_as_high_as_its_class(category: str, height: float, used: bool) -> None:
+    depth, boards = street(car_height=height)
+    others = [dataclasses.replace(board, category=category) for board in boards]
+    aligned = align_to_scene(relative(depth, 4.0), camera(), others)
+    assert aligned.scale == pytest.approx(4.0, rel=0.02)
+    assert {one.used for one in aligned.anchors if one.name != "ground"} == {used}
+    if used:
+        blind = align_to_scene(relative(depth, 4.0), camera(), others, camera_height=None)
+        assert blind.scale == pytest.approx(4.0, rel=0.03)
+    else:
+        assert anchor(aligned, "car 0") == (False, f"heights of {category} differ too much")
+    told = align_to_scene(
+        relative(depth, 4.0), camera(), others, size_prior=SizePrior((4, 2, height)),
+        camera_height=None,
+    )  # fmt: skip
+    assert told.scale == pytest.approx(4.0, rel=0.03)
+
+
+@pytest.mark.parametrize("height", [0.05, 20.5, float("nan")])
+def test_heights_of_the_camera_are_those_of_the_commands(height: float) -> None:
+    depth, _ = street(cars=(), camera_height=15.0, wall=400.0)
+    aligned = align_to_scene(relative(depth, 4.0), camera(), [], camera_height=15.0)
+    assert aligned.scale == pytest.approx(4.0, rel=0.02)
+    with pytest.raises(InputError, match="expected metres between 0.1 and 20"):
+        align_to_scene(relative(depth, 4.0), camera(), [], camera_height=height)

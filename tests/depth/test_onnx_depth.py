@@ -99,3 +99,26 @@ def test_broken_files_and_sidecars(tmp_path: Path) -> None:
         OnnxSettings("metric", std=(0.0, 1.0, 1.0))
     with pytest.raises(InputError, match="depth kind is 'disparity'"):
         OnnxSettings("disparity")  # type: ignore[arg-type]
+
+
+def test_weights_may_lie_in_a_file_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever one works, and not only in the network's own folder."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    factor = onnx.numpy_helper.from_array(np.full((1, 1, 16, 24), 2, np.float32), "factor")
+    axes = helper.make_tensor("axes", onnx.TensorProto.INT64, [1], [1])
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=1),
+        helper.make_node("Mul", ["mean", "factor"], ["out"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "twice", [helper.make_tensor_value_info("x", kind, [1, 3, 16, 24])],
+        [helper.make_tensor_value_info("out", kind, None)], [axes, factor],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path = tmp_path / "net.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="net.onnx.data", size_threshold=0)
+    monkeypatch.chdir(tmp_path.parent)
+    prediction = create_depth("onnx", path, settings=PLAIN).predict(IMAGE)
+    np.testing.assert_allclose(prediction.values, 2 * IMAGE.mean(axis=2) / 255, atol=1e-6)

@@ -146,3 +146,12 @@ def test_wrong_shapes_are_refused() -> None:
     # OpenCV would refuse it too late: the outline would stand as if its colours were flat.
     with pytest.raises(InputError, match="image is float64, expected uint8 RGB"):
         masks_from_boxes([CAR], image / 255)
+
+
+def test_a_box_beside_the_picture_is_rejected_and_one_across_its_border_cut() -> None:
+    image, _, _ = _scene()
+    beside = Box((2000, 10, 2050, 60), "Car", 1.0, "beside")
+    across = Box((150, 30, 260, 90), "Car", 1.0, "across")
+    (first, second), (rejected,) = masks_from_boxes([beside, CAR, across], image)
+    assert (first.name, second.name, second.box) == ("car_01", "across", (150, 30, 200, 90))
+    assert rejected.name == "beside" and "lies outside the image" in rejected.reason

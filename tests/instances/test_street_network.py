@@ -253,3 +253,37 @@ def test_towers_of_pictures_are_refused_before_they_take_memory() -> None:
     read_street(net, np.zeros((64, 16, 3), np.uint8))
     with pytest.raises(InputError, match="16 x 65 pixels, expected one at most 4 times as high"):
         read_street(net, np.zeros((65, 16, 3), np.uint8))
+
+
+@pytest.mark.parametrize("size", [(74, 256), (98, 256), (76, 256), (206, 800)])
+def test_masks_lie_where_the_picture_says(size: tuple[int, int]) -> None:
+    """Also where the maps' last row lies half below the picture: no row slides up."""
+    height, width = size
+
+    class Bright(torch.nn.Module):
+        """A vehicle is what is bright."""
+
+        config = SMALL
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, pixels: torch.Tensor) -> StreetMaps:
+            small = torch.nn.functional.avg_pool2d(pixels.mean(1), 2)
+            empty = torch.zeros_like(small) - 20
+            offset = torch.zeros(1, 2, *small.shape[1:])
+            return StreetMaps(small.logit(eps=1e-5), empty, offset, empty)
+
+    for row in (height // 3, height // 2, height - 12):
+        image = np.zeros((height, width, 3), np.uint8)
+        image[row:] = 255
+        with torch.no_grad():
+            read = read_street(Bright(), image).vehicle  # type: ignore[arg-type]
+        assert read.shape == size
+        column = read[:, width // 2]
+        # where it passes a half, between rows' centres
+        above = int(np.flatnonzero(column > 0.5)[0])
+        share = (0.5 - column[above - 1]) / (column[above] - column[above - 1])
+        found = above - 0.5 + share
+        assert abs(found - row) < 0.3 * width / SMALL.width  # of two rows, as the maps see it

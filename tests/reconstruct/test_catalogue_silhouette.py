@@ -17,7 +17,7 @@ from diffrender.reconstruct.catalogue_silhouette import CatalogueSilhouette
 from diffrender.reconstruct.descent import Objective
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.levenberg import LevenbergMarquardt
-from diffrender.reconstruct.optimizer import choose_descent
+from diffrender.reconstruct.solver_choice import choose_descent
 from diffrender.tools.reconstruct_settings import settings_for
 
 FOLLOWS, FROZEN = "soft-rasterizer", "emission-absorption"

@@ -103,3 +103,43 @@ def test_another_working_folder_is_another_run(
         ]
         seen.append([fingerprint(describe(job)) for job in jobs])
     assert [a == b for a, b in zip(*seen, strict=True)] == [True, False, False]
+
+
+def test_weights_beside_a_network_are_part_of_a_run(tmp_path: Path) -> None:
+    network = tmp_path / "net.onnx"
+    network.write_bytes(b"graph")
+    job = DatasetJob(str(tmp_path), depth=DepthChoice("onnx", str(network)))
+    seen = [fingerprint(describe(job))]
+    for content in (b"1", b"2"):
+        (tmp_path / "net.onnx.data").write_bytes(content)
+        seen.append(fingerprint(describe(job)))
+    assert len(set(seen)) == 3
+
+
+def test_a_folder_called_like_a_prior_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = DatasetJob(str(write_streets(tmp_path / "kitti", 1)))
+    before = fingerprint(describe(job))
+    (tmp_path / job.prior).mkdir()
+    (tmp_path / job.prior / "file").touch()
+    assert fingerprint(describe(job)) == before
+
+
+def test_no_kill_leaves_a_failure_beside_a_finished_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = DatasetJob(str(write_streets(tmp_path / "kitti", 1)))
+    folder = ResultFolder(tmp_path / "out", describe(job))
+    folder.add(FrameOutcome("000000", None, {}, "no"))
+    failure = folder.path / "failures" / "000000.json"
+    assert failure.is_file()
+    monkeypatch.setattr(Path, "unlink", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.add(FrameOutcome("000000", "row\n", {"objects": []}))
+    assert failure.is_file() and not folder.finished(["000000"])
+
+
+def _killed(path: Path, missing_ok: bool = False) -> None:
+    raise KeyboardInterrupt

@@ -240,3 +240,11 @@ def test_folders_and_files_travel(tmp_path: Path) -> None:
         else:
             assert there.read_bytes() == b"onnx"
             assert there.with_suffix(".json").is_file()
+
+
+def test_weights_beside_a_network_travel(tmp_path: Path) -> None:
+    for name in ("net.onnx", "net.onnx.data", "net.json", "other.bin"):
+        (tmp_path / name).write_text(name)
+    there = Path(cluster._unpack(cluster._content(tmp_path / "net.onnx"), tmp_path / "there"))
+    names = sorted(path.name for path in there.parent.iterdir())
+    assert names == ["net.json", "net.onnx", "net.onnx.data"]

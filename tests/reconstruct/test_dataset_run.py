@@ -347,3 +347,10 @@ def test_sharpened_masks_are_said_to_be(streets: Path, tmp_path: Path) -> None:
     summary = reconstruct_dataset(job, choose_frames(streets, "val"), tmp_path)
     assert summary.done == 4
     assert summary.masks == "instance_2, sharpened by 1.5 pixels"
+
+
+def test_boxes_of_the_labels_are_known_by_any_name(streets: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("label_2", "label_2/", str(streets / "training" / "label_2"))):
+        job = job_of(streets, masks=MaskChoice(name))
+        summary = reconstruct_dataset(job, choose_frames(streets, "val"), tmp_path / str(number))
+        assert summary.masks == "the 2D boxes of label_2: detection itself is not measured"

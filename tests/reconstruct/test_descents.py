@@ -29,8 +29,8 @@ from diffrender.reconstruct.drawing import draw
 from diffrender.reconstruct.hypotheses import Hypotheses
 from diffrender.reconstruct.lbfgs import LBFGS
 from diffrender.reconstruct.levenberg import LevenbergMarquardt
-from diffrender.reconstruct.optimizer import choose_descent, iteration_limit
 from diffrender.reconstruct.settings import StageSettings, StepSizes
+from diffrender.reconstruct.solver_choice import choose_descent, iteration_limit
 from diffrender.shape_priors import ShapePrior, load_prior
 
 BOXES = torch.tensor([[190.0, 85.0, 300.0, 145.0]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -100,9 +101,21 @@ def test_broken_inputs_are_refused() -> None:
     vertices, faces = sphere()
     with pytest.raises(InputError, match="about 1 objects, vertices about 2"):
         refine_vertices(vertices.expand(2, -1, -1), faces, WINDOW, evidence())
-    with pytest.raises(InputError, match="iterations 0"):
+    with pytest.raises(InputError, match="iterations is 0, expected a whole number"):
         RefineSettings(iterations=0)
-    with pytest.raises(InputError, match="depth_scale 0.0, expected a positive number"):
+    with pytest.raises(InputError, match="iterations is 2.5, expected a whole number"):
+        RefineSettings(iterations=2.5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="depth_scale is 0.0, expected a positive number"):
         RefineSettings(depth_scale=0.0)
     with pytest.raises(InputError, match="simplify it"):
         LargeSteps(mesh_edges(torch.tensor([[0, 1, 7000]]), 7001), 1.0, vertices)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["step", "depth_scale", "smoothing", "silhouette", "depth", "laplacian", "edge", "normal"],
+)
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_settings_that_are_no_numbers_are_refused(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"RefineSettings.{name} is "):
+        RefineSettings(**{name: value})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from drawn_cars import CAMERA, seen_from
 
@@ -19,7 +21,11 @@ from diffrender.reconstruct import (
     Scene,
     StageSettings,
     reconstruct,
+    solver,
 )
+from diffrender.reconstruct.observations import Observation
+from diffrender.reconstruct.union import reorder
+from diffrender.reconstruct.windows import Drawn
 from diffrender.road import Road
 from diffrender.rotations import yaw_to_matrix
 from diffrender.shape_priors import load_prior
@@ -119,3 +125,52 @@ def test_a_mask_of_another_size_stops_neither_the_road_nor_the_others() -> None:
     )  # fmt: skip
     assert [item.name for item in scene.objects] == ["car_0", "car_1"]
     assert [(r.name, "resize the mask" in r.reason) for r in scene.rejected] == [("odd", True)]
+
+
+def test_whoever_hides_a_car_is_not_held_against_it() -> None:
+    """Also what has no prior here, and so is not reconstructed itself."""
+    depth, (_, car) = seen()
+    left, right = np.flatnonzero(car.mask.any(axis=0))[[0, -1]]
+    strip = np.zeros_like(car.mask)
+    strip[:, (left + right) // 2 - 3 : (left + right) // 2 + 4] = True
+    strip &= car.mask
+    rest = dataclasses.replace(car, mask=car.mask & ~strip, box=box_of_mask(car.mask & ~strip))
+    image = np.full((180, 400, 3), 120, dtype=np.uint8)
+    agreed = []
+    for category in ("Car", "Bus"):
+        front = Instance(strip, box_of_mask(strip), category, 1.0, "front")
+        scene = reconstruct(
+            image, CAMERA, [rest, front], depth.astype(np.float32), load_prior("car"),
+            dataclasses.replace(SETTINGS, union=False, heading=False),
+        )  # fmt: skip
+        (found,) = [one for one in scene.objects if one.name == rest.name]
+        assert found.agreement is not None
+        agreed.append(found.agreement.mask)
+    assert agreed[1] == pytest.approx(agreed[0], abs=0.03)
+
+
+def test_each_time_order_begins_with_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier stage's poses hid is hidden no more once they have moved."""
+    begun: list[list[np.ndarray]] = []
+
+    def spy(observations: list[Observation], drawn: list[Drawn], relative: float) -> Any:
+        begun.append([o.hiding.copy() for o in observations])
+        assert relative == SETTINGS.depth_noise.scale  # type: ignore[union-attr]
+        return reorder(observations, drawn, relative)
+
+    monkeypatch.setattr(solver, "reorder", spy)
+    third = dataclasses.replace(SETTINGS.stages[1], turns=())
+    fitted(dataclasses.replace(SETTINGS, stages=(*SETTINGS.stages, third)))
+    assert len(begun) == 2
+    assert all(np.array_equal(a, b) for a, b in zip(*begun, strict=True))
+
+
+def test_a_single_stage_has_its_moves_too() -> None:
+    stage = StageSettings(12, (32, 32), 1, parts=True)
+    plain = dataclasses.replace(SETTINGS, stages=(stage,), hypotheses=1, heading=False)
+    moved = dataclasses.replace(plain, stages=(dataclasses.replace(stage, turns=(180, 90, -90)),))
+    alone, turned = fitted(plain), fitted(moved)
+    assert all(o.agreement is not None and math.isinf(o.agreement.margin) for o in alone.objects)
+    assert all(o.agreement is not None and o.agreement.margin < math.inf for o in turned.objects)
+    for one, other in zip(alone.objects, turned.objects, strict=True):
+        assert other.losses["total"] <= one.losses["total"] + 1e-4

@@ -152,3 +152,20 @@ def test_one_rigid_shape_without_texture_coordinates_is_a_prior(solver: str, tmp
     written = {path.name for path in scene.save(tmp_path)}
     assert {"car_01.glb", "car_01.obj"} <= written
     assert "car_01.mtl" not in written
+
+
+def test_a_mirrored_mask_serves() -> None:
+    _, _, instance = drawn()
+    mirrored = dataclasses.replace(instance, mask=instance.mask[::-1].copy()[::-1])
+    assert mirrored.mask.strides[0] < 0
+    plain, other = solve(), solve(instances=[mirrored])
+    assert plain.objects[0].pose == other.objects[0].pose
+
+
+def test_what_ran_is_what_is_kept() -> None:
+    """Settings that leave the choice open are kept with what was chosen."""
+    scene = solve("auto", settings=dataclasses.replace(SETTINGS, depth_noise=None))
+    assert scene.settings["solver"] == "lm"
+    assert scene.settings["depth_noise"]["scale"] > 0
+    assert scene.settings["start"] == {"Car": "box fits"}
+    assert scene.settings["start_stages"] == {"box fits": [dataclasses.asdict(STAGE)]}

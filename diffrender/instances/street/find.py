@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -94,8 +94,14 @@ def read_street(
         )  # fmt: skip
         found = group(maps)
         small = maps.vehicle[0].sigmoid().cpu().numpy()
-    vehicle = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-    return StreetReading(_masks(found, vehicle >= mask), vehicle)
+    # The maps' last row may lie half below the picture: they are brought to the size of what they
+    # cover, and cut.
+    covered = (width, round(kept * STRIDE * height / inner[0]))
+    vehicle = cv2.resize(small, covered, interpolation=cv2.INTER_LINEAR)
+    masks = _masks(found, vehicle >= mask)
+    return StreetReading(
+        [replace(one, mask=without_crumbs(one.mask[:height])) for one in masks], vehicle[:height]
+    )
 
 
 def _seen_both_ways(net: StreetNet, pixels: Tensor) -> StreetMaps:  # (1, 3, H, W)
@@ -116,7 +122,7 @@ def _masks(
     found: Found,
     inside: np.ndarray,  # (H, W)
 ) -> list[FoundVehicle]:
-    """Pixels of the picture: whether one is of a vehicle is interpolated, of which one is not."""
+    """Pixels of what the maps cover: if one is of a vehicle is interpolated, of which it is not."""
     import cv2
 
     owner = found.owner.cpu().numpy()
@@ -129,6 +135,6 @@ def _masks(
     filled = np.where(away <= _RIM, names[nearest], -1).astype(np.float32)
     whole = cv2.resize(filled, inside.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return [
-        FoundVehicle(without_crumbs(inside & (whole == k)), float(score), bool(van))
+        FoundVehicle(inside & (whole == k), float(score), bool(van))
         for k, (score, van) in enumerate(zip(found.score, found.van, strict=True))
     ]

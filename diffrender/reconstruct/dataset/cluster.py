@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from diffrender._onnx import files_of
 from diffrender.errors import InputError, require
 from diffrender.reconstruct.dataset.frame import (
     FrameOutcome,
@@ -201,12 +202,10 @@ def _open(payload: Payload) -> FrameReconstructor:
 
 
 def _content(path: Path) -> Content:
-    """A file and the JSON beside it that says more of it, or all files of a folder."""
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        return Content("", {str(p.relative_to(path)): _bytes(p) for p in files})
-    beside = path.with_suffix(".json")
-    return Content(path.name, {p.name: _bytes(p) for p in (path, beside) if p.is_file()})
+    """A file and those beside it that belong to it, or all files of a folder."""
+    top = path if path.is_dir() else path.parent
+    name = "" if path.is_dir() else path.name
+    return Content(name, {str(p.relative_to(top)): _bytes(p) for p in files_of(path)})
 
 
 def _unpack(content: Content, folder: Path) -> str:

@@ -99,9 +99,9 @@ class ResultFolder:
             self.rows_file(outcome.frame).unlink(missing_ok=True)  # of a try that was cut short
             return record
         record |= outcome.record
+        failure.unlink(missing_ok=True)  # of an earlier try; first, so that no kill leaves it
         write_text_atomic(self.rows_file(outcome.frame), outcome.rows)
         write_text_atomic(self.path / "frames" / f"{outcome.frame}.json", _json(record))
-        failure.unlink(missing_ok=True)  # of an earlier try
         return record
 
     def write_zip(self, names: Iterable[str]) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffrender._files import readable
-from diffrender._onnx import sidecar_of
+from diffrender._onnx import files_of
 from diffrender.datasets import KittiObject
 from diffrender.errors import InputError
 from diffrender.evaluate import read_split
@@ -22,6 +22,8 @@ from diffrender.reconstruct.settings import ReconstructSettings
 from diffrender.reconstruct.starting import StartChoice
 
 __all__ = ["DatasetJob", "FrameChoice", "choose_frames", "describe", "differences", "fingerprint"]
+
+_KINDS = {".json": "settings"}  # of files beside a network; the others are its weights
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,12 @@ def describe(job: DatasetJob) -> dict[str, Any]:
     files = {
         "depth": job.depth.weights, "masks": job.masks.weights, "prior": job.prior, "start": start
     }  # fmt: skip
+    if not Path(job.prior).is_file():  # a folder that happens to be called "car" is none
+        files["prior"] = None
     for what, name in list(files.items()):
-        if name and Path(name).suffix.lower() == ".onnx":  # settings may lie beside it
-            files[f"{what} settings"] = str(sidecar_of(Path(name)))
+        if name and Path(name).suffix.lower() == ".onnx":  # settings and weights may lie beside it
+            beside = files_of(Path(name))[1:]
+            files.update({f"{what} {_KINDS.get(one.suffix, 'data')}": str(one) for one in beside})
     plain["files"] = {what: _digest(Path(p)) for what, p in files.items() if p and Path(p).exists()}
     return plain
 

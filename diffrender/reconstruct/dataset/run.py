@@ -206,6 +206,6 @@ def _masks(worker: FrameReconstructor, frames: FrameChoice) -> str:
         return f"the segmenter {choice.segmenter}{sharp}"
     source = choice.source or ("label_2" if prompted else default_masks(frame))
     by = f" by the segmenter {choice.segmenter}" if choice.segmenter is not None else ""
-    if source == "label_2":
+    if (frame.folder / source).resolve() == (frame.folder / "label_2").resolve():
         return f"the 2D boxes of label_2{by}{sharp}: detection itself is not measured"
     return f"{source}{by}{sharp}"
