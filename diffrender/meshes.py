@@ -96,6 +96,9 @@ class MeshBatch:
     def __post_init__(self) -> None:
         if torch.compiler.is_compiling() or type(self.face_offsets) is not Tensor:
             return  # their values are not known
+        for name in ("vertex_offsets", "face_offsets"):  # kernels read them as they lie
+            if not getattr(self, name).is_contiguous():
+                object.__setattr__(self, name, getattr(self, name).contiguous())
         vertices = _offsets("vertex_offsets", self.vertex_offsets, len(self.vertices), "vertices")
         faces = _offsets("face_offsets", self.face_offsets, len(self.faces), "faces")
         if vertices != faces:

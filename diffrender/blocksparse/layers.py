@@ -275,7 +275,8 @@ class DynamicBlockSparseLinear(SparseLinear):
         """Change the mask in place: kept blocks keep their values, new ones start at zero.
 
         Gradients move with the values, and so does what the optimizer remembers for each block
-        (momenta; the rows and columns of Adafactor). Nothing is allocated anew or planned again.
+        (momenta; the rows and columns of Adafactor). The index buffers stay, and so does the choice
+        of a back-end.
 
         Raises:
             InputError: the mask has another shape, or more blocks than the layer has room for, or

@@ -50,7 +50,8 @@ def spmm(
 
     Differentiable in values and x, any number of times. A named back-end leaves out what is not
     stored even where x is NaN or infinite; with None the planner may run the product dense, where
-    zero times infinity is NaN. Sums have a fixed order, whatever the threads. Inside
+    zero times infinity is NaN, and where torch orders the sums: those of a back-end have a fixed
+    order, whatever the threads. Inside
     torch.func transforms (vmap, grad, jacrev, jvp), for gradients that come in batches and for
     tensors with a forward-mode tangent the plain-torch twin runs.
 
@@ -214,6 +215,15 @@ def _run(
     return run(stored, values, x, features_last=features_last, backend=backend)
 
 
+def _refuse_changed(stored: BlockPattern) -> None:
+    """Saved tensors tell too, but not where hooks have put copies in their place (on the CPU)."""
+    if "stale" in stored.remembered:
+        raise RuntimeError(
+            "the mask has been changed since the forward pass, whose gradients it belongs to: "
+            "change it after the backward pass"
+        )
+
+
 class _Multiply(torch.autograd.Function):
     """Eager `spmm`. Its gradients go through `_multiply` and `_outer`, so they have gradients."""
 
@@ -230,12 +240,14 @@ class _Multiply(torch.autograd.Function):
         # The offsets are saved so that a mask changed before the backward pass is noticed.
         ctx.save_for_backward(values, x, pattern.current.row_offsets)
         ctx.rest = (pattern, transpose, features_last, backend)
+        ctx.stored = pattern.current
         return _run(pattern.current, values, x, transpose, features_last, backend)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         values, x, _ = ctx.saved_tensors
         pattern, transpose, features_last, backend = ctx.rest
+        _refuse_changed(ctx.stored)
         (grad,), d_values, d_x = grads, None, None
         if ctx.needs_input_grad[0]:
             left, right = (x, grad) if transpose else (grad, x)
@@ -259,6 +271,7 @@ class _Outer(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(dy, x, pattern.current.row_offsets)
         ctx.rest = (pattern, features_last, backend)
+        ctx.stored = pattern.current
         found = passes.grad_weight(
             pattern.current, dy, x, features_last=features_last, backend=backend
         )
@@ -268,6 +281,7 @@ class _Outer(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         dy, x, _ = ctx.saved_tensors
         pattern, features_last, backend = ctx.rest
+        _refuse_changed(ctx.stored)
         (grad,), d_dy, d_x = grads, None, None
         if ctx.needs_input_grad[0]:
             d_dy = _multiply(pattern, grad, x, False, features_last, backend)

@@ -17,7 +17,7 @@ __all__ = ["native_norm_gelu"]
 def _forward(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    x = plain(x)
+    x, weight, bias = plain(x), _row(weight), _row(bias)
     y, stats = torch.empty_like(x), x.new_empty(len(x), 2)
     status = kernel("norm_gelu", "iii d ppp pp", x.dtype)(
         *x.shape,
@@ -33,10 +33,15 @@ def _forward(
     return y, stats
 
 
+def _row(values: Tensor | None) -> Tensor | None:
+    """As the kernels read it: members of an ensemble, say, lie among each other."""
+    return None if values is None else plain(values)
+
+
 def _gradient(
     grad: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, stats: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad, dx = plain(grad), torch.empty_like(x)
+    grad, weight, bias, dx = plain(grad), _row(weight), _row(bias), torch.empty_like(x)
     dweight, dbias = x.new_zeros(2, 0 if weight is None else len(weight)).unbind()
     status = kernel("norm_gelu_backward", "iii pppp pppp", x.dtype)(
         *x.shape,

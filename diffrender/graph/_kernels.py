@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffrender.native import reason_missing, share_team, signature
 
-__all__ = ["check_status", "kernel", "native_inputs"]
+__all__ = ["as_written", "check_status", "kernel", "native_inputs"]
 
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 _HALF = (torch.bfloat16, torch.float16)  # is widened: kernels sum in float32
@@ -30,6 +30,23 @@ def native_inputs(*tensors: Tensor | None) -> list[Tensor | None] | None:
         return None
     (dtype,) = wide
     return [None if t is None else t.to(dtype) for t in tensors]
+
+
+def as_written(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer's weight and bias are all that it does, so that it need not be called.
+
+    Not one with hooks, nor one whose weight is worked out by a hook (torch's pruning) or a subclass
+    (its parametrizations).
+    """
+    return (
+        type(layer) is kind
+        and layer._parameters.get("weight") is not None
+        and "forward" not in vars(layer)
+        and not layer._forward_hooks
+        and not layer._forward_pre_hooks
+        and not layer._backward_hooks
+        and not layer._backward_pre_hooks
+    )
 
 
 @functools.cache

@@ -41,7 +41,7 @@ class PairLayout:
             graph, which is faster.
 
     Raises:
-        InputError: offsets that are not int64, or not two rows of one length.
+        InputError: offsets that are not int64, not two rows of one length, or not of n and n^2.
     """
 
     node_offsets: Tensor
@@ -57,6 +57,15 @@ class PairLayout:
                 f"{pairs.dtype} {tuple(pairs.shape)}, expected two rows of torch.int64, a number "
                 "more than there are graphs"
             )
+        if not torch.compiler.is_compiling() and nodes.device.type == "cpu":
+            sizes = nodes.diff()
+            whole = int(nodes[0]) == int(pairs[0]) == 0 and bool((sizes >= 0).all())
+            if not whole or not torch.equal(pairs.diff(), sizes.square()):
+                raise InputError(
+                    f"node_offsets are {nodes[:8].tolist()} and pair_offsets "
+                    f"{pairs[:8].tolist()}, expected both to begin at 0, and n^2 pairs for every "
+                    "graph of n nodes"
+                )
         for name in ("node_offsets", "pair_offsets"):  # the kernel reads them as they lie
             if not getattr(self, name).is_contiguous():
                 object.__setattr__(self, name, getattr(self, name).contiguous())

@@ -12,8 +12,8 @@ released code.
 
 The first layer of an MLP is linear, so W [a|b] = W_a a + W_b b: what depends on a node is
 multiplied once a node and not once an edge, and no concatenation is written. `plain_edges` and
-`plain_nodes` are the equations as they stand, for layers that cannot be split (block-sparse ones)
-and for the tests.
+`plain_nodes` are the equations as they stand, for layers that cannot be split (block-sparse ones,
+and those with hooks) and for the tests.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffrender.graph._kernels import as_written
 from diffrender.graph.batching import GraphBatch
 from diffrender.graph.dropout import drop_rows
 from diffrender.graph.mlp import MLP
@@ -64,11 +65,11 @@ class MessagePassing(nn.Module):
     ) -> GraphState:
         """The state after the step; the node state of the result is y."""
         edge_mlp, node_mlp, drops = self.edge_mlp, self.node_mlp, self.dropouts
-        whole_edges = type(edge_mlp.first) is nn.Linear
+        whole_edges = as_written(edge_mlp.first, nn.Linear)
         hidden = self.split_edges(state, batch) if whole_edges else self.plain_edges(state, batch)
         edges = drop_rows(edge_mlp.finish(hidden), drops.edges, generator)
         after = GraphState(state.nodes, edges, state.globals)
-        whole_nodes = type(node_mlp.first) is nn.Linear
+        whole_nodes = as_written(node_mlp.first, nn.Linear)
         hidden = self.split_nodes(after, batch) if whole_nodes else self.plain_nodes(after, batch)
         nodes = node_mlp.finish(hidden)
         kept = drop_rows(nodes, drops.nodes, generator)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffrender.graph._gelu_ops import native_norm_gelu
-from diffrender.graph._kernels import native_inputs
+from diffrender.graph._kernels import as_written, native_inputs
 
 __all__ = ["gelu", "norm_gelu"]
 
@@ -18,14 +18,18 @@ def gelu(x: Tensor) -> Tensor:  # (M, F)
     return F.gelu(x, approximate="tanh")
 
 
+def _fits(x: Tensor, norm: nn.LayerNorm) -> bool:
+    """Whether the kernel may do what the layer would: it reads a number for every column of x."""
+    if x.dim() != 2 or not as_written(norm, nn.LayerNorm) or norm.bias is None:
+        return False
+    return norm.weight.shape == norm.bias.shape == x.shape[1:]
+
+
 def norm_gelu(x: Tensor, norm: nn.LayerNorm) -> Tensor:  # (M, F)
     """GELU of the LayerNorm of every row. Shapes: (M, F) -> (M, F); differentiable, also in norm.
 
     One pass over memory forward and two backward where the native kernel is there.
     """
-    # The kernel reads a weight and a bias for every column of x.
-    whole = norm.weight is not None and norm.bias is not None
-    fits = x.dim() == 2 and norm.normalized_shape == (x.shape[1],)
-    if whole and fits and (taken := native_inputs(x, norm.weight, norm.bias)) is not None:
+    if _fits(x, norm) and (taken := native_inputs(x, norm.weight, norm.bias)) is not None:
         return native_norm_gelu(*taken, norm.eps)[0].to(x.dtype)
     return F.gelu(norm(x), approximate="tanh")

@@ -125,6 +125,8 @@ def link_sum(
     """
     if values.dim() != 2 or values.shape[0] != links.back_offsets.shape[0] - 1:
         check_shape("values", values, links.back_offsets.shape[0] - 1, None)
+    if values.device != links.rows.device:
+        raise InputError(f"values are on {values.device}, the links on {links.rows.device}")
     if (taken := native_inputs(values)) is not None:
         index = (links.rows, links.offsets, links.back_rows, links.back_offsets)
         return native_link_sum(*taken, *index).to(values.dtype)

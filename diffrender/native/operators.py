@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-__all__ = ["define", "differentiable", "library", "once", "plain", "pointer"]
+__all__ = ["define", "differentiable", "library", "once", "plain", "pointer", "refuse_tangents"]
 
 library = torch.library.Library("diffrender", "FRAGMENT")
 
@@ -47,6 +48,24 @@ def define(schema: str, run: Callable[..., Any], fake: Callable[..., Any], key: 
 def _is_plain(tensor: Tensor) -> bool:
     """No subclass, which would want the dispatcher."""
     return type(tensor) in (Tensor, torch.nn.Parameter)
+
+
+def refuse_tangents(what: str, *tensors: Tensor | None) -> None:
+    """Raise where forward-mode derivatives are asked for, which the kernels do not have.
+
+    An operator under torch's dispatcher would pass them by, as if they were zero.
+
+    Raises:
+        RuntimeError: a tensor has a forward-mode tangent.
+    """
+    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+        return
+    for tensor in tensors:
+        if tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None:
+            raise RuntimeError(
+                f"{what} has no forward-mode derivative (jvp) by the native back-end: ask for "
+                "backend='torch', or use reverse mode"
+            )
 
 
 class _Once(torch.autograd.Function):

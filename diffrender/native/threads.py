@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,14 +32,37 @@ def small_tensors() -> Iterator[None]:
     For loops over small tensors: torch's threads gain nothing there, and where other processes
     want the cores too they spend most of the time spinning at their barriers.
     """
-    before = torch.get_num_threads()
-    token = _threads.set(kernel_threads())
-    torch.set_num_threads(1)
+    token = _threads.set(_enter())
     try:
         yield
     finally:
-        torch.set_num_threads(before)
         _threads.reset(token)
+        _leave()
+
+
+# Torch's number is one for the whole process, and several of its threads may be inside.
+_inside = threading.Lock()
+_depth, _before = 0, 1
+
+
+def _enter() -> int:
+    """Set torch to one thread; returns how many the kernels may have."""
+    global _depth, _before
+    with _inside:
+        if _depth == 0:
+            _before = torch.get_num_threads()
+        _depth += 1
+        torch.set_num_threads(1)
+        return _threads.get() or _before
+
+
+def _leave() -> None:
+    """The last one to leave gives torch its number back."""
+    global _depth
+    with _inside:
+        _depth -= 1
+        if _depth == 0:
+            torch.set_num_threads(_before)
 
 
 @functools.cache

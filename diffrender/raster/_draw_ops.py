@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from diffrender.native import kernel_threads
-from diffrender.native.operators import plain
+from diffrender.native.operators import plain, refuse_tangents
 from diffrender.raster._draw_scene import Scene
 from diffrender.raster._native_ops import check_status, define, kernel, library, pointer
 from diffrender.raster._topology import Topology
@@ -275,6 +275,7 @@ def draw(
     to_camera: bool,
 ) -> Tensor:
     """The picture (..., H, W, C); `keep` what its gradient needs, the camera's `to_camera`."""
+    refuse_tangents("render_attributes", points, *view, values)
     eager = type(points) in _PLAIN and not torch.compiler.is_compiling()
     if eager and keep:
         if to_camera:

@@ -12,6 +12,7 @@ from diffrender.raster._native_ops import (
     check_status,
     define,
     differentiable,
+    image_by_image,
     kernel,
     pointer,
     room,
@@ -69,31 +70,33 @@ def _backward(
     want_values: bool,
     want_bary: bool,
 ) -> tuple[Tensor, Tensor]:
-    count = face_offsets.shape[0] - 1
-    height, width, layers = face.shape[-3:]
+    layers = face.shape[-1]
     grad_values = room(values, want_values)
     whole = torch.empty_like if layers == 1 else torch.zeros_like  # the other layers get nothing
     grad_bary = whole(bary) if want_bary else bary.new_empty(0)
     offset = 3 * layer * bary.element_size()
-    status = kernel("interpolate_backward", "ppp iiii pi pi p i pp", values.dtype)(
-        values.data_ptr(),
-        None if corners else faces.data_ptr(),
-        face_offsets.data_ptr(),
-        count,
-        values.shape[0],
-        values.shape[1],
-        height * width,
-        face.data_ptr() + 8 * layer,
-        layers,
-        bary.data_ptr() + offset,
-        3 * layers,
-        grad.data_ptr(),
-        kernel_threads(),
-        pointer(grad_values) if want_values else None,
-        grad_bary.data_ptr() + offset if want_bary else None,
-    )
-    if status:
-        check_status(status)
+    launch = kernel("interpolate_backward", "ppp iiii pi pi p i pp", values.dtype)
+
+    def run(offsets: Tensor, images: int, pixels: int) -> int:
+        return launch(
+            values.data_ptr(),
+            None if corners else faces.data_ptr(),
+            offsets.data_ptr(),
+            images,
+            values.shape[0],
+            values.shape[1],
+            pixels,
+            face.data_ptr() + 8 * layer,
+            layers,
+            bary.data_ptr() + offset,
+            3 * layers,
+            grad.data_ptr(),
+            kernel_threads(),
+            pointer(grad_values) if want_values else None,
+            grad_bary.data_ptr() + offset if want_bary else None,
+        )
+
+    image_by_image(face, face_offsets, faces.shape[0], run)
     return grad_values, grad_bary
 
 

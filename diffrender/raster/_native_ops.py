@@ -6,13 +6,15 @@ Tensors arrive contiguous, on the CPU, all floating ones in one dtype.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from diffrender.errors import InputError
+from diffrender.meshes import kept_ends
 from diffrender.native import signature
 from diffrender.native.operators import define as define
 from diffrender.native.operators import differentiable as differentiable
@@ -25,6 +27,7 @@ __all__ = [
     "check_status",
     "define",
     "differentiable",
+    "image_by_image",
     "kernel",
     "library",
     "pointer",
@@ -32,6 +35,7 @@ __all__ = [
     "two_gradients",
 ]
 
+_ByImages: TypeAlias = Callable[[Tensor, int, int], int]
 _NOT_FINITE, _BAD_INDEX, _NO_MEMORY = 1, 2, 3
 
 
@@ -58,6 +62,28 @@ def check_status(status: int, culprit: int | None = None) -> None:
         )
     if status == _NO_MEMORY:
         raise MemoryError("the native rasterizer ran out of memory")
+
+
+def image_by_image(face: Tensor, face_offsets: Tensor, total: int, run: _ByImages) -> None:
+    """Run a kernel that sums every image's faces apart, at once.
+
+    Fragments of some of the images, or in another order, are taken as one image of all `total`
+    faces: right for any of them, and slower.
+
+    Args:
+        run: the kernel's status from (face offsets, images, pixels of each).
+
+    Raises:
+        InputError, MemoryError: as `check_status`.
+    """
+    height, width = face.shape[-3:-1]
+    images = math.prod(face.shape[:-3])
+    if images == face_offsets.shape[0] - 1:
+        status = run(face_offsets, images, height * width)
+        if status != _BAD_INDEX:
+            check_status(status)
+            return
+    check_status(run(kept_ends(total), 1, images * height * width))
 
 
 def room(like: Tensor, want: bool) -> Tensor:

@@ -121,8 +121,11 @@ def pose(meshes: Meshes, camera: Camera) -> Posed:
     vertices = full_precision(batch.vertices)
     if vertices.dtype not in (torch.float32, torch.float64):
         raise InputError(f"meshes.vertices has dtype {dtype}, expected a floating dtype")
-    if batch.faces.dtype != torch.int64:
-        raise InputError(f"meshes.faces has dtype {batch.faces.dtype}, expected torch.int64")
+    if batch.faces.dtype != torch.int64 or batch.faces.device != vertices.device:
+        raise InputError(
+            f"meshes.faces is {batch.faces.dtype} on {batch.faces.device}, expected torch.int64 on "
+            f"{vertices.device} as the vertices"
+        )
     k, r = full_precision(camera.intrinsics), full_precision(camera.rotation)
     t = full_precision(camera.translation)
     for m in (k, r, t):

@@ -37,14 +37,21 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in _HALVES else tensor
 
 
-def at_precision(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def at_precision(name: str, tensor: Tensor, geometry: Tensor) -> Tensor:
     """A half-precision tensor in the dtype of the geometry; another one must have it already.
 
     Raises:
-        InputError: the dtype is neither that of the geometry nor a half precision.
+        InputError: the dtype is neither that of the geometry nor a half precision, or the tensor
+            is on another device.
     """
+    if tensor.device != geometry.device:
+        raise InputError(
+            f"{name} is on {tensor.device} but the fragments are on {geometry.device}; move one"
+        )
     if tensor.dtype in _HALVES:
-        return tensor.to(dtype)
-    if tensor.dtype != dtype:
-        raise InputError(f"{name} is {tensor.dtype} but the fragments are {dtype}; convert one")
+        return tensor.to(geometry.dtype)
+    if tensor.dtype != geometry.dtype:
+        raise InputError(
+            f"{name} is {tensor.dtype} but the fragments are {geometry.dtype}; convert one"
+        )
     return tensor

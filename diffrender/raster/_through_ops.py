@@ -15,9 +15,9 @@ from torch import Tensor
 from diffrender.native import kernel_threads
 from diffrender.raster._interpolate_ops import backward_fake, fake, forward, setup
 from diffrender.raster._native_ops import (
-    check_status,
     define,
     differentiable,
+    image_by_image,
     kernel,
     pointer,
     room,
@@ -48,29 +48,32 @@ def _backward(
     want_values: bool,
     want_h: bool,
 ) -> tuple[Tensor, Tensor]:
-    height, width, layers = face.shape[-3:]
+    layers = face.shape[-1]
     grad_values, grad_h = room(values, want_values), room(h, want_h)
-    status = kernel("interpolate_through", "pppp iiiiii pipp i pp", values.dtype)(
-        values.data_ptr(),
-        h.data_ptr(),
-        faces.data_ptr(),
-        face_offsets.data_ptr(),
-        face_offsets.shape[0] - 1,
-        values.shape[0],
-        h.shape[0],
-        values.shape[1],
-        height * width,
-        corners,
-        face.data_ptr() + 8 * layer,
-        layers,
-        bary.data_ptr() + 3 * layer * bary.element_size(),
-        grad.data_ptr(),
-        kernel_threads(),
-        pointer(grad_values) if want_values else None,
-        pointer(grad_h) if want_h else None,
-    )
-    if status:
-        check_status(status)
+    launch = kernel("interpolate_through", "pppp iiiiii pipp i pp", values.dtype)
+
+    def run(offsets: Tensor, images: int, pixels: int) -> int:
+        return launch(
+            values.data_ptr(),
+            h.data_ptr(),
+            faces.data_ptr(),
+            offsets.data_ptr(),
+            images,
+            values.shape[0],
+            h.shape[0],
+            values.shape[1],
+            pixels,
+            corners,
+            face.data_ptr() + 8 * layer,
+            layers,
+            bary.data_ptr() + 3 * layer * bary.element_size(),
+            grad.data_ptr(),
+            kernel_threads(),
+            pointer(grad_values) if want_values else None,
+            pointer(grad_h) if want_h else None,
+        )
+
+    image_by_image(face, face_offsets, faces.shape[0], run)
     return grad_values, grad_h
 
 

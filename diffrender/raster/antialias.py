@@ -13,7 +13,7 @@ from diffrender.raster._packed import Meshes, pack, source_of
 from diffrender.raster._precision import at_precision, full_precision, without_autocast
 from diffrender.raster._topology import topology
 from diffrender.raster.backends import choose_backend
-from diffrender.raster.fragments import Fragments
+from diffrender.raster.fragments import Fragments, check_images
 
 __all__ = ["antialias"]
 
@@ -54,7 +54,8 @@ def antialias(
     `backend` and `deterministic` as `rasterize`.
 
     Raises:
-        InputError: the image's shape or dtype does not fit the fragments.
+        InputError: the image's shape, dtype or device does not fit the fragments, or those are of
+            some images of a batch only.
 
     Source: after Laine et al., Modular primitives for high-performance differentiable rendering,
     2020, sec. 3.5.
@@ -65,11 +66,12 @@ def antialias(
             f"image has shape {tuple(image.shape)}, expected {(*lead, *size)} and channels, as "
             f"the fragments"
         )
+    check_images(fragments)
     homogeneous = _homogeneous(fragments, meshes, camera)
     dtype = image.dtype
     table = topology(fragments.faces, fragments.vertex_offsets, fragments.face_offsets)
     depth = full_precision(fragments.depth.detach())
-    blended = at_precision("image", image, homogeneous.dtype)
+    blended = at_precision("image", image, homogeneous)
     chosen = choose_backend(backend, blended, deterministic=deterministic)
     if chosen == "native":
         from diffrender.raster._antialias_ops import antialias as run

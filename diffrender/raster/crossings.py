@@ -13,7 +13,7 @@ from diffrender.native.operators import plain
 from diffrender.raster._precision import full_precision
 from diffrender.raster._topology import topology
 from diffrender.raster.backends import choose_backend
-from diffrender.raster.fragments import Fragments
+from diffrender.raster.fragments import Fragments, check_images
 
 __all__ = ["Crossings", "find_crossings"]
 
@@ -96,6 +96,7 @@ def find_crossings(
             f"image has shape {tuple(image.shape)}, expected (B, H, W, C) with (B, H, W) = "
             f"{tuple(expected)} as the fragments"
         )
+    check_images(fragments)
     h = fragments.homogeneous.detach()
     if image.dtype != h.dtype:
         raise InputError(f"image is {image.dtype}, the fragments are {h.dtype}: convert one")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-__all__ = ["NEAR", "Fragments"]
+from diffrender.errors import InputError
+
+__all__ = ["NEAR", "Fragments", "check_device", "check_images"]
 
 NEAR = 0.01  # metres: nothing nearer to the camera plane is drawn (kNear in native/src/common.h)
 
@@ -30,6 +33,8 @@ class Fragments:
         vertex_offsets: (B + 1,) int64 on the CPU, vertices of each image.
         face_offsets: (B + 1,) int64 on the CPU, faces of each image.
         source: the tensors that `homogeneous` was computed from (vertices, K, R, t).
+        made: `face` and `faces` as the rasterizer gave them, by which a map that was put in place
+            of one is known.
     """
 
     face: Tensor  # (..., H, W, K)
@@ -41,7 +46,26 @@ class Fragments:
     vertex_offsets: Tensor  # (B + 1,)
     face_offsets: Tensor  # (B + 1,)
     source: tuple[Tensor, ...] = field(default=(), repr=False)
+    made: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     def mask(self, layer: int = 0) -> Tensor:
         """1 where `layer` hit a face, else 0, in the dtype of `depth`. Shape (..., H, W)."""
         return (self.face[..., layer] >= 0).to(self.depth.dtype)
+
+
+def check_device(fragments: Fragments) -> None:
+    """Raise InputError where the map of faces has been moved away from the geometry."""
+    here, there = fragments.face.device, fragments.homogeneous.device
+    if here != there:
+        raise InputError(f"fragments.face is on {here} and homogeneous on {there}; move one")
+
+
+def check_images(fragments: Fragments) -> None:
+    """Raise InputError where fragments are of some images only, whose outlines cannot be told."""
+    check_device(fragments)
+    images, meshes = math.prod(fragments.face.shape[:-3]), len(fragments.vertex_offsets) - 1
+    if images != meshes:
+        raise InputError(
+            f"the fragments are of {images} images and hold {meshes} meshes: give those of the "
+            "whole batch and index the result"
+        )

@@ -10,7 +10,7 @@ from diffrender.native.operators import plain
 from diffrender.raster._attributes import attribute_rows
 from diffrender.raster._precision import at_precision, full_precision, without_autocast
 from diffrender.raster.backends import choose_backend
-from diffrender.raster.fragments import Fragments
+from diffrender.raster.fragments import Fragments, check_device
 
 __all__ = ["interpolate"]
 
@@ -46,11 +46,12 @@ def interpolate(
     `backend` and `deterministic` as `rasterize`.
 
     Raises:
-        InputError: the shape does not fit the packed meshes, or `layer` is out of range.
+        InputError: the shape or device does not fit the packed meshes, or `layer` is out of range.
     """
     layers = fragments.face.shape[-1]
     if not 0 <= layer < layers:
         raise InputError(f"layer is {layer}, but the fragments have {layers} layers")
+    check_device(fragments)
     dtype = attributes.dtype
     values, corners = attribute_rows(
         attributes,
@@ -59,7 +60,7 @@ def interpolate(
         fragments.vertex_offsets,
         fragments.face_offsets,
     )
-    values = at_precision("attributes", values, fragments.homogeneous.dtype)
+    values = at_precision("attributes", values, fragments.homogeneous)
     bary = full_precision(fragments.bary)
     chosen = choose_backend(backend, values, deterministic=deterministic)
     faces = None if corners else fragments.faces
@@ -105,15 +106,18 @@ def interpolate(
 
 
 def _as_rasterized(fragments: Fragments) -> bool:
-    """Whether `bary` is just what `rasterize` computed from `homogeneous`, and nobody watches it.
+    """Whether `bary` is what `rasterize` computed from `homogeneous` for these faces, unwatched.
 
     Then the gradient may pass by the barycentrics, straight to the vertices.
     """
     if torch.compiler.is_compiling():
         return False  # nodes of the graph cannot be looked at while it is traced
-    bary, made_by = fragments.bary, fragments.bary.grad_fn
+    bary, made_by, made = fragments.bary, fragments.bary.grad_fn, fragments.made
     return (
         made_by is not None
+        and made is not None
+        and made[0] is fragments.face
+        and made[1] is fragments.faces
         and type(made_by).__name__ == "rasterizeBackward"
         and not bary.retains_grad
         and not bary._backward_hooks

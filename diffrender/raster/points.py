@@ -10,7 +10,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
 from diffrender.meshes import Mesh, MeshBatch
-from diffrender.native.operators import plain
+from diffrender.native.operators import plain, refuse_tangents
 from diffrender.raster._guards import outside_autocast, require_finite, widen_scene
 from diffrender.raster._packed import Packed, check_finite, pack
 from diffrender.raster.backends import choose_backend
@@ -160,6 +160,7 @@ def _native(packed: Packed, radii: Tensor, layers: int) -> tuple[Tensor, Tensor,
     from diffrender.raster._native_ops import NotFiniteError
     from diffrender.raster._point_ops import ops
 
+    refuse_tangents("rasterize_points", packed.homogeneous)
     try:
         return ops.rasterize_points(
             packed.homogeneous, radii, packed.vertex_offsets, *packed.size, layers

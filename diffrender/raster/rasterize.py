@@ -102,6 +102,7 @@ def rasterize(
         packed.vertex_offsets,
         packed.face_offsets,
         packed.source,
+        (face, packed.faces),
     )
 
 

@@ -94,6 +94,8 @@ def _usual(attributes: Tensor, meshes: Meshes, camera: Camera, cull: bool) -> _D
         and t.dtype is dtype
         and faces.dtype is torch.int64
         and points.is_cpu
+        and faces.is_cpu
+        and attributes.is_cpu
         and k.is_cpu
         and camera.distortion is None
         and _ready()
@@ -130,7 +132,7 @@ def _at_length(
 def _general(attributes: Tensor, posed: Posed, camera: Camera, cull: bool) -> _Drawing:
     batch, lens = posed.batch, posed.lens
     values, corners = attribute_rows(
-        at_precision("attributes", attributes, posed.vertices.dtype),
+        at_precision("attributes", attributes, posed.vertices),
         batch.vertices.shape[0],
         batch.faces.shape[0],
         batch.vertex_offsets,

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffrender.cameras import Camera
 from diffrender.errors import InputError, check_shape
 from diffrender.meshes import Mesh, MeshBatch
-from diffrender.native.operators import plain
+from diffrender.native.operators import plain, refuse_tangents
 from diffrender.raster._attributes import attribute_rows
 from diffrender.raster._guards import outside_autocast, require_finite, widen_scene
 from diffrender.raster._packed import check_finite, pack
@@ -130,6 +130,7 @@ def soft_shade(
             from diffrender.raster._native_ops import NotFiniteError
             from diffrender.raster._shade_ops import ops
 
+            refuse_tangents("soft_shade", h, values)
             try:
                 colour, rest = ops.soft_shade(
                     h,

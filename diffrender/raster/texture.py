@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffrender.errors import InputError, check_shape
-from diffrender.native.operators import plain
+from diffrender.native.operators import plain, refuse_tangents
 from diffrender.raster._guards import outside_autocast, require_finite
 from diffrender.raster._precision import full_precision
 from diffrender.raster.backends import choose_backend
@@ -97,6 +97,7 @@ def sample_texture(
         if choose_backend(backend, wide, deterministic=deterministic) == "native":
             from diffrender.raster._texture_ops import ops
 
+            refuse_tangents("sample_texture", wide, mips, place, level)
             out = ops.sample_texture(
                 plain(wide), plain(mips), plain(place), level, wrap == "repeat"
             )

@@ -47,9 +47,12 @@ def mip_levels(texture: Tensor) -> Tensor:  # (T, h, w, C)
 
 def _place(coordinate: Tensor, size: int, repeat: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Lower and upper texel and the share of the upper one."""
-    x = coordinate.double() * size - 0.5
+    u = coordinate.double()
     if repeat:
-        x = x - torch.floor(x / size).detach() * size
+        u = u - torch.floor(u).detach()
+    x = u * size - 0.5
+    if repeat:
+        x = torch.where(x < 0, x + size, x)
         low = x.detach().long().clamp(0, size - 1)
         return low, (low + 1) % size, x - low
     last = float(size - 1)

@@ -243,3 +243,18 @@ def test_the_state_of_a_single_number_does_not_stop_a_mask() -> None:
     state = optimizer.state[layer.values]
     assert float(state["step"]) == 1
     assert float(state["exp_avg"]) == 0
+
+
+def test_a_mask_changed_before_the_backward_pass_is_noticed_through_hooks() -> None:
+    """Hooks put copies in the place of saved tensors, which do not know of the change."""
+    layer = _layer()
+    x = torch.randn(3, 16, requires_grad=True)
+    with torch.autograd.graph.save_on_cpu():
+        y = layer(x)
+    layer.set_mask(_mask(7))
+    with pytest.raises(RuntimeError, match="mask has been changed since the forward pass"):
+        y.sum().backward()
+    with torch.autograd.graph.save_on_cpu():
+        y = layer(x)
+    y.sum().backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0

@@ -6,8 +6,9 @@ import pytest
 import torch
 from molecule_like import batch_of
 
+from diffrender.errors import InputError
 from diffrender.graph import PackSize, attend, pack_batch
-from diffrender.graph.attention import torch_attend
+from diffrender.graph.attention import PairLayout, torch_attend
 from diffrender.native import reason_missing
 
 SIZES = [3, 1, 5, 3, 2]
@@ -89,3 +90,12 @@ def test_the_compiler_sees_the_operator() -> None:
     torch.library.opcheck(
         torch.ops.diffrender.ragged_attention.default, arguments, test_utils=checks
     )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "pairs"),
+    [([0, 400], [0, 3]), ([0, 2, 5], [0, 4, 25]), ([1, 3], [0, 4]), ([3, 0], [0, 9])],
+)
+def test_layouts_that_kernels_cannot_trust_are_refused(nodes: list[int], pairs: list[int]) -> None:
+    with pytest.raises(InputError, match="n\\^2 pairs for every graph of n nodes"):
+        PairLayout(torch.tensor(nodes), torch.tensor(pairs))

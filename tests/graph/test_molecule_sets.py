@@ -401,3 +401,16 @@ def test_files_that_are_no_shards(made: Path, tmp_path: Path) -> None:
     save_file(tensors, other, metadata=header)
     with pytest.raises(InputError, match="expected"):
         read_shard(other)
+
+
+def test_another_split_deals_the_conformers_anew(made: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(made, root)
+    split = json.loads((root / "split.json").read_text())
+    before = pipeline._key(PcqmFolder(root), PrepareSettings())
+    split["valid"] = split["valid"][::-1]
+    (root / "split.json").write_text(json.dumps(split))
+    assert pipeline._key(PcqmFolder(root), PrepareSettings()) == before
+    split["valid"].append(split["train"].pop())
+    (root / "split.json").write_text(json.dumps(split))
+    assert pipeline._key(PcqmFolder(root), PrepareSettings()) != before

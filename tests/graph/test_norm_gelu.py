@@ -75,3 +75,25 @@ def test_a_norm_without_weight_or_bias_is_applied(affine: tuple[bool, bool]) -> 
 def test_a_norm_of_another_width_is_refused_as_by_torch() -> None:
     with pytest.raises(RuntimeError, match="normalized_shape"):
         norm_gelu(torch.randn(3, 8), nn.LayerNorm(4))
+
+
+def test_weights_may_lie_apart() -> None:
+    """Members of an ensemble beside each other, or one number for all columns."""
+    torch.manual_seed(0)
+    x = torch.randn(20, 16, dtype=torch.float64, requires_grad=True)
+    apart = layer(16, torch.float64)
+    for name in ("weight", "bias"):
+        members = torch.stack([getattr(apart, name).detach(), torch.full((16,), 7.0)], -1)
+        setattr(apart, name, nn.Parameter(members[:, 0]))
+        assert not getattr(apart, name).is_contiguous()
+    one = nn.LayerNorm(16, dtype=torch.float64)
+    one.weight = nn.Parameter(torch.tensor([1.5], dtype=torch.float64).expand(16))
+    for norm in (apart, one):
+        wanted = [x, norm.weight, norm.bias]
+        ours, theirs = norm_gelu(x, norm), F.gelu(norm(x), approximate="tanh")
+        torch.testing.assert_close(ours, theirs)
+        for a, b in zip(
+            torch.autograd.grad(ours.sum(), wanted), torch.autograd.grad(theirs.sum(), wanted),
+            strict=True,
+        ):  # fmt: skip
+            torch.testing.assert_close(a, b)

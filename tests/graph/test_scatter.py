@@ -105,3 +105,9 @@ def test_links_outside_the_rows_are_refused() -> None:
         make_links(one, torch.tensor([0]), 3, 1)
     with pytest.raises(InputError, match=r"targets has shape \(2,\), expected \(1\)"):
         make_links(one, torch.tensor([0, 0]), 4, 1)
+
+
+def test_links_on_another_device_are_refused() -> None:
+    links = make_links(torch.tensor([0, 1]), torch.tensor([1, 0]), 2, 2)
+    with pytest.raises(InputError, match="values are on cpu, the links on meta"):
+        link_sum(torch.rand(2, 3), links.to("meta"))

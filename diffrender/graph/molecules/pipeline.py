@@ -175,6 +175,9 @@ def _key(folder: PcqmFolder, settings: PrepareSettings) -> str:
         "rdkit": str(require("rdkit", "molecules").__version__),
         "sources": [[path.name, path.stat().st_size, _digest(path)] for path in sources],
     }
+    if folder.conformers:  # they are dealt to the rows of the part "train", in order
+        dealt = sorted(folder.split()["train"])
+        parts["dealt"] = hashlib.sha256(json.dumps(dealt).encode()).hexdigest()
     return json.dumps(parts, sort_keys=True)
 
 

@@ -8,6 +8,8 @@
 // of attributes in order, so the bits do not depend on threads. The loops over channels are
 // unrolled for one to four of them.
 
+#include <atomic>
+
 #include "raster.h"
 
 namespace diffrender {
@@ -141,6 +143,7 @@ struct Backward {
   int64_t channels, entries;  // entries: pixels of all images
   Layer<T> maps;
   T *grad_values, *grad_bary;  // null for not wanted
+  mutable std::atomic<bool> stray{false};  // a pixel shows a face of another image
 
   // Pixels [first, last) of all; `sums` gets the (C, 4) gradients of the faces that `met` lists.
   template <int C>
@@ -153,6 +156,10 @@ struct Backward {
       if (f < 0) {
         for (int64_t p = i; grad_bary && p < end; ++p)
           std::memset(grad_bary + p * maps.bary_stride, 0, 3 * sizeof(T));
+        return;
+      }
+      if (f < face0 || f >= face0 + count) {
+        stray = true;
         return;
       }
       if (grad_bary) {
@@ -208,7 +215,7 @@ int64_t interpolate_backward(const Backward<T>& work, const int64_t* face_offset
         work.scatter(face_offsets[b], met.faces, sums);
       }
     });
-    return kDone;
+    return work.stray ? kBadIndex : kDone;
   }
   std::vector<std::vector<int64_t>> faces(chunks);
   std::vector<std::vector<double>> sums(chunks);
@@ -220,7 +227,7 @@ int64_t interpolate_backward(const Backward<T>& work, const int64_t* face_offset
     });
     for (int64_t k = 0; k < chunks; ++k) work.scatter(face_offsets[b], faces[k], sums[k]);
   }
-  return kDone;
+  return work.stray ? kBadIndex : kDone;
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 // dL/da_(f,j) = sum of b_j dL/dout. Lanes are corners. Sums are taken per chunk of fixed size in scan
 // order, chunks are added in order: the bits do not depend on threads.
 
+#include <atomic>
+
 #include "raster.h"
 
 namespace diffrender {
@@ -19,6 +21,7 @@ struct Through {
   bool corners;  // attributes belong to corners
   int64_t channels, stride, entries;  // stride: layers; entries: pixels of all images
   T *grad_values, *grad_h;            // null for not wanted
+  mutable std::atomic<bool> stray{false};  // a pixel shows a face of another image
 
   int64_t row(int64_t f, int j) const { return corners ? 3 * f + j : faces[3 * f + j]; }
   int64_t sums_each() const { return 12 + 4 * channels; }
@@ -68,6 +71,10 @@ struct Through {
     sums.clear();
     visit_runs(face, stride, first, last, [&](int64_t i, int64_t end, int64_t f) {
       if (f < 0) return;
+      if (f < face0 || f >= face0 + count) {
+        stray = true;
+        return;
+      }
       bool fresh;
       const int64_t n = met.of(f - face0, fresh);
       if (fresh) sums.resize(sums.size() + sums_each(), 0.0);
@@ -122,7 +129,7 @@ int64_t interpolate_through(const Through<T>& work, const int64_t* face_offsets,
         work.scatter(face_offsets[b], met.faces, sums);
       }
     });
-    return kDone;
+    return work.stray ? kBadIndex : kDone;
   }
   std::vector<std::vector<int64_t>> shown(chunks);
   std::vector<std::vector<double>> sums(chunks);
@@ -134,7 +141,7 @@ int64_t interpolate_through(const Through<T>& work, const int64_t* face_offsets,
     });
     for (int64_t k = 0; k < chunks; ++k) work.scatter(face_offsets[b], shown[k], sums[k]);
   }
-  return kDone;
+  return work.stray ? kBadIndex : kDone;
 }
 
 }  // namespace

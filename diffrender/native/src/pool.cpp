@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #if !defined(_WIN32)
@@ -60,9 +61,13 @@ class Pool {
     const int64_t helpers = std::min(threads, job.count) - 1;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      while (int64_t(workers_) < helpers) {
-        std::thread([this, id = workers_] { loop(id); }).detach();
-        ++workers_;
+      try {
+        while (int64_t(workers_) < helpers) {
+          std::thread([this, id = workers_] { loop(id); }).detach();
+          ++workers_;
+        }
+      } catch (const std::system_error&) {
+        // A limit of threads or memory: those there are share the work.
       }
       job_ = &job;
       wanted_ = helpers;

@@ -31,9 +31,11 @@ struct Axis {
   void place(const T* coordinate, const int32_t* sizes, int count) {
     for (int i = 0; i < count; ++i) {
       const double size = sizes[i], last = size - 1.0;
-      double x = double(coordinate[2 * i]) * size - 0.5;
+      double u = coordinate[2 * i];
+      if (kRepeat) u -= std::floor(u);  // before it is scaled: that is exact, and never too large
+      double x = u * size - 0.5;
       if (kRepeat) {
-        x -= std::floor(x / size) * size;
+        if (x < 0.0) x += size;
         const int32_t at = int32_t(std::min(std::max(x, 0.0), last));
         low[i] = at;
         high[i] = at + 1 == sizes[i] ? 0 : at + 1;
