@@ -23,7 +23,7 @@ from diffrender.datasets import KittiObject
 from diffrender.datasets.synthetic import SyntheticStreets
 from diffrender.depth import find_road
 from diffrender.reconstruct.noise import depth_noise_of
-from diffrender.road import Road
+from diffrender.road import CAMERA_HEIGHT, Road
 from diffrender.tools.bench_format import machine
 from diffrender.tools.bench_real_frames import counts
 
@@ -71,7 +71,7 @@ def on_streets(scenes: int) -> dict[str, Any]:
         seen = {instance.name for instance in instances}
         feet = [car.pose.location for car in frame.truth if car.name in seen]
         for kind, found in rows.items():
-            depth = depth_map(kind, frame, np.random.default_rng([SEED, index]))
+            depth = depth_map(kind, frame, np.random.default_rng([SEED, index]), CAMERA_HEIGHT)
             noise = NOISE[kind]
             road = find_road(
                 depth, frame.camera, instances, scale=noise.scale, correlation=noise.correlation

@@ -92,7 +92,9 @@ def noisy(net: StreetNet, count: int) -> dict[str, Any]:
 
 def grabcut(net: StreetNet, root: Path) -> dict[str, Any]:
     """IoU of masks that GrabCut makes of labelled boxes, with `instance_2`."""
-    before, after, frames = [], [], KittiObject(root)
+    before: list[float] = []
+    after: list[float] = []
+    frames = KittiObject(root)
     for name in frames.names:
         frame = frames[name]
         shown = {i.name: i.mask for i in frame.load_frame_instances("instance_2")[0]}

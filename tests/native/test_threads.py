@@ -116,5 +116,6 @@ print(torch.equal(shared.depth, alone.depth))
 
 @pytest.mark.skipif(reason_missing() is not None, reason="no native kernels")
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="the limit is set from /proc")
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="it maps terabytes")
 def test_threads_that_cannot_be_had_are_done_without() -> None:
     assert run_python("-c", _NO_THREADS, timeout=120).split() == ["True"]
