@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,13 @@ class LossWeights:
     nodes: float = 1.2
     edges: float = 1.2
     coordinates: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value < math.inf:
+                raise InputError(
+                    f"LossWeights.{name} is {value}, expected a finite number, at least 0"
+                )
 
 
 @dataclass(frozen=True)

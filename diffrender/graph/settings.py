@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral
 
 from diffrender.blocksparse import SparsityConfig
 from diffrender.errors import InputError
@@ -12,6 +13,7 @@ __all__ = ["PARTS", "Dropouts", "GraphSettings", "NoiseSettings"]
 
 PARTS = ("MPNN", "MHSA", "FFN")
 _VARIANTS = ("code", "report")
+_COUNTS = ("layers", "node_width", "edge_width", "global_width", "heads", "expansion")
 # Atomic number, period, group, element family, degree, formal charge, hydrogens, radical electrons,
 # aromatic, in a ring, chiral centre; bond type, stereo, in a ring: feature set 1.
 _NODE_VOCABULARY = (119, 9, 18, 10, 12, 12, 10, 6, 2, 2, 3)
@@ -124,9 +126,15 @@ class GraphSettings:
     sparsity: SparsityConfig | None = None
 
     def __post_init__(self) -> None:
-        sizes = (self.layers, self.node_width, self.edge_width, self.global_width, self.heads)
-        if min(*sizes, self.expansion) < 1:
-            raise InputError(f"layers, widths, heads and expansion are {sizes}, expected 1 or more")
+        for names, least in ((_COUNTS, 1), (("node_inputs", "edge_inputs"), 0)):
+            for name in names:
+                value = getattr(self, name)
+                if not isinstance(value, Integral) or value < least:
+                    raise InputError(
+                        f"GraphSettings.{name} is {value}, expected a whole number from {least} on"
+                    )
+        if not 0 < self.distance_scale < math.inf:
+            raise InputError(f"distance_scale is {self.distance_scale}, expected more than 0")
         if self.node_width % self.heads:
             raise InputError(
                 f"node_width {self.node_width} is not a multiple of the {self.heads} heads"

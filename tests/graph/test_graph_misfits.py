@@ -14,6 +14,7 @@ from diffrender.graph import (
     GraphSettings,
     GraphTrainSettings,
     Links,
+    LossWeights,
     Minutes,
     NoiseSettings,
     PackSize,
@@ -190,3 +191,21 @@ def test_numbers_that_are_none_are_no_settings_and_no_agreement() -> None:
     assert float(told.spread[1]) == 0.0
     with pytest.raises(InputError, match="not of Minutes"):
         GraphTrainSettings(Minutes(1.0), schedule="epoch")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("layers", 2.0), ("heads", 0), ("expansion", 0.5), ("edge_inputs", -1), ("node_inputs", 1.5)],
+)
+def test_numbers_of_a_network_are_whole(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"GraphSettings.{name} is {value}, expected a whole"):
+        dataclasses.replace(SMALL, **{name: value})
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_scales_and_weights_are_numbers(value: float) -> None:
+    with pytest.raises(InputError, match="distance_scale is"):
+        dataclasses.replace(SMALL, distance_scale=value)
+    if value:
+        with pytest.raises(InputError, match="LossWeights.nodes is"):
+            LossWeights(nodes=value)

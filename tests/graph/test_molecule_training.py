@@ -258,3 +258,11 @@ def test_the_peers_train_like_ours(kind: str, data: TrainingData, tmp_path: Path
 
 def test_weights_of_the_loss_are_those_of_the_paper() -> None:
     assert GraphTrainSettings(GraphsSeen(1)).weights == LossWeights(1.0, 1.2, 1.2, 1.0)
+
+
+def test_a_schedule_by_epochs_needs_two(data: TrainingData, tmp_path: Path) -> None:
+    epoch = len(data.train)
+    settings = GraphTrainSettings(GraphsSeen(2 * epoch - 1), batch=16, schedule="epoch")
+    with pytest.raises(InputError, match=f"at least two epochs, {2 * epoch} graphs"):
+        _trainer(data, tmp_path, settings)
+    _trainer(data, tmp_path, dataclasses.replace(settings, budget=GraphsSeen(2 * epoch)))
