@@ -6,13 +6,14 @@ CC BY-NC-SA 3.0 and is not part of this package.
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, SupportsIndex
 
 import numpy as np
 
@@ -73,14 +74,14 @@ class KittiObject:
     def __iter__(self) -> Iterator[KittiFrame]:
         return (KittiFrame(self.folder, name, path) for name, path in self._images.items())
 
-    def __getitem__(self, key: str | int) -> KittiFrame:
+    def __getitem__(self, key: str | SupportsIndex) -> KittiFrame:
         """Frame by name, or by position in `names`.
 
         Raises:
             InputError: no frame of that name.
             IndexError: the position is out of range.
         """
-        name = self.names[key] if isinstance(key, int) else key
+        name = key if isinstance(key, str) else self.names[operator.index(key)]
         if name not in self._images:
             names = self.names
             why = "" if _NAME.fullmatch(name) else f"; {_NAMED}"

@@ -22,8 +22,14 @@ def add_mask_noise(
 
     The outline is the zero of the distance from it plus a smooth noise field. An instance of which
     nothing is left is gone, as it is when a detector misses it.
+
+    Raises:
+        InputError: `pixels` is not a finite number of at least 0.
     """
     import cv2
+
+    if not 0 <= pixels < np.inf:
+        raise InputError(f"pixels is {pixels}, expected a finite number, at least 0")
 
     taken: np.ndarray | None = None
     made = []

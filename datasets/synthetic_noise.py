@@ -11,6 +11,7 @@ from diffrender.errors import InputError, check_shape
 
 __all__ = ["NoiseMap", "add_depth_noise", "noise_map", "sample_noise"]
 
+_MOST_CORRELATION = 1000  # pixels: the field is made on a torus larger by four times that
 _SIDE = 512
 
 
@@ -99,12 +100,17 @@ def add_depth_noise(
         (H, W) float32; factors are kept above 0.05 so that depth stays positive.
 
     Raises:
-        InputError: not a matrix, or a negative sigma or correlation.
+        InputError: not a matrix, a negative sigma or correlation, or one over 1000 pixels.
     """
     check_shape("depth", depth, None, None)
     if not (sigma >= 0 and correlation_pixels >= 0):
         raise InputError(
             f"sigma is {sigma} and correlation_pixels {correlation_pixels}, expected both >= 0"
+        )
+    if correlation_pixels > _MOST_CORRELATION:
+        raise InputError(
+            f"correlation_pixels is {correlation_pixels:g}, expected at most {_MOST_CORRELATION}: "
+            "beyond, the error is one factor for the whole map"
         )
     field = generator.standard_normal(depth.shape)
     if correlation_pixels > 0:

@@ -65,15 +65,15 @@ def build_car_prior(samples: int = SAMPLES, latent_size: int = LATENT_SIZE) -> S
     return ShapePrior(
         mean=mean.float(),
         basis=basis.float(),
-        faces=torch.from_numpy(skin.faces),
-        face_parts=torch.from_numpy(skin.face_parts),
+        faces=torch.tensor(skin.faces),
+        face_parts=torch.tensor(skin.face_parts),
         size_mean=size_mean,
         size_sigma=torch.tensor(SIZE_SIGMA),
         part_names=PART_NAMES,
         name="car",
         licence="Apache-2.0",
-        uv=torch.from_numpy(uv).float(),
-        face_uv=torch.from_numpy(face_uv),
+        uv=torch.tensor(uv).float(),
+        face_uv=torch.tensor(face_uv),
         explained=tuple(explained.tolist()),
     )
 

@@ -63,10 +63,10 @@ def sample_car(kind: str, generator: torch.Generator) -> CarSample:
     uv, face_uv = family_atlas()
     mesh = Mesh(
         torch.from_numpy(unit).float(),
-        torch.from_numpy(skin.faces),
-        uv=torch.from_numpy(uv).float(),
-        face_uv=torch.from_numpy(face_uv),
-        face_parts=torch.from_numpy(skin.face_parts),
+        torch.tensor(skin.faces),  # copies: these arrays are kept for the next car
+        uv=torch.tensor(uv).float(),
+        face_uv=torch.tensor(face_uv),
+        face_parts=torch.tensor(skin.face_parts),
     )
     return CarSample(mesh, torch.from_numpy(size).float(), kind)
 

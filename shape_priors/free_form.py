@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -18,7 +16,7 @@ _SIZE_MEAN, _SIZE_SIGMA = (3.0, 1.6, 1.8), (2.0, 0.6, 0.7)  # metres: anything o
 _OFFSETS = {2: 0.08, 3: 0.05, 4: 0.06}
 
 
-@lru_cache(maxsize=4)
+@torch.inference_mode(False)  # it may meet autograd later
 def free_prior(degree: int = 4, subdivisions: int = 3) -> ShapePrior:
     """An ellipsoid (642 vertices) whose latents are spherical harmonics of its radius.
 

@@ -148,7 +148,7 @@ def autoencoder_of_cars(
     generator = generator or torch.Generator().manual_seed(0)
     shapes, _ = draw_fleet(cars, generator)
     skin = lattice()
-    faces, mirror = torch.from_numpy(skin.faces), torch.from_numpy(skin.mirror)
+    faces, mirror = torch.tensor(skin.faces), torch.tensor(skin.mirror)  # not what is kept
     size_mean = torch.tensor(SIZE_MEAN)
     textures_from = torch.Generator().manual_seed(
         int(torch.randint(2**31, (1,), generator=generator))
@@ -163,14 +163,14 @@ def autoencoder_of_cars(
         mean=mean,
         basis=basis,
         faces=faces,
-        face_parts=torch.from_numpy(skin.face_parts),
+        face_parts=torch.tensor(skin.face_parts),
         size_mean=size_mean,
         size_sigma=torch.tensor(SIZE_SIGMA),
         part_names=PART_NAMES,
         name=labels.name,
         licence=labels.licence,
-        uv=torch.from_numpy(uv).float(),
-        face_uv=torch.from_numpy(face_uv),
+        uv=torch.tensor(uv).float(),
+        face_uv=torch.tensor(face_uv),
         mirror=mirror,
         decoder=decoder,
         encoder=encoder,

@@ -57,7 +57,7 @@ def _one_way(
     cloud, _, face = _draw(*target, _DENSITY * samples, generator)
     near = torch.from_numpy(cKDTree(cloud.numpy()).query(points.numpy(), k=_CANDIDATES)[1])
     candidates = face[near]  # (P, K)
-    vertices, faces = target[0].double(), target[1]
+    vertices, faces = target[0].detach().double(), target[1]
     corners = vertices[faces[candidates]]
     weights = nearest_on_triangles(points[:, None], corners)
     apart = ((weights[..., None] * corners).sum(-2) - points[:, None]).norm(dim=-1)
@@ -72,7 +72,7 @@ def _draw(
     vertices: Tensor, faces: Tensor, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Points (S, 3), unit normals (S, 3) and faces (S,)."""
-    corners = vertices.double()[faces]
+    corners = vertices.detach().double()[faces]
     a, b, c = corners.unbind(1)
     cross = torch.linalg.cross(b - a, c - a)
     area = cross.norm(dim=-1)

@@ -102,7 +102,12 @@ def fit_texture(
     known = known & (decoder.source > 0)
     if not bool(known.any()):
         raise InputError("no texel of the surface is known")
-    latent = torch.zeros(decoder.latent_size, requires_grad=True)
+    with torch.inference_mode(False), torch.enable_grad():
+        return _nearest(decoder, texture.detach().clone(), known.clone(), iterations)
+
+
+def _nearest(decoder: TextureDecoder, texture: Tensor, known: Tensor, iterations: int) -> Tensor:
+    latent = decoder.mean.new_zeros(decoder.latent_size).requires_grad_()
     optimizer = torch.optim.LBFGS([latent], max_iter=iterations, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:

@@ -33,7 +33,7 @@ def voxel_occupancy(
         resolution: voxels along x, y, z.
 
     Raises:
-        InputError: an empty grid, too many voxels, or a mesh that is not closed.
+        InputError: an empty grid, too many voxels, or a mesh that is not finite or not closed.
     """
     check_shape("vertices", vertices, None, 3)
     check_shape("faces", faces, None, 3)
@@ -41,6 +41,8 @@ def voxel_occupancy(
     if min(resolution) < 1 or nx * ny * nz > _MOST_VOXELS:
         raise InputError(f"resolution {resolution}, expected 1 to {_MOST_VOXELS} voxels in all")
     points = vertices.detach().double()
+    if not bool(torch.isfinite(points).all()):
+        raise InputError("vertices hold NaN or infinite values")
     low, high = low.to(points), high.to(points)
     if not bool((high > low).all()):
         raise InputError(f"voxel grid from {low.tolist()} to {high.tolist()} is empty")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -138,11 +139,23 @@ class Scene:
         return dataclasses.replace(self, content=self.content.replaced(name, value))
 
     def radiance(self) -> Tensor:
-        """(V, 3) radiance leaving the vertices of a scene of triangles, without its texture.
+        """(V, 3) radiance leaving the vertices of a scene of triangles: of what has no texture.
 
         Gouraud shading: techniques that interpolate this over faces agree on colours, so that
         their pictures differ by visibility alone.
+
+        Warns:
+            UserWarning: the scene has a texture, which is left out.
         """
+        if as_triangles(self).texture is not None:
+            warnings.warn(
+                "the scene's texture is left out: this technique knows colours at vertices only",
+                stacklevel=2,
+            )
+        return self.vertex_radiance()
+
+    def vertex_radiance(self) -> Tensor:
+        """(V, 3) the same before a texture, for techniques that multiply by it themselves."""
         mesh = as_triangles(self)
         return self.light.shade(mesh.colours, vertex_normals(mesh.vertices, mesh.faces))
 
@@ -155,7 +168,8 @@ class Rendering:
         image: (H, W, 3) linear RGB over the background.
         silhouette: (H, W) coverage or opacity in [0, 1].
         depth: (H, W) metres along the camera's z; 0 where nothing is seen. A technique that blends
-            gives the mean over what it blends.
+            gives the mean over what it blends, and one that blends pictures over outlines
+            (antialiasing) blends this map like them: between a surface and the 0 beside it there.
     """
 
     image: Tensor  # (H, W, 3)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffrender.cameras import Camera
 from diffrender.catalogue.scene import Light, Scene, Triangles
+from diffrender.errors import InputError
 from diffrender.rotations import yaw_to_matrix
 from diffrender.shape_priors import load_prior, part_colours
 from diffrender.shape_priors.free_form import icosphere
@@ -57,8 +58,17 @@ def standard_camera(size: tuple[int, int] = (96, 128)) -> Camera:
 
 
 def look_at(eye: Tensor, target: Tensor, size: tuple[int, int]) -> Camera:  # (3,), (3,)
-    """A camera at `eye` that looks at `target`, world coordinates, y down; 40 degrees high."""
+    """A camera at `eye` that looks at `target`, world coordinates, y down; 40 degrees high.
+
+    Raises:
+        InputError: target and eye are the same, or one is straight above the other.
+    """
     forward = torch.nn.functional.normalize(target - eye, dim=0)
+    if not forward[[0, 2]].norm() > 1e-6:
+        raise InputError(
+            f"eye is {eye.tolist()} and target {target.tolist()}, expected another place that is "
+            "not straight above or below: which way is up could not be told"
+        )
     right = torch.nn.functional.normalize(
         torch.linalg.cross(eye.new_tensor([0.0, 1.0, 0.0]), forward), dim=0
     )

@@ -6,6 +6,7 @@ z = s d (Ranftl et al., "Towards Robust Monocular Depth Estimation", TPAMI 2022,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,8 @@ def align_to_sparse(
             f"sparse depth has shape {sparse.shape}, the prediction {values.shape}: they must "
             "cover the same image"
         )
+    if not 0 < threshold < math.inf:
+        raise InputError(f"threshold is {threshold}, expected a share above 0, such as 0.1")
     if prediction.kind == "metric" and not rescale_metric:
         return Aligned(
             _limit(values, max_depth),

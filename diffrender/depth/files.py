@@ -100,7 +100,7 @@ def write_depth_png(
 
     path = Path(path)
     depth = np.asarray(depth)
-    if depth.ndim != 2 or depth.dtype.kind not in "fiu":
+    if depth.ndim != 2 or depth.dtype.kind not in "fiu" or not depth.size:
         raise InputError(f"depth is {depth.dtype} of shape {depth.shape}, expected (H, W) metres")
     if not np.isfinite(depth).all() or depth.min() < 0:
         raise InputError("depth holds negative, NaN or infinite values; write 0 for unknown")

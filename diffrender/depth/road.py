@@ -128,8 +128,9 @@ def find_road(
     rows, columns = found
     pixels = torch.from_numpy(np.stack([columns + 0.5, rows + 0.5], axis=-1))
     z = depth[rows, columns].astype(np.float64)
-    inside = camera.to(torch.float64)
-    points = inside.unproject(pixels, torch.from_numpy(z)).numpy()
+    with torch.no_grad():  # cameras that are optimized are read as they stand
+        inside = camera.to("cpu").to(torch.float64)
+        points = inside.unproject(pixels, torch.from_numpy(z)).numpy()
     some = points[::_THINNED]
     try:
         draw = np.random.default_rng(seed)
@@ -141,7 +142,7 @@ def find_road(
     near = away <= max(_OFF, 6 * float(np.median(np.append(away[away <= 2 * _OFF], 0.0))))
     if near.mean() < _FITS or start[1] < np.cos(np.radians(15)) * np.linalg.norm(start):
         return None
-    centre = inside.centre.numpy()
+    centre = inside.centre.detach().numpy()
     pixels_alike = np.inf if correlation is None else correlation**2
     counted = near.sum() * max(1.0, _SHARE * depth.size / _MAX_PIXELS) / pixels_alike
     measured = float(np.clip(counted, _ALIKE, near.sum()))

@@ -9,6 +9,9 @@ from diffrender.errors import InputError
 __all__ = ["huber_least_squares", "ransac_rows", "robust_mean"]
 
 
+_MANY = 50_000  # measurements from which candidates are drawn
+
+
 def huber_least_squares(
     rows: np.ndarray,  # (N, K)
     right: np.ndarray,  # (N,)
@@ -53,8 +56,12 @@ def ransac_rows(
     count, unknowns = rows.shape
     if count < unknowns:
         raise InputError(f"{count} measurements, at least {unknowns} are needed for the fit")
-    picks = np.stack([generator.permutation(count)[:unknowns] for _ in range(trials)])
-    systems, targets = rows[picks], right[picks]
+    most, fits = (rows, right), count
+    if count > _MANY:  # a dense map: drawing from all of it takes longer than the fit
+        chosen = generator.choice(count, _MANY, replace=False, shuffle=False)
+        most, fits = (rows[chosen], right[chosen]), _MANY
+    picks = np.stack([generator.permutation(fits)[:unknowns] for _ in range(trials)])
+    systems, targets = most[0][picks], most[1][picks]
     size = np.abs(systems).max(axis=(1, 2))
     regular = np.abs(np.linalg.det(systems)) > 1e-9 * size**unknowns
     if not regular.any():
@@ -64,8 +71,8 @@ def ransac_rows(
         candidates = candidates[(candidates * accept >= 0).all(axis=1)]
     if not len(candidates):
         raise InputError("no acceptable solution among the measurements")
-    some = generator.permutation(count)[:scored]
-    residual = np.abs(rows[some] @ candidates.T - right[some, None])
+    some = generator.permutation(fits)[:scored]
+    residual = np.abs(most[0][some] @ candidates.T - most[1][some, None])
     # Truncated squares (MSAC) tell apart candidates that hold the same number of rows.
     cost = np.minimum((residual / threshold) ** 2, 1.0).sum(axis=0)
     best = candidates[int(cost.argmin())]

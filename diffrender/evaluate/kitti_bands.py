@@ -29,7 +29,7 @@ def band_precision(
     """One figure per band between `edges` (metres of z, rising); the last band has no end."""
     case = make_case(scene, rule, metric, overlap, difficulty)
     rows = []
-    for near, far in zip(edges, [*edges[1:], np.inf], strict=True):
+    for near, far in zip(edges, (*edges, np.inf)[1:], strict=True):
         truth_out, found_out = (
             ~((near <= rows.column("z")) & (rows.column("z") < far))
             for rows in (scene.truths, scene.founds)

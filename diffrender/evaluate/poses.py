@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffrender.errors import check_shape
+from diffrender.errors import InputError, check_shape
 from diffrender.evaluate.overlaps import box_overlap_3d
 
 __all__ = ["PoseError", "PoseSummary", "pose_error", "summarise"]
@@ -54,10 +54,16 @@ class PoseSummary:
 
 
 def pose_error(box: np.ndarray, truth: np.ndarray) -> PoseError:  # (7,), (7,)
-    """Compare two boxes (x, y, z, length, width, height, yaw) as `box_overlap_3d` takes them."""
+    """Compare two boxes (x, y, z, length, width, height, yaw) as `box_overlap_3d` takes them.
+
+    Raises:
+        InputError: boxes of another shape, or a true one at z = 0.
+    """
     check_shape("box", box, 7)
     check_shape("truth", truth, 7)
     middle, true_middle = (b[:3] - np.array([0.0, b[5] / 2, 0.0]) for b in (box, truth))
+    if truth[2] == 0:
+        raise InputError("the true box lies at z = 0: errors are shares of its depth")
     turn = abs(float((box[6] - truth[6] + np.pi) % (2 * np.pi) - np.pi))
     half = min(turn, np.pi - turn)
     return PoseError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from functools import cache
 from pathlib import Path
+
+import torch
 
 from diffrender._networks import NetworkFile, shipped_file
 from diffrender.heading.network import HeadingConfig, HeadingNet
@@ -34,9 +37,8 @@ def load_heading(path: str | Path) -> HeadingNet:
     return _FILE.load(path, lambda values: HeadingConfig(**values), HeadingNet)
 
 
-@cache
 def shipped_heading() -> HeadingNet:
-    """The network that comes with the package, read once a process.
+    """The network that comes with the package, a copy of the caller's own.
 
     Raises:
         InputError: this build holds none.
@@ -45,4 +47,10 @@ def shipped_heading() -> HeadingNet:
         "this build has no shipped heading network; train one with "
         "`python -m diffrender.heading.train`, or set ReconstructSettings(heading=False)"
     )
-    return load_heading(shipped_file("diffrender.heading", _SHIPPED, absent))
+    return copy.deepcopy(_read(str(shipped_file("diffrender.heading", _SHIPPED, absent))))
+
+
+@cache
+def _read(path: str) -> HeadingNet:
+    with torch.inference_mode(False):  # it may be trained further
+        return load_heading(path)

@@ -100,6 +100,12 @@ class HeadingNet(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(1, width, 1, 1))
         self.register_buffer("feature_std", torch.ones(1, width, 1, 1))
 
+    def train(self, mode: bool = True) -> HeadingNet:
+        """Training of what follows the backbone, which stays as it is, its statistics too."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:  # (B, 3, S, S), (B, S, S)
         return self.head(self.features(image), cells_of(mask))
 

@@ -62,6 +62,7 @@ class Loss:
                 hold what a term needs.
         """
         check_alike(rendering, evidence)
+        evidence = evidence.detach()
         terms = {term.name: term.value(rendering, evidence) for _, term in self.parts}
         total = torch.zeros_like(rendering.depth[:, 0, 0])
         for weight, term in self.parts:

@@ -50,6 +50,7 @@ def mesh_edges(faces: Tensor, vertices: int) -> MeshEdges:  # (F, 3)
     check_shape("faces", faces, None, 3)
     if faces.is_floating_point() or faces.is_complex() or faces.dtype == torch.bool:
         raise InputError(f"faces is {faces.dtype}, expected whole numbers such as torch.int64")
+    faces = faces.long()  # other integers index as masks, or not at all
     if not len(faces):
         raise InputError("faces is empty, expected at least one triangle")
     if int(faces.min()) < 0 or int(faces.max()) >= vertices:

@@ -65,6 +65,13 @@ class Evidence:
     size_mean: Tensor  # (B, 3)
     size_sigma: Tensor  # (B, 3)
 
+    def detach(self) -> Evidence:
+        """The same without gradients: what was seen is not drawn towards what was rendered."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if not any(value.requires_grad for value in values.values()):
+            return self
+        return Evidence(**{name: value.detach() for name, value in values.items()})
+
     def __getitem__(self, index: Tensor | slice) -> Evidence:
         """The evidence of some of the objects, or of one object repeated."""
         picked = {f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)}

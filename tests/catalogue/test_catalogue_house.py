@@ -24,6 +24,7 @@ from diffrender.catalogue import (
     standard_camera,
     standard_scene,
 )
+from diffrender.catalogue.standard import look_at
 from diffrender.errors import InputError
 from diffrender.raster import rasterize
 
@@ -170,3 +171,10 @@ def test_a_card_without_claims_is_allowed() -> None:
     card = dataclasses.replace(CARDS["dib-r"], claims=())
     assert isinstance(card, Card) and all(card.claim(p) is None for p in PARAMETERS)
     assert Claim("pose", "both", "own") == Claim("pose", "both", "own")
+
+
+def test_looking_straight_down_has_no_up() -> None:
+    with pytest.raises(InputError, match="straight above or below"):
+        look_at(torch.tensor([0.0, -10, 0]), torch.zeros(3), (10, 10))
+    with pytest.raises(InputError, match="straight above or below"):
+        look_at(torch.ones(3), torch.ones(3), (10, 10))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import pytest
 import torch
@@ -149,3 +150,48 @@ def test_edges_without_length_leave_the_gradient_of_overdraw_finite(faces: list[
     found, gradient = drawn("edge-overdraw", scene_of(square, sides + faces), (16, 20))
     assert torch.isfinite(found.image).all()
     assert torch.isfinite(gradient).all() and gradient.any()
+
+
+def test_lines_that_cross_nothing_they_show_have_no_gradient() -> None:
+    """A road that passes the camera: its edges cross lines of pixels where it is not seen."""
+    road = [[-2.0, 1.5, -1], [2.0, 1.5, -1], [2.0, 1.5, 24], [-2.0, 1.5, 24]]
+    found, gradient = drawn("scan-line-gradient", scene_of(road, [[0, 1, 2], [0, 2, 3]]), (16, 24))
+    assert torch.isfinite(found.image).all() and torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", ["mip-splatting", "surface-splatting", "gaussian-splatting-3d"])
+def test_splats_at_the_cameras_plane_have_finite_gradients(name: str) -> None:
+    technique = find_technique(name)
+    camera = standard_camera((20, 27))
+    for place in range(6):
+        near = -8.6 - 0.13 * place
+        points = torch.tensor([[-1.0, 1, near], [1, 1, near], [1, 1, 3], [-1, 1, 3]])
+        points.requires_grad_()
+        scene = scene_of(points.tolist(), [[0, 1, 2], [0, 2, 3]])
+        content = dataclasses.replace(scene.content, vertices=points)  # type: ignore[type-var]
+        technique.render(dataclasses.replace(scene, content=content), camera).image.sum().backward()
+        assert points.grad is not None and torch.isfinite(points.grad).all(), near
+
+
+_OF_COLOURS = [  # implicit and neural ones fit a field to the texture's colours
+    name
+    for name in list_techniques()
+    if not find_technique(name).card.family.startswith(("implicit", "neural"))
+    and name != "path-replay"  # refuses one
+]
+
+
+@pytest.mark.parametrize("name", _OF_COLOURS)
+def test_a_texture_is_drawn_or_said_to_be_left_out(name: str) -> None:
+    scene, camera = standard_scene(textured=True), standard_camera((12, 16))
+    mesh = scene.content
+    assert isinstance(mesh, Triangles) and mesh.texture is not None
+    plain = dataclasses.replace(mesh, texture=torch.ones_like(mesh.texture))
+    technique, pictures = find_technique(name), []
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for content in (mesh, plain):
+            there = dataclasses.replace(scene, content=content)
+            pictures.append(technique.render(there, camera).image)
+    left_out = any("texture is left out" in str(one.message) for one in said)
+    assert left_out == torch.equal(*pictures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -280,3 +281,33 @@ def test_terms_refuse_what_they_cannot_work_with() -> None:
         Photometric(palette, spread)(
             dataclasses.replace(drawn, parts=torch.zeros(1, 8, 8, 3).double()), seen
         )
+
+
+_COLOURS = (((0.0, 0.0, 0.0), (0.6, 0.1, 0.1)), (0.1, 0.1))
+_TERMS = (
+    Silhouette(), Box(), Depth(), Photometric(*_COLOURS), Structure(*_COLOURS), SizePrior(),
+    LatentPrior(),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("term", _TERMS, ids=lambda term: term.name)
+def test_convention_nothing_is_differentiable_to_the_evidence(term: Any) -> None:
+    seen = evidence(square(2, 6))
+    leaves = {
+        f.name: getattr(seen, f.name).clone().requires_grad_()
+        for f in dataclasses.fields(seen)
+        if getattr(seen, f.name).is_floating_point()
+    }
+    drawn = rendering(square(1, 5), 11.0)
+    parts = torch.rand(1, SIZE, SIZE, 2, generator=torch.Generator().manual_seed(0)).double()
+    drawn = dataclasses.replace(
+        drawn,
+        coverage=drawn.coverage.requires_grad_(),
+        size=(1.1 * drawn.size).requires_grad_(),
+        latent=drawn.latent.clone().requires_grad_(),
+        box=(drawn.box + 0.5).requires_grad_(),
+        depth=drawn.depth.detach().requires_grad_(),
+        parts=parts.requires_grad_(),
+    )
+    term(drawn, dataclasses.replace(seen, **leaves)).total.sum().backward()
+    assert all(leaf.grad is None for leaf in leaves.values())

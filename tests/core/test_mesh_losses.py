@@ -110,3 +110,12 @@ def test_broken_topologies_are_refused() -> None:
         mesh_edges(FACES.float(), 4)
     with pytest.raises(InputError, match=r"rest has shape \(3, 3\)"):
         edge_length(SQUARE, MESH, SQUARE[:3])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_faces_of_other_integers_are_the_same_faces(dtype: torch.dtype) -> None:
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
+    points = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+    one, other = mesh_edges(faces, 4), mesh_edges(faces.to(dtype), 4)
+    for term in (normal_consistency, laplacian_smoothness):
+        assert torch.equal(term(points, one), term(points, other))

@@ -272,3 +272,9 @@ def test_a_frame_has_no_folder_of_single_masks(root: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"holds no file 000003\.png, \.json or \.txt"):
         frame.load_frame_instances(tmp_path)
     assert len(frame.load_frame_instances(tmp_path / "car_1.png")[0]) == 1
+
+
+def test_frames_by_numpy_positions(root: Path) -> None:
+    data = KittiObject(root)
+    assert [data[i].name for i in np.argsort([1, 0])] == ["000003", "000000"]
+    assert data[np.int8(-1)].name == "000003"

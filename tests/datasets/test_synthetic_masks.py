@@ -52,3 +52,12 @@ def test_outlines_wander_and_masks_stay_apart() -> None:
     assert all((a.mask == b.mask).all() for a, b in zip(moved, again, strict=True))
     same = add_mask_noise(both[:1], 0.0, np.random.default_rng(0))
     assert (same[0].mask == both[0].mask).all()
+
+
+@pytest.mark.parametrize("pixels", [float("nan"), -1.0, float("inf")])
+def test_noise_that_is_no_number_takes_no_instance_away(pixels: float) -> None:
+    mask = np.zeros((20, 30), bool)
+    mask[5:15, 5:20] = True
+    one = Instance(mask, box_of_mask(mask))
+    with pytest.raises(InputError, match="pixels is .*, expected a finite number, at least 0"):
+        add_mask_noise([one], pixels, np.random.default_rng(0))

@@ -69,3 +69,9 @@ def test_texture_noise_repeats_and_fades_where_pixels_are_coarse() -> None:
     assert once.std() == pytest.approx(1.0, abs=0.2)
     assert sample_noise(noise, u, v, 4.0, np.full(4000, 0.5)).std() < 0.5 * once.std()
     assert np.abs(sample_noise(noise, u, v, 4.0, np.full(4000, 50.0))).max() < 1e-3
+
+
+@pytest.mark.parametrize("pixels", [1001.0, float("inf")])
+def test_errors_wider_than_a_map_are_refused(pixels: float) -> None:
+    with pytest.raises(InputError, match="expected at most 1000"):
+        add_depth_noise(np.ones((4, 5)), 0.1, np.random.default_rng(0), pixels)

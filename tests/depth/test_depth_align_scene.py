@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
 import torch
 from plain_street import HEIGHT, WIDTH, camera, street
 
-from diffrender.depth import Aligned, DepthPrediction, SizePrior, align_to_scene
+from diffrender.cameras import Camera
+from diffrender.depth import (
+    Aligned,
+    DepthPrediction,
+    SizePrior,
+    align_to_scene,
+    align_to_sparse,
+    find_road,
+)
 from diffrender.errors import InputError
 from diffrender.instances import Instance, box_of_mask
 
@@ -250,3 +259,29 @@ def test_heights_of_the_camera_are_those_of_the_commands(height: float) -> None:
     assert aligned.scale == pytest.approx(4.0, rel=0.02)
     with pytest.raises(InputError, match="expected metres between 0.1 and 20"):
         align_to_scene(relative(depth, 4.0), camera(), [], camera_height=height)
+
+
+def test_a_road_is_found_through_a_camera_that_is_optimized() -> None:
+    depth, cars = street()
+    seen = camera()
+    asked = Camera(
+        seen.intrinsics.clone().requires_grad_(), seen.rotation.clone().requires_grad_(),
+        seen.translation.clone().requires_grad_(), seen.size,
+    )  # fmt: skip
+    expected, found = find_road(depth, seen, cars), find_road(depth, asked, cars)
+    assert expected is not None and found is not None
+    points = torch.tensor([[0.0, 0.0, 10.0]], dtype=torch.float64)
+    assert torch.equal(found.y(points), expected.y(points))
+
+
+def test_dense_measurements_take_no_longer_than_a_fit() -> None:
+    truth = (1 + np.random.default_rng(0).random((700, 1000))).astype(np.float32)
+    began = time.perf_counter()
+    aligned = align_to_sparse(DepthPrediction(truth / 3, "relative_depth"), truth)
+    assert aligned.scale == pytest.approx(3.0, rel=1e-3)
+    assert time.perf_counter() - began < 8  # it was 13 s, most of it drawing lots
+    for threshold in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="threshold is"):
+            align_to_sparse(
+                DepthPrediction(truth / 3, "relative_depth"), truth, threshold=threshold
+            )

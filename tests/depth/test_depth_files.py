@@ -215,3 +215,9 @@ def test_writing_refuses_what_cannot_be_stored(
     with pytest.raises(InputError, match=message):
         write_depth_png(tmp_path / "d.png", depth)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0)])
+def test_a_map_without_pixels_is_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match=r"expected \(H, W\) metres"):
+        write_depth_png(tmp_path / "a.png", np.zeros(shape))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from kitti_scene import BACKENDS, evaluated, perfect, row
 
+from diffrender.evaluate import KittiSettings, kitti_average_precision
 from diffrender.evaluate.precision import recall_thresholds
 
 both = pytest.mark.parametrize("backend", BACKENDS)
@@ -131,3 +132,11 @@ def test_worst_frames_do_not_depend_on_the_order_of_the_classes(
     (worst,) = report.worst
     assert (worst.false_positives, worst.misses) == (0, 1)
     assert worst.truth_fates == ("missed", "hit", "hit")
+
+
+def test_no_bands_are_none() -> None:
+    label = "Car 0 0 0 100 100 200 200 1.5 1.6 3.9 0 1.6 20 0"
+    report = kitti_average_precision(
+        {"000000": label}, {"000000": f"{label} 0.9"}, settings=KittiSettings(bands=())
+    )
+    assert report.classes and all(len(one.bands) == 0 for one in report.classes)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from diffrender.errors import InputError
 from diffrender.evaluate import pose_error, summarise
 
 TRUTH = np.array([1.0, 1.6, 20.0, 4.0, 1.6, 1.5, 0.2])
@@ -49,3 +50,9 @@ def test_a_quarter_turn_short_of_90_degrees_is_no_flip() -> None:
     errors = [pose_error(TRUTH + np.array([0, 0, 0, 0, 0, 0, turn]), TRUTH) for turn in turns]
     summary = summarise(list(errors))
     assert (summary.yaw_10, summary.heading) == (0.25, 0.5)
+
+
+def test_a_true_box_at_the_cameras_plane_is_refused() -> None:
+    box = np.array([0.0, 1.6, 0.0, 4.0, 1.6, 1.5, 0.0])
+    with pytest.raises(InputError, match="at z = 0"):
+        pose_error(box + 1, box)

@@ -97,3 +97,11 @@ def test_open_and_empty_inputs_are_refused() -> None:
         voxel_occupancy(cube, _CUBE, torch.zeros(3), torch.zeros(3))
     with pytest.raises(InputError, match="resolution"):
         voxel_occupancy(cube, _CUBE, torch.zeros(3), torch.ones(3), (4096, 4096, 4096))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_vertices_that_are_no_numbers_are_refused(value: float) -> None:
+    points = _box((0, 0, 0), (1, 1, 1))
+    points[3, 1] = value
+    with pytest.raises(InputError, match="NaN or infinite"):
+        voxel_occupancy(points, _CUBE, torch.zeros(3), torch.ones(3), (4, 4, 4))

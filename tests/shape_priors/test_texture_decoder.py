@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -118,3 +120,17 @@ def test_wrong_inputs_are_refused(car: ShapePrior, textures: Tensor, source: Ten
         sample_textures(load_prior("free"), 1, SIDE, torch.Generator())
     with pytest.raises(InputError, match="do not mirror each other"):
         mirrored_texels(car, torch.arange(530).flip(0), SIDE)
+
+
+def test_completing_leaves_gradients_alone_and_takes_any_dtype(learned: TextureDecoder) -> None:
+    known = torch.rand(SIDE, SIDE, generator=torch.Generator().manual_seed(0)) < 0.5
+    texture = torch.rand(SIDE, SIDE, 3, requires_grad=True)
+    expected = fit_texture(learned, texture, known)
+    assert texture.grad is None
+    with torch.inference_mode():
+        found = complete_texture(learned, texture.detach().clone(), known)
+    assert torch.equal(found[known], texture.detach()[known])
+    double = copy.deepcopy(learned).to(torch.float64)
+    again = fit_texture(double, texture.detach().double(), known)
+    assert again.dtype == torch.float64
+    torch.testing.assert_close(again.float(), expected, atol=0.05, rtol=0.05)

@@ -162,7 +162,7 @@ def _tiles(scene: Scene, camera: Camera, samples: int) -> list[_Samples]:
 def _hard(scene: Scene, camera: Camera) -> _Samples:
     mesh = as_triangles(scene)
     fragments = rasterize((mesh.vertices, mesh.faces), camera)
-    drawn = [scene.radiance()] + ([] if mesh.uv is None else [mesh.uv])
+    drawn = [scene.vertex_radiance()] + ([] if mesh.uv is None else [mesh.uv])
     maps = interpolate(torch.cat(drawn, dim=1), fragments)
     radiance, covered = maps[..., :3], fragments.mask()[..., None]
     colour = radiance

@@ -43,7 +43,7 @@ class View:
         mesh = as_triangles(scene)
         pixels, depth = camera.project(mesh.vertices)
         homogeneous = torch.cat([pixels * depth[:, None], depth[:, None]], dim=1)
-        return cls(scene, mesh, camera, homogeneous, scene.radiance())
+        return cls(scene, mesh, camera, homogeneous, scene.vertex_radiance())
 
     @property
     def pixels(self) -> Tensor:

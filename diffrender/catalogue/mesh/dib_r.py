@@ -75,7 +75,7 @@ class DIBR:
         check_view(scene, camera)
         mesh = as_triangles(scene)
         fragments = rasterize((mesh.vertices, mesh.faces), camera)
-        drawn = [scene.radiance()] if mesh.uv is None else [scene.radiance(), mesh.uv]
+        drawn = [scene.vertex_radiance()] if mesh.uv is None else [scene.vertex_radiance(), mesh.uv]
         maps = interpolate(torch.cat(drawn, dim=1), fragments)
         colour = maps[..., :3]
         if mesh.texture is not None:

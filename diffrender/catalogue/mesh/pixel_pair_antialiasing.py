@@ -73,7 +73,7 @@ class PixelPairAntialiasing:
         mesh = as_triangles(scene)
         pair = mesh.vertices, mesh.faces
         fragments = rasterize(pair, camera)
-        drawn = [scene.radiance(), torch.ones_like(mesh.vertices[:, :1])]
+        drawn = [scene.vertex_radiance(), torch.ones_like(mesh.vertices[:, :1])]
         if mesh.uv is not None:
             drawn.append(mesh.uv)
         maps = interpolate(torch.cat(drawn, dim=1), fragments)  # (H, W, C)

@@ -176,7 +176,7 @@ class _Crossing:
             way = away / share.clamp(min=1e-6)
             each = -welcome / (way + softening * torch.where(way < 0, -1.0, 1.0))
             each = torch.where(share > 1e-6, each, 0)
-            pull = pull.index_add(0, vertex, each.reshape(len(vertex), -1).sum(1))
+            pull = pull.index_add(0, vertex, each.flatten(1).sum(1) if each.ndim > 1 else each)
         return pull
 
 

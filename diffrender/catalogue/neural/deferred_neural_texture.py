@@ -224,7 +224,7 @@ def _picture(scene: Scene, camera: Camera) -> Tensor:
     """The hard picture of the triangles (H, W, 3), 0 where there are none."""
     mesh: Triangles = as_triangles(scene)
     fragments = rasterize((mesh.vertices, mesh.faces), camera)
-    colour = interpolate(scene.radiance(), fragments)
+    colour = interpolate(scene.vertex_radiance(), fragments)
     if mesh.texture is not None and mesh.uv is not None:
         colour = colour * sample_texture(mesh.texture, interpolate(mesh.uv, fragments))
     return colour

@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from diffrender.catalogue.points._fragments import blend_over, list_fragments
-from diffrender.catalogue.points._splats import inverse_form, reach
+from diffrender.catalogue.points._splats import NEAR, inverse_form, reach
 from diffrender.catalogue.scene import Rendering
 
 __all__ = ["LEAST", "MOST", "NEAR", "blend_ellipses", "soft_end"]
 
 LEAST, MOST = 1 / 255, 0.99  # opacities that are not drawn, and that none exceeds
-NEAR = 0.2  # metres
 
 
 def soft_end(alpha: Tensor) -> Tensor:

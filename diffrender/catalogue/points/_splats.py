@@ -14,6 +14,7 @@ from diffrender.catalogue.scene import Scene, as_triangles
 from diffrender.errors import InputError, check_shape
 
 __all__ = [
+    "NEAR",
     "Splats",
     "as_splats",
     "check_pinhole",
@@ -22,6 +23,8 @@ __all__ = [
     "project_splats",
     "reach",
 ]
+
+NEAR = 0.2  # metres: nothing nearer is drawn
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,12 @@ def project_splats(splats: Splats, camera: Camera) -> tuple[Tensor, Tensor, Tens
     """
     check_pinhole(camera)
     pixels, depth = camera.project(splats.centres)
-    centres = camera.world_to_camera(splats.centres)[..., None]
+    # Splats at the camera's plane are drawn by nobody: without a slope that grows without end,
+    # their gradients are 0 and not NaN.
+    ahead = (depth > NEAR)[:, None, None]
+    centres = torch.where(ahead, camera.world_to_camera(splats.centres)[..., None], 0.0)
     axes = camera.rotation @ splats.axes  # (N, 3, 2)
-    z = torch.where(depth.abs() < 1e-6, 1e-6, depth)[:, None, None]
+    z = torch.where(ahead, depth[:, None, None], 1.0)
     slope = axes[:, :2] / z - centres[:, :2] * axes[:, 2:] / z.square()
     spread = camera.intrinsics[:2, :2] @ slope
     return pixels, depth, spread @ spread.mT
