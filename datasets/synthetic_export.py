@@ -46,6 +46,10 @@ def write_kitti(frames: Iterable[SyntheticFrame], folder: str | os.PathLike[str]
         known: set[str] = set()
         for frame in frames:
             _claim(frame.name, known)
+    try:
+        (split / "image_2").mkdir(parents=True)  # another writer may have looked at the same time
+    except FileExistsError:
+        raise InputError(f"{split} is being written by another run; name a new folder") from None
     names: list[str] = []
     taken: set[str] = set()
     for frame in frames:

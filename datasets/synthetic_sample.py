@@ -6,11 +6,13 @@ project's own.
 
 from __future__ import annotations
 
-import sys
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from diffrender._commands import run_module
 from diffrender.datasets.synthetic import (
     DEVELOPMENT_SEED,
     StreetSettings,
@@ -72,6 +74,19 @@ def write_sample(folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-if __name__ == "__main__":
-    for path in write_sample(Path(sys.argv[1]) if len(sys.argv) > 1 else sample_folder()):
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; see --help."""
+    parser = argparse.ArgumentParser(
+        prog="python -m diffrender.datasets.synthetic_sample",
+        description="Write the street of `diffrender demo`: picture, calibration, masks, depth.",
+    )
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=sample_folder(),
+        help="where to; left out, the sample that is installed is made anew",
+    )  # fmt: skip
+    for path in write_sample(parser.parse_args(arguments).folder):
         print(path)
+
+
+if __name__ == "__main__":
+    run_module(main)

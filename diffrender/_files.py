@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+
+from diffrender.errors import InputError
 
 __all__ = [
     "atomic_path",
@@ -24,9 +27,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The suffix is kept, because image writers choose the format by it. Missing parent folders
     are made. If the block raises, the temporary file goes and an older `path` stays as it was.
     An operating-system error names `path`: nobody knows the temporary file, and a full disk names
-    none.
+    none. A symbolic link is followed.
+
+    Raises:
+        InputError: `path` is there and neither a file nor a folder: a device or a pipe.
     """
     path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path} is a device or a pipe, expected a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not mkstemp: its 0600 mode would stay on the finished file.
     temporary = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(6)}.tmp{path.suffix}")
@@ -34,12 +44,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        unnamed = error.filename is None and error.errno is not None
-        if not unnamed and str(error.filename) != str(temporary):
+        if error.filename is not None and str(error.filename) != str(temporary):
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        # numpy names no number either, only how much it could write.
+        number, reason = error.errno or errno.EIO, error.strerror or str(error)
+        raise OSError(number, reason, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk says so here again
+            temporary.unlink(missing_ok=True)
 
 
 def writable_folder(path: str | Path) -> Path:

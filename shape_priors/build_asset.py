@@ -8,11 +8,11 @@ knowledge (see car_params, pedestrian_family, cyclist_family).
 from __future__ import annotations
 
 import argparse
-import sys
 
 import torch
 from torch import Tensor
 
+from diffrender._commands import run_module
 from diffrender.shape_priors.car_family import family_atlas, sample_car
 from diffrender.shape_priors.car_lattice import PART_NAMES, lattice
 from diffrender.shape_priors.families import cyclist_prior, pedestrian_prior
@@ -85,7 +85,7 @@ _MAKERS = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """Command line: write the asset and print what it explains."""
     parser = argparse.ArgumentParser(prog="python -m diffrender.shape_priors.build_asset")
     parser.add_argument("file", nargs="?")
@@ -96,8 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     shares = ", ".join(f"{100 * share:.1f}" for share in prior.explained)
     print(f"{path}: {len(prior.mean)} vertices, {len(prior.faces)} faces")
     print(f"variance explained (%): {shares}; together {100 * sum(prior.explained):.1f}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_module(main)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from diffrender._files import write_text_atomic
+from diffrender.errors import InputError
 from diffrender.graph.meshes import MeshTopology, denoise, load_denoiser
 from diffrender.graph.meshes.denoiser import vertex_noise
 from diffrender.graph.meshes.examples import draw_car
@@ -77,6 +78,8 @@ def _real(meshes: MeshFolder, count: int) -> list[Mesh]:
     if folder is None and "DIFFRENDER_SHARED" in os.environ:
         folder = Path(os.environ["DIFFRENDER_SHARED"]) / "data" / "car_meshes" / "same_topology_79"
         scale = SHARED_SCALE
+    if meshes.cars is not None and not meshes.cars.is_dir():
+        raise InputError(f"--cars {meshes.cars} is not a folder, expected meshes of cars")
     if folder is None or not folder.is_dir():
         return []
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".obj", ".ply"))

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffrender.errors import InputError
+from diffrender.errors import InputError, MissingExtraError
 from diffrender.tools.bench_choices import MoleculeRuns as MoleculeRuns
 from diffrender.tools.bench_format import Report, Row, Target, spread
 from diffrender.tools.bench_molecules_cases import CASES, OURS, SIZES, Outcome, run_case
@@ -30,13 +30,17 @@ def bench_molecules(*, quick: bool, runs: MoleculeRuns) -> Report:
 
     Raises:
         InputError: no data, or a size that is not offered.
-        MissingExtraError: RDKit, or PyG, is not installed.
+        MissingExtraError: RDKit is not installed. Without PyG its rows are left out.
     """
     if runs.size not in SIZES:
         raise InputError(f"--size is '{runs.size}', expected one of: {', '.join(SIZES)}")
     with tempfile.TemporaryDirectory() as temporary:
         work = runs.work or Path(temporary)
         if quick:
+            if runs.data is not None or runs.work is not None or runs.limit is not None:
+                raise InputError(
+                    "--quick makes its own molecules: leave out --data, --work and --limit"
+                )
             return _quick(Path(temporary))
         if runs.data is None:
             raise InputError(
@@ -64,13 +68,18 @@ def _run(runs: MoleculeRuns, source: Path, work: Path, *, batch: int, every: int
     if failures:
         note().print(f"{len(failures)} rows without a graph or a conformer", markup=False)
     outcomes: list[Outcome] = []
+    absent: dict[str, str] = {}
     for seed in range(runs.seeds):
         for case in CASES:
             name = re.sub(r"[^A-Za-z0-9+]+", "-", f"{case} {runs.size} {runs.graphs} seed {seed}")
             settings = GraphTrainSettings(
                 GraphsSeen(runs.graphs), batch=batch, every=every, seed=seed
             )
-            outcome = run_case(case, runs.size, data, settings, work / "runs" / name, until)
+            try:
+                outcome = run_case(case, runs.size, data, settings, work / "runs" / name, until)
+            except MissingExtraError as error:  # a peer that is not installed
+                absent[case] = str(error)
+                continue
             if outcome is None:
                 note().print(f"not finished: {case}, seed {seed}", markup=False)
                 continue
@@ -79,7 +88,10 @@ def _run(runs: MoleculeRuns, source: Path, work: Path, *, batch: int, every: int
                 f"{case}, seed {seed}: {outcome.error:.4f} eV, {outcome.seconds:.0f} s",
                 markup=False,
             )
-    return report_of(outcomes, _median_error(data), f"{runs.size} networks, {runs.graphs} graphs")
+    report = report_of(outcomes, _median_error(data), f"{runs.size} networks, {runs.graphs} graphs")
+    for case, reason in absent.items():
+        report.leave_out(case, reason)
+    return report
 
 
 def report_of(outcomes: list[Outcome], floor: float, case: str) -> Report:

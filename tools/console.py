@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import json
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 def _said_as_it_can(stream: TextIO) -> TextIO:
     """A stream that has no letter for a sign says "?" in its place, and does not fail."""
-    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
         stream.reconfigure(errors="replace")
     return stream
 
@@ -100,6 +101,8 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
                 return command(*args, **kwargs)
         except Exception as error:
             message = mendable(error)
+            if message is None and isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                message = "standard output cannot be written to: its disk is full"
             if message is None:
                 raise
             fail(message)

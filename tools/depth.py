@@ -10,12 +10,13 @@ import typer
 
 from diffrender._files import readable, writable_folder
 from diffrender.errors import InputError
-from diffrender.tools.console import guarded, out, plain_table
+from diffrender.tools.console import guarded, out, plain_table, warn
 from diffrender.tools.given import keep_inputs, path_of, refuse_empty
 from diffrender.tools.inputs import CAMERA_HEIGHT, DEFAULT_NETWORK, create_network
 
 __all__ = ["depth"]
 
+_PNG_END = 255.0  # metres, which 16 bits of 1/256 m hold
 _NO_SCALE = (
     "a PNG holds metres, and this network gives {} values: name an .npy file, or give --calib FILE "
     "for the scale"
@@ -72,7 +73,8 @@ def depth(
         _refuse_what_has_no_scale(model)
     values, kind = _predict(image, model, weights, calib, device, allow_non_commercial)
     if kind == "metric":
-        known = values[values > 0]
+        most = _PNG_END if out_file.suffix.lower() == ".png" else np.inf
+        known = values[(values > 0) & (values < most)]
         said = f"metres, {known.min():.1f} to {known.max():.1f}" if known.size else "all unknown"
     else:
         said = f"{kind}, scale unknown; --calib FILE gives metres"
@@ -129,8 +131,17 @@ def _write(path: Path, values: np.ndarray, kind: str) -> None:  # (H, W)
     if kind != "metric":
         raise InputError(_NO_SCALE.format(kind))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # 16 bits end at 256 m; what is farther is unknown for any use that this map has.
-    write_depth_png(path, np.where(values < 255, values, 0))
+    near = values < _PNG_END
+    if not near.any():
+        raise InputError(
+            f"all depths are beyond {_PNG_END:g} m, where 16 bits of a PNG end: name a .npy file"
+        )
+    write_depth_png(path, np.where(near, values, 0))
+    if not near.all():
+        warn(
+            f"{int((~near).sum())} pixels beyond {_PNG_END:g} m are unknown in the PNG; .npy keeps "
+            "them"
+        )
 
 
 def _print_cards() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -20,13 +21,17 @@ def check_places(files: Mapping[str, Path | None], folders: Iterable[Path | None
         folders: to be written into; they are made.
 
     Raises:
-        InputError: a file's place is a folder.
+        InputError: a file's place is a folder, or that of another.
         OSError: a folder cannot be made or written to.
     """
+    named: dict[str, str] = {}
     for option, path in files.items():
         if path is not None:
             if path.is_dir():
                 raise InputError(f"{option} {path} is a folder, expected a file")
+            first = named.setdefault(os.path.realpath(path), option)
+            if first != option:
+                raise InputError(f"{first} and {option} are both {path}: name two files")
             writable_folder(path.parent)
     for folder in folders:
         if folder is not None:
@@ -39,12 +44,12 @@ def keep_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | No
     Raises:
         InputError: an output is there already, and is an input.
     """
-    read = {Path(one).resolve() for one in inputs if one is not None}
+    read = {Path(os.path.realpath(one)) for one in inputs if one is not None}
     for path in outputs:
         if (
             path is not None
             and path.exists()
-            and not read.isdisjoint([path.resolve(), path.resolve().parent])
+            and not read.isdisjoint([real := Path(os.path.realpath(path)), real.parent])
         ):
             raise InputError(
                 f"{path} is read as an input and would be written over: name another place to "

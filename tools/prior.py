@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,7 @@ def learn(
         raise InputError(f"--out {out_file}: expected a name that ends in .safetensors")
     writable_folder(out_file.parent)  # before the learning, which may take hours
     if checkpoint is not None:
-        if checkpoint.is_dir() or checkpoint.resolve() == out_file.resolve():
+        if checkpoint.is_dir() or os.path.realpath(checkpoint) == os.path.realpath(out_file):
             raise InputError(
                 f"--checkpoint {checkpoint} is a folder or --out, expected another file"
             )

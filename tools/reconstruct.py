@@ -166,7 +166,7 @@ def reconstruct(
     heading: Annotated[
         bool, typer.Option(help="Let a network look which end of a car is its front.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Kept with the results; the search draws nothing.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[
         Path,

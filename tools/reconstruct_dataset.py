@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def whole_set(
     chosen = choose_frames(*frames)
     depth, masks = choices
     read = kitti_folders(frames[0] / chosen.folder, masks.source, depth.source)
-    if out.resolve() in [folder.resolve() for folder in read]:
+    if os.path.realpath(out) in [os.path.realpath(folder) for folder in read]:
         raise InputError(f"--out {out} is read as an input: name another place to write to")
     job = DatasetJob(
         str(frames[0]), chosen.folder, depth, masks, fit.prior, fit.settings, fit.start,

@@ -98,6 +98,7 @@ def predictor(
     from diffrender.blocksparse import SparsityConfig
     from diffrender.predict import (
         PredictorConfig,
+        PredictorNet,
         SampleSettings,
         Trainer,
         TrainSettings,
@@ -127,6 +128,7 @@ def predictor(
     )
     settings = TrainSettings(steps=steps, batch=batch, rate=rate, every=every, seed=seed)
     check_places({}, [out_dir, samples])
+    PredictorNet(config)  # a backbone without the strides is refused before samples are made
     folder = samples or out_dir / "samples"
     wanted = SampleSettings(size=config.size)
     with _group_of(device) as group:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["molecules"]
 
+_MANY = 4_000_000  # molecules, as PCQM4Mv2 has
+
 
 @guarded
 def molecules(
@@ -63,7 +65,6 @@ def molecules(
 
     Interrupted at any moment, the same command goes on from the last checkpoint.
     """
-    from diffrender._seeds import check_seed
     from diffrender.blocksparse import SparsityConfig
     from diffrender.graph import (
         GraphNetwork,
@@ -97,8 +98,16 @@ def molecules(
         sparsity=None if density is None else SparsityConfig(density),
     )
     _check_schedule(schedule, epochs, minutes)
-    check_seed(seed)
     check_places({}, [out_dir, cache])
+
+    def settings_for(count: int) -> GraphTrainSettings:
+        return GraphTrainSettings(
+            budget=_budget(epochs, minutes, count),
+            batch=batch, rate=rate, every=every, seed=seed,
+            schedule="epoch" if schedule == "epoch" else "step",
+        )  # fmt: skip
+
+    settings_for(_MANY)  # refused before graphs are made, which may take hours
     learned, failures = molecule_data(
         PcqmFolder(data),
         cache or out_dir / "graphs",
@@ -107,11 +116,7 @@ def molecules(
         report=lambda rows: note().print(f"graphs of {rows} molecules", markup=False),
     )
     _say_failures(failures)
-    settings = GraphTrainSettings(
-        budget=_budget(epochs, minutes, len(learned.train)),
-        batch=batch, rate=rate, every=every, seed=seed,
-        schedule="epoch" if schedule == "epoch" else "step",
-    )  # fmt: skip
+    settings = settings_for(len(learned.train))
     trainer = GraphTrainer(
         lambda: GraphNetwork(network), learned, out_dir, settings, network,
         name=f"GraphNetwork {network}", board=tensorboard,

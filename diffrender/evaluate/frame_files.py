@@ -107,7 +107,8 @@ def read_split(path: str | os.PathLike[str]) -> list[str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist, expected a split list: one frame name a line")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {what}, expected a split list: one frame name a line")
     if path.stat().st_size > FILE_LIMIT:
         raise InputError(f"{path} is larger than {FILE_LIMIT} bytes, expected a split list")
     text = path.read_bytes().decode("utf-8-sig", errors="replace")

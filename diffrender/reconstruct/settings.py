@@ -18,6 +18,7 @@ from diffrender.road import CAMERA_HEIGHT
 
 __all__ = ["LossWeights", "ReconstructSettings", "StageSettings", "StepSizes"]
 
+_MOST_HYPOTHESES = 360
 _LEAST_SIDE = 4  # pixels of a window: depth is compared by patches of so many
 _TEXTURE_SIDES = (16, 8192)  # as `default_texture` takes them
 
@@ -212,9 +213,10 @@ class ReconstructSettings:
             check_technique(self.silhouette)
             if self.solver == "lm":
                 raise InputError("solver 'lm' draws its own silhouette: use 'adam' or 'lbfgs'")
-        if not _whole(self.hypotheses, 1):
+        if not _whole(self.hypotheses, 1) or self.hypotheses > _MOST_HYPOTHESES:
             raise InputError(
-                f"hypotheses is {self.hypotheses}, expected at least 1, a whole number"
+                f"hypotheses is {self.hypotheses}, expected a whole number, at least 1 and at most "
+                f"{_MOST_HYPOTHESES}, a yaw a degree"
             )
         if self.method == "render" and not self.stages:
             raise InputError("stages is empty, expected at least one StageSettings")

@@ -57,8 +57,8 @@ def test_networks_on_disk(sparsity: SparsityConfig | None, tmp_path: Path) -> No
         ({"unknown": 1}, "cannot be read"),
         ({"dropouts": {"lost": 1}}, "cannot be read"),
         ({"edge_vocabulary": [4, 4, 4]}, "not those of feature set '1'"),
-        ({"edge_inputs": -1}, "continuous inputs"),
-        ({"global_width": float("nan")}, "net.safetensors: its network cannot be built"),
+        ({"edge_inputs": -1}, "edge_inputs is -1, expected a whole number"),
+        ({"global_width": float("nan")}, "global_width is nan, expected a whole number"),
     ],
 )
 def test_networks_that_cannot_be_used(
