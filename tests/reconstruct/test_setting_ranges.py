@@ -33,7 +33,7 @@ STAGE = {"iterations": 4, "size": (32, 32), "keep": 1}
         (ReconstructSettings, {"camera_height": 0.0}, "camera_height is 0.0"),
         (ReconstructSettings, {"colour_space": "hsv"}, "colour_space is 'hsv'"),
         (ReconstructSettings, {"colour_bend": 0.0}, "colour_bend is 0.0"),
-        (ReconstructSettings, {"hypotheses": 2.5}, "hypotheses is 2.5, expected at least 1"),
+        (ReconstructSettings, {"hypotheses": 2.5}, "hypotheses is 2.5, expected a whole number"),
         (StageSettings, STAGE | {"iterations": -1}, "iterations -1, keep 1"),
         (StageSettings, STAGE | {"keep": 0}, "iterations 4, keep 0"),
         (StageSettings, STAGE | {"size": (3, 32)}, r"size is \(3, 32\), expected .* at least 4"),
