@@ -56,7 +56,7 @@ sanitize: $(VENV)/.installed-test
 		PYTHONPATH=. $(abspath $(BIN))/python -m diffrender.native
 	cd $(SANITIZED) && PYTHONPATH=. LD_PRELOAD=$$(g++ -print-file-name=libasan.so):$$(g++ -print-file-name=libubsan.so) \
 		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(abspath $(BIN))/pytest -p no:cacheprovider tests/native tests/raster tests/blocksparse tests/graph \
+		$(abspath $(BIN))/pytest -s -p no:cacheprovider tests/native tests/raster tests/blocksparse tests/graph \
 		tests/evaluate $(PYTEST_ARGS)
 
 slow: $(VENV)/.installed-test

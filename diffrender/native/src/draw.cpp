@@ -74,7 +74,7 @@ struct Paint {
       for (end = x + 1; end < width && slot[end] == id;) ++end;
       if (id < 0) {
         std::fill_n(shown_row + x, end - x, -1);
-        std::memset(out_row + x * channels(), 0, (end - x) * channels() * sizeof(T));
+        std::fill_n(out_row + x * channels(), (end - x) * channels(), T(0));
         continue;
       }
       std::fill_n(shown_row + x, end - x, int32_t(kept[id].index - face0));
@@ -175,7 +175,7 @@ struct Drawn : Kept {
         Record* record = reinterpret_cast<Record*>(to);
         for (const Blend& k : list)
           *record++ = {k.in, k.out, k.a, k.b, k.along, k.slope, k.sign, k.alpha};
-        std::memcpy(record, image.difference[i].data(), image.difference[i].size() * sizeof(T));
+        std::copy(image.difference[i].begin(), image.difference[i].end(), reinterpret_cast<T*>(record));
         to += part_bytes<T>(list.size(), channels);
       }
   }

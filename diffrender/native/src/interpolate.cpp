@@ -58,7 +58,7 @@ int64_t forward_chunk(const T* values, const Corners& corner, int64_t rows, int6
     const int64_t f = maps.face[i * maps.face_stride];
     for (end = i + 1; end < last && maps.face[end * maps.face_stride] == f;) ++end;
     if (f < 0 || f >= face_count) {
-      std::memset(out + i * channels, 0, (end - i) * channels * sizeof(T));
+      std::fill_n(out + i * channels, (end - i) * channels, T(0));
       continue;
     }
     const int64_t r[3] = {corner(f, 0), corner(f, 1), corner(f, 2)};
