@@ -63,7 +63,7 @@ def files_of(path: Path) -> list[Path]:
     """
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file())
-    files = [path, path.with_suffix(".json")]
+    files = [path, sidecar_of(path)]
     if path.suffix.lower() == ".onnx":
         beside = (f"{path.name}.data", f"{path.name}_data", f"{path.stem}.data")
         files += [path.with_name(name) for name in beside]

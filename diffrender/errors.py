@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import math
+from collections.abc import Iterable
 from types import ModuleType
 
-__all__ = ["InputError", "MissingExtraError", "check_shape", "require"]
+__all__ = ["InputError", "MissingExtraError", "check_shape", "check_weights", "require"]
 
 
 class InputError(ValueError):
@@ -48,3 +50,13 @@ def check_shape(name: str, value: object, *expected: int | str | None) -> None:
     if not fits:
         wanted = ", ".join("*" if e is None else str(e) for e in expected)
         raise InputError(f"{name} has shape {shape}, expected ({wanted})")
+
+
+def check_weights(record: object, names: Iterable[str] | None = None) -> None:
+    """Raise InputError unless a record's fields, all or those named, are finite and at least 0."""
+    for name in vars(record) if names is None else names:
+        value = getattr(record, name)
+        if not 0 <= value < math.inf:
+            raise InputError(
+                f"{type(record).__name__}.{name} is {value}, expected a finite number, at least 0"
+            )

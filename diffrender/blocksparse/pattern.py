@@ -137,9 +137,14 @@ class BlockPattern:
         if turned is not None:
             turned.remembered["stale"] = True
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether a DynamicPattern has overwritten these index tensors since."""
+        return "stale" in self.remembered
+
     def refuse_stale(self) -> None:
         """Raise InputError where the index tensors are no longer those of this pattern's mask."""
-        if "stale" in self.remembered:
+        if self.is_stale:
             raise InputError(
                 "the pattern is of a mask that its DynamicPattern has changed since; take "
                 "`current` anew, or keep `current.mask()` to come back to a mask"

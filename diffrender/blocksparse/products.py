@@ -51,9 +51,9 @@ def spmm(
     Differentiable in values and x, any number of times. A named back-end leaves out what is not
     stored even where x is NaN or infinite; with None the planner may run the product dense, where
     zero times infinity is NaN, and where torch orders the sums: those of a back-end have a fixed
-    order, whatever the threads. Inside
-    torch.func transforms (vmap, grad, jacrev, jvp), for gradients that come in batches and for
-    tensors with a forward-mode tangent the plain-torch twin runs.
+    order, whatever the threads. Inside torch.func transforms (vmap, grad, jacrev, jvp), for
+    gradients that come in batches and for tensors with a forward-mode tangent the plain-torch twin
+    runs.
 
     Raises:
         InputError: shapes, dtypes or devices do not fit, or the back-end cannot be used.
@@ -217,7 +217,7 @@ def _run(
 
 def _refuse_changed(stored: BlockPattern) -> None:
     """Saved tensors tell too, but not where hooks have put copies in their place (on the CPU)."""
-    if "stale" in stored.remembered:
+    if stored.is_stale:
         raise RuntimeError(
             "the mask has been changed since the forward pass, whose gradients it belongs to: "
             "change it after the backward pass"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffrender.errors import InputError
+from diffrender.errors import InputError, check_weights
 from diffrender.graph.batching import GraphBatch
 from diffrender.graph.network import GraphOutput
 from diffrender.graph.settings import GraphSettings
@@ -27,11 +26,7 @@ class LossWeights:
     coordinates: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 <= value < math.inf:
-                raise InputError(
-                    f"LossWeights.{name} is {value}, expected a finite number, at least 0"
-                )
+        check_weights(self)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffrender.cameras import Camera
-from diffrender.errors import InputError, check_shape
+from diffrender.errors import InputError, check_shape, check_weights
 from diffrender.graph.meshes import (
     MeshTopology,
     depth_evidence,
@@ -75,12 +75,7 @@ class RefineSettings:
                 raise InputError(
                     f"RefineSettings.{name} is {getattr(self, name)}, expected a positive number"
                 )
-        for name in ("smoothing", "silhouette", "depth", "laplacian", "edge", "normal"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(
-                    f"RefineSettings.{name} is {getattr(self, name)}, expected a finite number, at "
-                    "least 0"
-                )
+        check_weights(self, ("smoothing", "silhouette", "depth", "laplacian", "edge", "normal"))
         if self.refiner not in ("large-steps", "graph"):
             raise InputError(f"refiner is {self.refiner!r}, expected 'large-steps' or 'graph'")
 

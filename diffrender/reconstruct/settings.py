@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Literal
 
-from diffrender.errors import InputError
+from diffrender.errors import InputError, check_weights
 from diffrender.reconstruct.catalogue_silhouette import check_technique
 from diffrender.reconstruct.classes import CLASS_SIZES, ClassSize
 from diffrender.reconstruct.freeform import RefineSettings
@@ -25,15 +25,6 @@ _TEXTURE_SIDES = (16, 8192)  # as `default_texture` takes them
 
 def _whole(value: object, least: int) -> bool:
     return isinstance(value, Integral) and int(value) >= least
-
-
-def _check_numbers(record: StepSizes | LossWeights) -> None:
-    """Every field is a finite number of at least 0."""
-    for name, value in vars(record).items():
-        if not 0 <= value < math.inf:
-            raise InputError(
-                f"{type(record).__name__}.{name} is {value}, expected a finite number, at least 0"
-            )
 
 
 @dataclass(frozen=True)
@@ -94,7 +85,7 @@ class StepSizes:
     latent: float = 0.08
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        check_weights(self)
 
 
 @dataclass(frozen=True)
@@ -124,7 +115,7 @@ class LossWeights:
     heading: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        check_weights(self)
 
     @classmethod
     def of_masks(cls, mismatch: float) -> LossWeights:

@@ -23,8 +23,6 @@ from diffrender.reconstruct.starting import StartChoice
 
 __all__ = ["DatasetJob", "FrameChoice", "choose_frames", "describe", "differences", "fingerprint"]
 
-_KINDS = {".json": "settings"}  # of files beside a network; the others are its weights
-
 
 @dataclass(frozen=True)
 class DatasetJob:
@@ -127,9 +125,14 @@ def describe(job: DatasetJob) -> dict[str, Any]:
     for what, name in list(files.items()):
         if name and Path(name).suffix.lower() == ".onnx":  # settings and weights may lie beside it
             beside = files_of(Path(name))[1:]
-            files.update({f"{what} {_KINDS.get(one.suffix, 'data')}": str(one) for one in beside})
+            files.update({f"{what} {_beside(one)}": str(one) for one in beside})
     plain["files"] = {what: _digest(Path(p)) for what, p in files.items() if p and Path(p).exists()}
     return plain
+
+
+def _beside(file: Path) -> str:
+    """What a file beside a network is called in a description: settings, or weights by name."""
+    return "settings" if file.suffix == ".json" else file.name
 
 
 def _whole_path(source: str, folder: Path) -> str:
